@@ -1,6 +1,7 @@
 """CLIP, its tokenizer, its weights and the operations on prompt tokens; knows no prompt-learning method by name."""
 
-from .model import CLIP, CLIPConfig
+from .config import CLIPConfig
+from .model import CLIP
 from .prompt_ops import LayerPrompts, PromptSchedule, PromptSpan
 from .tokenizer import Tokenizer, tokenize
 from .weights import available_models, load

@@ -1,6 +1,6 @@
 """CLIP's towers (Radford et al., 2021, arXiv 2103.00020) with the parameter names of the published weights.
 
-Every size is an argument or is read from the weights (:meth:`CLIPConfig.from_state_dict`). The vision and text transformers are one class, one
+Every size is an argument, in :class:`clip.config.CLIPConfig`. The vision and text transformers are one class, one
 block; prompts reach both through :class:`clip.prompt_ops.LayerPrompts`.
 
 Letters of shapes: B images, C texts, N sequences of either kind, L tokens, D width, P prompts, E joint embedding, G patches a side.
@@ -8,136 +8,13 @@ Letters of shapes: B images, C texts, N sequences of either kind, L tokens, D wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .config import HEAD_WIDTH, CLIPConfig, n_heads_of
 from .prompt_ops import LayerPrompts, PromptSpan, update
 from .resnet import ModifiedResNet
-
-HEAD_WIDTH = 64  # width of one attention head in every CLIP that OpenAI published (arXiv 2103.00020, tables 19 and 20)
-VISION_BLOCKS, TEXT_BLOCKS = "visual.transformer.resblocks.", "transformer.resblocks."
-
-
-@dataclass(frozen=True)
-class CLIPConfig:
-    """All sizes of a CLIP.
-
-    Args:
-        embed_dim: E, width of the joint embedding.
-        image_size: side of the square input picture, pixels.
-        vision_layers: number of blocks of a ViT, or the four stage depths of a ResNet.
-        vision_width: D of the ViT, or the width of the ResNet's first stage.
-        patch_size: side of a patch, pixels; None for a ResNet.
-        context_length: positions of the text tower.
-        vocab_size: number of token ids.
-        text_width: D of the text tower.
-        text_layers: number of blocks of the text tower.
-        quick_gelu: activation x·sigmoid(1.702 x), as OpenAI's weights need it, instead of GELU.
-        vision_heads, text_heads: attention heads; by default width / 64.
-        vision_mlp_width, text_mlp_width: inner width of a block's MLP; by default 4 * width.
-    """
-
-    embed_dim: int
-    image_size: int
-    vision_layers: int | tuple[int, ...]
-    vision_width: int
-    patch_size: int | None
-    context_length: int
-    vocab_size: int
-    text_width: int
-    text_layers: int
-    quick_gelu: bool = True
-    vision_heads: int | None = None
-    text_heads: int | None = None
-    vision_mlp_width: int | None = None
-    text_mlp_width: int | None = None
-
-    @property
-    def has_vit(self) -> bool:
-        """Whether the image tower is a ViT, which can take prompts, and no ResNet."""
-        return self.patch_size is not None
-
-    @classmethod
-    def from_state_dict(
-        cls, state_dict: Mapping[str, Tensor], quick_gelu: bool = True, vision_heads: int | None = None, text_heads: int | None = None
-    ) -> CLIPConfig:
-        """Sizes as the shapes of published weights give them.
-
-        Raises:
-            ValueError: a parameter that every CLIP has is absent, or shapes do not belong to one CLIP.
-        """
-        always = (
-            "text_projection",
-            "positional_embedding",
-            "token_embedding.weight",
-            "ln_final.weight",
-            "logit_scale",
-            "visual.conv1.weight",
-        )
-        missing = [k for k in always if k not in state_dict]
-        if missing:
-            found = ", ".join(list(state_dict)[:4])
-            raise ValueError(
-                f"these are no weights of a CLIP: {', '.join(missing)} is missing; the first names found are: {found or 'none'}"
-            )
-        shape = {k: tuple(v.shape) for k, v in state_dict.items()}
-        return cls(
-            **_image_tower_sizes(shape),
-            embed_dim=shape["text_projection"][1],
-            context_length=shape["positional_embedding"][0],
-            vocab_size=shape["token_embedding.weight"][0],
-            text_width=shape["ln_final.weight"][0],
-            text_layers=_n_blocks(shape, TEXT_BLOCKS),
-            quick_gelu=quick_gelu,
-            vision_heads=vision_heads,
-            text_heads=text_heads,
-            text_mlp_width=_mlp_width(shape, TEXT_BLOCKS, shape["ln_final.weight"][0]),
-        )
-
-
-def _image_tower_sizes(shape: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The fields of :class:`CLIPConfig` that describe the image tower.
-
-    Raises:
-        ValueError: it is neither a ViT nor a ResNet of CLIP's kind.
-    """
-    if "visual.proj" in shape and "visual.positional_embedding" in shape:
-        width, _, patch_size, _ = shape["visual.conv1.weight"]
-        n_positions = shape["visual.positional_embedding"][0]
-        grid = round((n_positions - 1) ** 0.5)
-        if grid * grid + 1 != n_positions:
-            raise ValueError(f"visual.positional_embedding has {n_positions} rows: no class token and a square of patches")
-        return {
-            "image_size": patch_size * grid,
-            "vision_layers": _n_blocks(shape, VISION_BLOCKS),
-            "vision_width": width,
-            "patch_size": patch_size,
-            "vision_mlp_width": _mlp_width(shape, VISION_BLOCKS, width),
-        }
-    if "visual.attnpool.positional_embedding" in shape and "visual.layer1.0.conv1.weight" in shape:
-        return {
-            "image_size": 32 * round((shape["visual.attnpool.positional_embedding"][0] - 1) ** 0.5),
-            "vision_layers": tuple(_n_blocks(shape, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)),
-            "vision_width": shape["visual.layer1.0.conv1.weight"][0],
-            "patch_size": None,
-        }
-    raise ValueError("these weights hold neither a ViT (visual.proj) nor a ResNet (visual.attnpool) of CLIP's kind")
-
-
-def _n_blocks(shape: Mapping[str, tuple[int, ...]], prefix: str) -> int:
-    """How many numbered modules stand under ``prefix``."""
-    return len({k[len(prefix) :].split(".")[0] for k in shape if k.startswith(prefix)})
-
-
-def _mlp_width(shape: Mapping[str, tuple[int, ...]], prefix: str, width: int) -> int | None:
-    """Inner width of the MLPs under ``prefix`` where it is not 4 times ``width``."""
-    inner = shape.get(f"{prefix}0.mlp.c_fc.weight", (4 * width,))[0]
-    return None if inner == 4 * width else inner
 
 
 class LayerNorm(nn.LayerNorm):
@@ -176,6 +53,9 @@ class Attention(nn.Module):
 
 class MLP(nn.Sequential):
     """The two linear maps of a block with the activation between them."""
+
+    c_fc: nn.Linear
+    c_proj: nn.Linear
 
     def __init__(self, width: int, inner_width: int, quick_gelu: bool) -> None:
         super().__init__()
@@ -249,8 +129,9 @@ class VisionTransformer(nn.Module):
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
-        image_size, patch_size, width, embed_dim = config.image_size, config.patch_size, config.vision_width, config.embed_dim
-        n_heads = config.vision_heads or _n_heads(width, "image tower")
+        image_size, width, embed_dim = config.image_size, config.vision_width, config.embed_dim
+        patch_size = config.vit_patch_size
+        n_heads = config.vision_heads or n_heads_of(width, "image tower")
         self.image_size = image_size
         self.n_patches = (image_size // patch_size) ** 2
         scale = width**-0.5
@@ -258,7 +139,7 @@ class VisionTransformer(nn.Module):
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(scale * torch.randn(self.n_patches + 1, width))
         self.ln_pre = LayerNorm(width)
-        self.transformer = Transformer(width, config.vision_layers, n_heads, False, config.quick_gelu, config.vision_mlp_width)
+        self.transformer = Transformer(width, config.vit_layers, n_heads, False, config.quick_gelu, config.vision_mlp_width)
         self.ln_post = LayerNorm(width)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
 
@@ -291,10 +172,10 @@ class CLIP(nn.Module):
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
         self.config = config
-        text_heads = config.text_heads or _n_heads(config.text_width, "text tower")
+        text_heads = config.text_heads or n_heads_of(config.text_width, "text tower")
         if config.patch_size is None:
             self.visual: VisionTransformer | ModifiedResNet = ModifiedResNet(
-                config.vision_layers,
+                config.resnet_layers,
                 config.embed_dim,
                 config.vision_heads or config.vision_width * 32 // HEAD_WIDTH,
                 config.image_size,
@@ -318,6 +199,7 @@ class CLIP(nn.Module):
         for tower in towers:
             residual_std = (2 * tower.n_layers * tower.width) ** -0.5
             for block in tower.resblocks:
+                assert isinstance(block, ResidualAttentionBlock)
                 nn.init.normal_(block.attn.in_proj_weight, std=tower.width**-0.5)
                 nn.init.normal_(block.attn.out_proj.weight, std=residual_std)
                 nn.init.normal_(block.mlp.c_fc.weight, std=(2 * tower.width) ** -0.5)
@@ -394,10 +276,3 @@ def trim_padding(tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Token ids ``[C, L]`` cut after the last end mark of all texts, and the position ``[C]`` of each text's end mark, its largest id."""
     end_index = tokens.argmax(dim=-1)
     return tokens[:, : int(end_index.max()) + 1], end_index
-
-
-def _n_heads(width: int, tower: str) -> int:
-    """Heads of 64 channels, as in every CLIP of OpenAI's."""
-    if width % HEAD_WIDTH:
-        raise ValueError(f"the {tower} has width {width}, no multiple of {HEAD_WIDTH}; give its number of attention heads")
-    return width // HEAD_WIDTH

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .checksums import cache_dir
-from .model import HEAD_WIDTH, CLIPConfig
+from .config import HEAD_WIDTH, CLIPConfig
 
 PREFIX = "open_clip:"
 VOCABULARY = 49408  # token ids of clip/tokenizer.py, the only vocabulary that class names can be written in here

@@ -77,6 +77,11 @@ class ModifiedResNet(nn.Module):
         width: channels of the first stage's inner convolutions.
     """
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(self, layers: Sequence[int], embed_dim: int, n_heads: int, image_size: int, width: int) -> None:
         super().__init__()
         self.image_size = image_size

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ from torch import Tensor
 from . import open_clip_models
 from .archive import WeightsFileError, read_open_clip_config, read_weights
 from .checksums import cache_dir, remembered_sha256
-from .model import CLIP, CLIPConfig
+from .config import CLIPConfig
+from .model import CLIP
 
 BUNDLED = {"Tiny-Shapes": Path(__file__).with_name("tiny_shapes.safetensors")}
 PUBLISHED_MODELS_PATH = Path(__file__).with_name("published_models.json")
@@ -61,7 +63,7 @@ def published_models() -> dict[str, PublishedModel]:
     facts = json.loads(PUBLISHED_MODELS_PATH.read_text(encoding="utf-8"))
     models = {}
     for name, m in facts["models"].items():
-        sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in m["config"].items()}
+        sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in m["config"].items()}
         url = facts["archive_url"].format(sha256=m["sha256"], file=m["file"])
         models[name] = PublishedModel(name, m["file"], m["sha256"], url, m["hub"], facts["hub_file"], CLIPConfig(**sizes))
     return models

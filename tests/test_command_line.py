@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import train
-from clip.model import CLIP, CLIPConfig
+from clip import CLIP, CLIPConfig
 from dassl.config import get_cfg_default
 from tests.trainers.small_runs import NAMES, SIZES, write_eurosat, write_weights
 

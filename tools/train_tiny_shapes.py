@@ -40,7 +40,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 import clip  # noqa: E402
-from clip.model import CLIP, CLIPConfig  # noqa: E402
+from clip import CLIP, CLIPConfig  # noqa: E402
 from tools.tiny_shapes_icons import COLOURS, FORMS, IMAGE_SIZE, captioned_icon  # noqa: E402
 from tools.tiny_shapes_report import class_accuracy, normalised, print_report  # noqa: E402
 

@@ -75,6 +75,7 @@ class PromptTrainer(TrainerX):
     """Folder of its checkpoints in a run's folder, as published."""
     model_class: type[PromptedCLIP] = PromptedCLIP
     """How the towers and the prompts make logits."""
+    model: PromptedCLIP
 
     def check_cfg(self, cfg: Any) -> None:
         """Refuse settings that cannot work, before anything is loaded."""

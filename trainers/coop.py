@@ -62,6 +62,8 @@ class ContextWords(PromptLearner):
         position: where the class name stands.
     """
 
+    order: Tensor | None
+
     def __init__(
         self, clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str = "", class_specific: bool = False, position: str = "end"
     ) -> None:

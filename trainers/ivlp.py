@@ -65,7 +65,7 @@ class IndependentPrompts(PromptLearner):
         else:
             self.class_prompts = fixed_words(clip, classnames, ctx_init)
         if depth_vision and n_ctx_vision:
-            self.vision_prompts = DeepPrompts(n_ctx_vision, depth_vision, c.vision_layers, c.vision_width, "image tower")
+            self.vision_prompts = DeepPrompts(n_ctx_vision, depth_vision, c.vit_layers, c.vision_width, "image tower")
 
     def text(self) -> TextPrompts:
         if self.ctx is None or self.text_prompts is None:
@@ -102,7 +102,7 @@ class IVLP(PromptTrainer):
         check_depth(f"TRAINER.{node}.PROMPT_DEPTH_TEXT", s.PROMPT_DEPTH_TEXT, 0, clip_model.config.text_layers)
         if s.PROMPT_DEPTH_VISION and s.N_CTX_VISION:
             require_vit(cfg, clip_model)
-            check_depth(f"TRAINER.{node}.PROMPT_DEPTH_VISION", s.PROMPT_DEPTH_VISION, 0, clip_model.config.vision_layers)
+            check_depth(f"TRAINER.{node}.PROMPT_DEPTH_VISION", s.PROMPT_DEPTH_VISION, 0, clip_model.config.vit_layers)
         elif not (s.PROMPT_DEPTH_TEXT and s.N_CTX_TEXT):
             raise ValueError(
                 f"TRAINER.{node} asks for no prompt in either tower: give N_CTX_TEXT and PROMPT_DEPTH_TEXT, or N_CTX_VISION and PROMPT_DEPTH_VISION"

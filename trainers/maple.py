@@ -46,7 +46,7 @@ class MaPLePrompts(PromptLearner):
         super().__init__()
         text_width, vision_width = clip.config.text_width, clip.config.vision_width
         self.text_schedule = PromptSchedule.replace_all(clip.config.text_layers, n_ctx, prompt_depth, "text tower")
-        self.vision_schedule = PromptSchedule.replace_all(clip.config.vision_layers, n_ctx, prompt_depth, "image tower")
+        self.vision_schedule = PromptSchedule.replace_all(clip.config.vit_layers, n_ctx, prompt_depth, "image tower")
         self.class_prompts, start = learned_words(clip, classnames, n_ctx, ctx_init)
         self.ctx = nn.Parameter(start)
         self.proj = nn.Linear(text_width, vision_width)
@@ -77,5 +77,5 @@ class MaPLe(PromptTrainer):
         """MaPLe's prompts by ``cfg.TRAINER.MAPLE``."""
         s = cfg.TRAINER.MAPLE
         require_vit(cfg, clip_model)
-        check_depth("TRAINER.MAPLE.PROMPT_DEPTH", s.PROMPT_DEPTH, 1, clip_model.config.text_layers, clip_model.config.vision_layers)
+        check_depth("TRAINER.MAPLE.PROMPT_DEPTH", s.PROMPT_DEPTH, 1, clip_model.config.text_layers, clip_model.config.vit_layers)
         return MaPLePrompts(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.PROMPT_DEPTH)

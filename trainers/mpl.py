@@ -45,7 +45,7 @@ def one_entry_a_layer(value: int | Sequence[int], depth: int, key: str) -> list[
     Raises:
         ValueError: a list has another length, or an entry is no integer of 0 or more; ``key`` is named.
     """
-    entries = list(value) if isinstance(value, (list, tuple)) else [value] * (depth - 1)
+    entries: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value] * (depth - 1)
     if len(entries) != depth - 1:
         raise ValueError(
             f"{key} has {len(entries)} entries; PROMPT_DEPTH {depth} needs {depth - 1}, one for each of the layers 1 to {depth - 1}"
@@ -131,7 +131,13 @@ class MPLPrompts(PromptLearner):
             if n_maps or text_groups:
                 self.compound_prompts_text[str(index)] = nn.Parameter(random_prompts(max(text_groups, 1) * n_ctx, text_width))
             for i in range(n_maps):
-                self.txt2img_proj[i][str(index)] = deepcopy(shared_start)
+                self._maps(i)[str(index)] = deepcopy(shared_start)
+
+    def _maps(self, i: int) -> nn.ModuleDict:
+        """The i-th linear map of each layer that has one, by the layer's index."""
+        maps = self.txt2img_proj[i]
+        assert isinstance(maps, nn.ModuleDict)
+        return maps
 
     def text(self) -> TextPrompts:
         deep: list[Tensor | None] = [self.ctx]
@@ -144,7 +150,7 @@ class MPLPrompts(PromptLearner):
         n_ctx = self.schedules.n_ctx
         tokens: list[Tensor | None] = [self.proj(self.ctx)]
         for index, n_maps in enumerate(self.schedules.n_maps):
-            mapped = [self.txt2img_proj[i][str(index)](self.compound_prompts_text[str(index)][:n_ctx]) for i in range(n_maps)]
+            mapped = [self._maps(i)[str(index)](self.compound_prompts_text[str(index)][:n_ctx]) for i in range(n_maps)]
             tokens.append(torch.cat(mapped) if mapped else None)
         return LayerPrompts(self.schedules.vision, tokens)
 
@@ -167,7 +173,7 @@ class MPL(PromptTrainer):
             n_ctx=s.N_CTX,
             prompt_depth=s.PROMPT_DEPTH,
             text_layers=clip_model.config.text_layers,
-            vision_layers=clip_model.config.vision_layers,
+            vision_layers=clip_model.config.vit_layers,
             n_add=s.N_ADD_OP,
             n_remove=s.N_RM_OP,
             text_n_add=s.TEXT_N_ADD_OP,

@@ -26,6 +26,7 @@ class PromptedCLIP(nn.Module):
 
     published_image_towers: tuple[str, ...] = ("image_encoder",)
     """Names under which published checkpoints of the method hold the frozen image tower."""
+    prompt_learner: PromptLearner
 
     def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ class VisionPrompts(PromptLearner):
     def __init__(self, clip: CLIP, classnames: Sequence[str], ctx_init: str, n_ctx_vision: int, depth_vision: int) -> None:
         super().__init__()
         self.class_prompts = fixed_words(clip, classnames, ctx_init)
-        self.vision_prompts = DeepPrompts(n_ctx_vision, depth_vision, clip.config.vision_layers, clip.config.vision_width, "image tower")
+        self.vision_prompts = DeepPrompts(n_ctx_vision, depth_vision, clip.config.vit_layers, clip.config.vision_width, "image tower")
 
     def text(self) -> TextPrompts:
         return TextPrompts(self.class_prompts.embedded, self.class_prompts.end_index)
@@ -69,7 +69,7 @@ class VPT(PromptTrainer):
         """VPT's prompts by ``cfg.TRAINER.VPT``."""
         s = cfg.TRAINER.VPT
         require_vit(cfg, clip_model)
-        check_depth("TRAINER.VPT.PROMPT_DEPTH_VISION", s.PROMPT_DEPTH_VISION, 1, clip_model.config.vision_layers)
+        check_depth("TRAINER.VPT.PROMPT_DEPTH_VISION", s.PROMPT_DEPTH_VISION, 1, clip_model.config.vit_layers)
         if s.N_CTX_VISION < 1:
             raise ValueError(f"TRAINER.VPT.N_CTX_VISION is {s.N_CTX_VISION}; at least 1 learned token is needed")
         return VisionPrompts(clip_model, classnames, s.CTX_INIT, s.N_CTX_VISION, s.PROMPT_DEPTH_VISION)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +30,12 @@ class FixedPrompts(PromptLearner):
 
     def texts(self) -> list[TextPrompts]:
         """What the text tower is given, one entry a template."""
-        return [TextPrompts(prompts.embedded, prompts.end_index) for prompts in self.per_template]
+        return [TextPrompts(prompts.embedded, prompts.end_index) for prompts in self._class_prompts()]
+
+    def _class_prompts(self) -> Iterator[ClassPrompts]:
+        for prompts in self.per_template:
+            assert isinstance(prompts, ClassPrompts)
+            yield prompts
 
     def text(self) -> TextPrompts:
         return self.texts()[0]
@@ -48,6 +53,8 @@ class ZeroshotModel(PromptedCLIP):
 @TRAINER_REGISTRY.register()
 class ZeroshotCLIP(TrainerX):
     """CLIP with the dataset's template, or DATASET.TEMPLATE; run it with ``--eval-only``."""
+
+    model: ZeroshotModel
 
     def templates(self) -> list[str]:
         """The templates whose features are averaged."""

@@ -18,9 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clip import checksums
+from clip import CLIP, CLIPConfig, checksums
 from clip.checksums import remembered_sha256, sha256_of
-from clip.model import CLIP, CLIPConfig
 from tests.clip.fake_hub import hub
 from tests.weights_files import write_openai_archive
 

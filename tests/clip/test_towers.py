@@ -10,7 +10,7 @@ from check import array
 from torch.nn import functional as F
 
 import clip
-from clip.model import CLIP, CLIPConfig
+from clip import CLIP, CLIPConfig
 from clip.prompt_ops import LayerPrompts, PromptSchedule
 from clip.weights import build
 

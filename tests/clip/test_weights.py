@@ -17,10 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import clip
-from clip import weights
+from clip import CLIP, CLIPConfig, weights
 from clip.archive import WeightsFileError, read_weights
 from clip.checksums import sha256_of
-from clip.model import CLIP, CLIPConfig
 from tests.weights_files import write_openai_archive
 
 SMALL = CLIPConfig(32, 32, 2, 64, 16, 16, 300, 64, 2)

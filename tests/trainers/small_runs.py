@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import train
-from clip.model import CLIP, CLIPConfig
+from clip import CLIP, CLIPConfig
 from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
 
