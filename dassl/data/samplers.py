@@ -153,7 +153,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
         return iter(plan)
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.sampler)  # type: ignore[arg-type]  # torch declares no length of a Sampler; every one here has it
 
 
 def build_sampler(
@@ -176,6 +176,8 @@ def build_sampler(
         KeyError: an unknown name. ValueError: settings that the sampler cannot meet.
     """
     check_availability(sampler_type, SAMPLER_NAMES, "sampler")
+    if data_source is None:
+        raise ValueError(f"{sampler_type} needs data_source, the items to draw from")
     if sampler_type == "RandomSampler":
         return RandomSampler(data_source)
     if sampler_type == "SequentialSampler":

@@ -120,15 +120,13 @@ class Classification(EvaluatorBase):
         return torch.cat(self._labels).cpu(), torch.cat(self._predictions).cpu()
 
     def _print_per_class(self, counts: torch.Tensor) -> float:
+        assert self._lab2cname is not None, "checked where the evaluator is built"
         print("=> per-class result")
         accuracies = []
         for label in counts.sum(dim=1).nonzero().flatten().tolist():
             total, correct = int(counts[label].sum()), int(counts[label, label])
             accuracies.append(100.0 * correct / total)
-            print(
-                f"* class: {label} ({self._lab2cname[label]})\ttotal: {total:,}\tcorrect: {correct:,}\t"
-                f"acc: {accuracies[-1]:.1f}%"
-            )
+            print(f"* class: {label} ({self._lab2cname[label]})\ttotal: {total:,}\tcorrect: {correct:,}\tacc: {accuracies[-1]:.1f}%")
         mean = sum(accuracies) / len(accuracies)
         print(f"* average: {mean:.1f}%")
         return mean

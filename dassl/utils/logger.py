@@ -19,7 +19,8 @@ class Logger:
     def __init__(self, fpath: str | None = None, console: TextIO | None = None) -> None:
         self.console = sys.stdout if console is None else console
         self.fpath = fpath
-        self.file = None
+        self.wanted: str | None = None  # the file that `setup_logger` was asked for
+        self.file: TextIO | None = None
         if fpath is not None:
             mkdir_if_missing(os.path.dirname(fpath))
             self.file = open(fpath, "a", encoding="utf-8")  # noqa: SIM115, it stays open with the logger
@@ -64,7 +65,7 @@ def setup_logger(output: str | None = None) -> None:
     wanted = os.path.abspath(output if output.endswith((".txt", ".log")) else os.path.join(output, "log.txt"))
     console = sys.stdout
     if isinstance(console, Logger):
-        if getattr(console, "wanted", None) == wanted:
+        if console.wanted == wanted:
             return
         console.close()
         console = console.console

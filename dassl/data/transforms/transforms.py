@@ -1,6 +1,7 @@
 """Transforms by name, in the order in which they are applied."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torchvision.transforms as T
@@ -102,7 +103,7 @@ def _to_size_in_training(cfg: Any, choices: Sequence[str]) -> list:
     mode, size = interpolation_mode(cfg), tuple(cfg.INPUT.SIZE)
     steps = []
     if "random_translation" in choices:
-        steps.append(Random2DTranslation(*size, interpolation=mode))
+        steps.append(Random2DTranslation(size[0], size[1], interpolation=mode))
     if "random_crop" in choices:
         steps.append(T.RandomCrop(size, padding=cfg.INPUT.CROP_PADDING))
     if "random_resized_crop" in choices:
@@ -117,10 +118,10 @@ def _augmentations(cfg: Any, choices: Sequence[str]) -> list:
     settings = cfg.INPUT
     n_ops = settings.RANDAUGMENT_N
     jitter = (settings.COLORJITTER_B, settings.COLORJITTER_C, settings.COLORJITTER_S, settings.COLORJITTER_H)
-    makers = {
+    makers: dict[str, Callable[[], list]] = {
         "random_flip": lambda: [T.RandomHorizontalFlip()],
         "autoaugment": lambda: [T.AutoAugment()],
-        **{name: lambda policy=policy: [T.AutoAugment(policy)] for name, policy in _POLICIES.items()},
+        **{name: partial(_auto_augment, policy) for name, policy in _POLICIES.items()},
         "randaugment": lambda: [T.RandAugment(n_ops, settings.RANDAUGMENT_M)],
         # Operations of random kind and strength, each with its probability; FixMatch's end with a grey hole.
         "randaugment_fixmatch": lambda: [*_random_ops(n_ops, 0.5), GreyHole()],
@@ -130,6 +131,10 @@ def _augmentations(cfg: Any, choices: Sequence[str]) -> list:
         "gaussian_blur": lambda: [T.RandomApply([T.GaussianBlur(settings.GB_K)], p=settings.GB_P)],
     }
     return [step for name, make in makers.items() if name in choices for step in make()]
+
+
+def _auto_augment(policy: T.AutoAugmentPolicy) -> list:
+    return [T.AutoAugment(policy)]
 
 
 def _random_ops(n_ops: int, probability: float) -> list:
