@@ -27,7 +27,7 @@ test_new() {
 }
 
 # show_base2new BASE_DIR NEW_DIR: prints base, new and H
-show_base2new() { "$PYTHON" "$REPO_DIR/tools/base2new_result.py" "$1" "$2"; }
+show_base2new() { only_plan || "$PYTHON" "$REPO_DIR/tools/base2new_result.py" "$1" "$2"; }
 
 protocol_base2new_train() {
     base2new_arguments "$@"

@@ -8,6 +8,7 @@
 #   CFG     name of a file in configs/trainers/<Method>, without .yaml; tiny_shapes for the dataset shapes, else the method's default
 #   PYTHON  the Python to use, with what            the first of python3, python that has it, else .venv in the clone
 #           requirements.txt lists
+#   LAUNCH_PLAN  1: run nothing, print what would be run (see plan), for tools/reproduce.py
 #
 # A run's settings.txt holds the settings that a launcher gave it beside its config, and of a test which training it tested. A run that has begun goes on, is tested and is taken for
 # done only with the same ones; other settings need --force or another OUTPUT.
@@ -48,6 +49,7 @@ Install requirements.txt there, name another, or leave PYTHON out: a Python that
 # setup_python [--tests]: sets PYTHON, unless given; installs into .venv in the clone where no Python here has the requirements
 setup_python() {
     local candidate venv="$REPO_DIR/.venv"
+    if only_plan; then return; fi
     if [ -n "${PYTHON:-}" ]; then
         check_given_python "${1:-}"
         return
@@ -196,6 +198,26 @@ check_settings() {
         "give the settings that it was begun with, add --force to replace it, or set OUTPUT to another folder"
 }
 
+only_plan() { [ "${LAUNCH_PLAN:-0}" = 1 ]; }
+
+# plan RUN_DIR [TRAIN_DIR]: false, unless LAUNCH_PLAN is 1; it then prints the run's state, its folder, the folder of the training that it tests
+# (- for none), its config's path, and why it is refused, with tabs between them. States: finished, unfinished (it would go on), missing, and refused
+# (the folder holds a run of other settings)
+plan() {
+    local state=missing why=
+    only_plan || return 1
+    if [ "$FORCE" = 1 ] || { is_finished "$1" && [ -n "${2:-}" ] && is_of_older_training "$1" "$2"; }; then
+        : # replaced by a run from the start
+    elif ! why=$(check_settings "$1" 2>&1); then
+        state=refused
+    elif is_finished "$1" && is_finished "${2:-$1}"; then
+        state=finished
+    elif [ -f "$1/result.json" ] && ! is_finished "$1"; then
+        state=unfinished
+    fi
+    printf '%s\t%s\t%s\t%s\t%s\n' "$state" "$1" "${2:--}" "configs/trainers/$CONFIGS/$RUN_CFG.yaml" "${why#Error: }"
+}
+
 # ready_to_run RUN_DIR: false if the run is finished, which is said; an unfinished one is said to go on
 ready_to_run() {
     if [ "$FORCE" = 1 ]; then
@@ -226,6 +248,7 @@ launch() {
 
 # train_run RUN_DIR [KEY VALUE…]: trains, unless the run is finished
 train_run() {
+    if plan "$1"; then return; fi
     ready_to_run "$1" || return 0
     launch "$@"
 }
@@ -233,6 +256,7 @@ train_run() {
 # need_training TRAIN_DIR COMMAND [LEFT_OUT]: fails unless a finished training of these settings is there; COMMAND is what to run first
 need_training() {
     local file
+    if only_plan; then return; fi
     is_finished "$1" || fail "there is no finished training in $1; run first: $2"
     check_settings "$1" "^TEST\.NO_TEST${3:+|$3}"
     file=$(final_checkpoint "$1")
@@ -246,7 +270,7 @@ is_of_older_training() {
     local tested
     tested=$(sed -n 's/^# tests the training that ended //p' "$1/settings.txt" 2>/dev/null) || true
     if [ -n "$tested" ]; then
-        [ "$tested" != "$(ended "$2")" ]
+        [ "$tested" != "$(ended "$2" 2>/dev/null)" ]
     else
         [ "$2/result.json" -nt "$1/result.json" ]
     fi
@@ -256,6 +280,7 @@ is_of_older_training() {
 test_run() {
     local run_dir=$1 train_dir=$2 file
     shift 2
+    if plan "$run_dir" "$train_dir"; then return; fi
     if is_finished "$run_dir" && is_of_older_training "$run_dir" "$train_dir"; then
         say "Testing again, since the training is newer than the test: $run_dir"
         rm -rf "$run_dir"

@@ -10,6 +10,7 @@ zeroshot_dir() {
 zeroshot_on() { # CLASSES
     local run_dir
     run_dir=$(zeroshot_dir "$1")
+    if plan "$run_dir"; then return; fi
     ready_to_run "$run_dir" || return 0
     launch "$run_dir" --eval-only DATASET.SUBSAMPLE_CLASSES "$1"
 }
