@@ -68,9 +68,7 @@ class PictureDataset(DatasetBase):
 
     def __init__(self, cfg: Any) -> None:
         subsample = check_subsample(cfg.DATASET.SUBSAMPLE_CLASSES)
-        self.root = Path(os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT)))
-        self.folder = self.root / self.dataset_dir
-        self.image_folder = self.folder / self.image_dir
+        self._place(cfg.DATASET.ROOT)
         self.prepare()
         check_folders(self)
         # .get: a config of another code base that hosts these readers may not declare MAKE_SPLIT.
@@ -84,6 +82,22 @@ class PictureDataset(DatasetBase):
         parts = ("test",) if self.test_only else PARTS
         check_readable(split, self.image_folder, self.folder / MEMORY_NAME, parts)
         super().__init__(train_x=self.to_datums(split.train), val=self.to_datums(split.val), test=self.to_datums(split.test))
+
+    @classmethod
+    def at(cls, root: str | Path) -> "PictureDataset":
+        """The reader of the dataset under the data folder `root`, before anything is looked for or read.
+
+        For what examines a folder rather than trains on it: `root`, `folder`, `image_folder`, `list_paths` and `read_split` serve.
+        """
+        reader = cls.__new__(cls)
+        reader._place(root)
+        return reader
+
+    def _place(self, root: str | Path) -> None:
+        """Say where the dataset's folders are; `root` is the data folder, "~" the home folder."""
+        self.root = Path(os.path.abspath(os.path.expanduser(root)))
+        self.folder = self.root / self.dataset_dir
+        self.image_folder = self.folder / self.image_dir
 
     def prepare(self) -> None:
         """Called before anything is looked for: the place for a dataset that writes its own pictures on first use."""

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +28,7 @@ N_SHOWN = 5
 """How many file names a message shows."""
 
 _N_THREADS = 8  # our choice: enough to hide the latency of a disk; decoding releases the interpreter's lock
+_N_AT_ONCE = 2_000  # our choice: keeps the queue short for a million pictures, and an interruption prompt
 
 
 def list_pictures(folder: Path) -> list[str]:
@@ -42,12 +43,13 @@ def list_folders(folder: Path) -> list[str]:
         return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
 
 
-def check_present(split: Split, image_folder: Path, source: str) -> None:
-    """Check that every picture of a split is there, with one listing a folder rather than one look a file.
+def paths_of(split: Split, parts: Iterable[str] = PARTS) -> list[str]:
+    """The paths that the rows of these parts name, each once, in their order."""
+    return list(dict.fromkeys(row.path for part in parts for row in getattr(split, part)))
 
-    Raises FileNotFoundError with the number of missing pictures, the first few, and where `source` says they come from.
-    """
-    paths = dict.fromkeys(row.path for part in PARTS for row in getattr(split, part))
+
+def missing_pictures(paths: Iterable[str], image_folder: Path) -> list[str]:
+    """Those of `paths`, relative to `image_folder`, that are not there; one listing a folder rather than one look a file."""
     listed: dict[str, set[str]] = {}
     missing = []
     for path in paths:
@@ -59,6 +61,16 @@ def check_present(split: Split, image_folder: Path, source: str) -> None:
                 listed[folder] = set()
         if name not in listed[folder]:
             missing.append(path)
+    return missing
+
+
+def check_present(split: Split, image_folder: Path, source: str) -> None:
+    """Check that every picture of a split is there.
+
+    Raises FileNotFoundError with the number of missing pictures, the first few, and where `source` says they come from.
+    """
+    paths = paths_of(split)
+    missing = missing_pictures(paths, image_folder)
     if missing:
         raise FileNotFoundError(
             f"{split.origin} names {len(paths):,} pictures, of which {len(missing):,} are missing under {image_folder}: "
@@ -80,9 +92,7 @@ def check_readable(split: Split, image_folder: Path, memory_path: Path, parts: I
     new = [path for path, stamp in stamps.items() if stamp is None or sound.get(path) != stamp]
     if len(new) > N_UNSAID:
         print(f"Decoding {len(new):,} pictures under {image_folder} to find damaged ones, this once")
-    with ThreadPoolExecutor(_N_THREADS) as pool:
-        reasons = dict(zip(new, pool.map(lambda path: why_unreadable(image_folder / path), new), strict=True))
-    wrong = {path: why for path, why in reasons.items() if why}
+    wrong = unreadable_pictures(new, image_folder)
     if len(wrong) < len(new):
         _write_memory(memory_path, sound | {path: stamps[path] for path in new if path not in wrong})
     if wrong:
@@ -91,6 +101,30 @@ def check_readable(split: Split, image_folder: Path, memory_path: Path, parts: I
             f"{_shown([f'{path} ({why})' for path, why in wrong.items()])}.\n"
             "  cure: fetch these files again; a download or an unpacking that was cut short leaves such files."
         )
+
+
+def unreadable_pictures(paths: Sequence[str], image_folder: Path, advance: Callable[[int], object] | None = None) -> dict[str, str]:
+    """Decode pictures to their end, in parallel: path -> why it cannot be decoded, of those that cannot.
+
+    Args:
+        paths: relative to `image_folder`.
+        image_folder: where they are.
+        advance: called now and then with the number of pictures decoded since the last call.
+    """
+    wrong: dict[str, str] = {}
+    with ThreadPoolExecutor(_N_THREADS) as pool:
+        for start in range(0, len(paths), _N_AT_ONCE):
+            some = paths[start : start + _N_AT_ONCE]
+            reasons = pool.map(lambda path: why_unreadable(image_folder / path), some)
+            wrong |= {path: why for path, why in zip(some, reasons, strict=True) if why}
+            if advance is not None:
+                advance(len(some))
+    return wrong
+
+
+def remember_readable(paths: Iterable[str], image_folder: Path, memory_path: Path) -> None:
+    """Note that these pictures were decoded to their end, so that `check_readable` does not do it again."""
+    _write_memory(memory_path, _read_memory(memory_path) | {path: _stamp(image_folder / path) for path in paths})
 
 
 def _stamp(path: Path) -> list[int] | None:
