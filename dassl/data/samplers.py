@@ -45,7 +45,7 @@ class _GroupedSampler(Sampler[int]):
             ready = [group for group in order(list(left)) if left[group]]
             if len(ready) < self.n_groups:
                 return
-            chosen = sorted(ready, key=left.get, reverse=True)[: self.n_groups]
+            chosen = sorted(ready, key=left.__getitem__, reverse=True)[: self.n_groups]
             for group in chosen:
                 left[group] -= 1
             yield chosen
@@ -149,7 +149,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         if self._plan is None:
             self.draw_epoch()
-        plan, self._plan = self._plan, None
+        plan, self._plan = self._plan or [], None
         return iter(plan)
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ class SimpleNet(nn.Module):
         super().__init__()
         backbone, head = model_cfg.BACKBONE, model_cfg.HEAD
         self.backbone = build_backbone(backbone.NAME, verbose=cfg.VERBOSE, pretrained=backbone.PRETRAINED, **kwargs)
-        self._fdim = self.backbone.out_features
+        self._fdim = _n_features(self.backbone)
         self.head = None
         if head.NAME and head.HIDDEN_LAYERS:
             self.head = build_head(
@@ -35,7 +35,7 @@ class SimpleNet(nn.Module):
                 dropout=head.DROPOUT,
                 **kwargs,
             )
-            self._fdim = self.head.out_features
+            self._fdim = _n_features(self.head)
         self.classifier = nn.Linear(self._fdim, num_classes) if num_classes > 0 else None
 
     @property
@@ -55,3 +55,10 @@ class SimpleNet(nn.Module):
             return features
         logits = self.classifier(features)
         return (logits, features) if return_feature else logits
+
+
+def _n_features(module: nn.Module) -> int:
+    """Width of the features that a backbone or a head gives, which it says in `out_features`."""
+    n_features = module.out_features
+    assert isinstance(n_features, int), "a registered backbone or head says its width"
+    return n_features

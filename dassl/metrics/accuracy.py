@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import torch
 
 
-def compute_accuracy(
-    output: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor, topk: Sequence[int] = (1,)
-) -> list[torch.Tensor]:
+def compute_accuracy(output: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor, topk: Sequence[int] = (1,)) -> list[torch.Tensor]:
     """The share of samples whose label is among the k largest logits.
 
     Args:
@@ -18,7 +16,7 @@ def compute_accuracy(
     Returns:
         one tensor [1] a k, in percent, on the logits' device.
     """
-    logits = output[0] if isinstance(output, tuple | list) else output
+    logits = output[0] if isinstance(output, Sequence) else output
     largest = logits.topk(min(max(topk), logits.shape[1]), dim=1).indices  # [B, k]
     hits = largest == target[:, None]
     return [hits[:, :k].any(dim=1).float().mean().mul(100.0).reshape(1) for k in topk]

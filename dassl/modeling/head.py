@@ -39,5 +39,5 @@ def mlp(
         layers += [nn.Dropout(dropout)] if dropout > 0 else []
         in_features = width
     head = nn.Sequential(*layers)
-    head.out_features = in_features
+    head.out_features = in_features  # type: ignore[assignment]  # a plain attribute, which torch declares as a tensor or a module
     return head

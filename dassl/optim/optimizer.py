@@ -11,9 +11,7 @@ from dassl.utils.registry import check_availability
 OPTIMIZER_NAMES = ("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw")
 
 
-def build_optimizer(
-    model: nn.Module | Iterable[Any], optim_cfg: Any, param_groups: list[dict[str, Any]] | None = None
-) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module | Iterable[Any], optim_cfg: Any, param_groups: list[Any] | None = None) -> torch.optim.Optimizer:
     """Build the optimiser of a config.
 
     Args:
@@ -30,7 +28,7 @@ def build_optimizer(
         if optim_cfg.STAGED_LR:
             param_groups = _staged_groups(model, optim_cfg)
         else:
-            param_groups = list(model.parameters() if hasattr(model, "parameters") else model)
+            param_groups = list(model.parameters() if isinstance(model, nn.Module) else model)
     common = {"lr": optim_cfg.LR, "weight_decay": optim_cfg.WEIGHT_DECAY}
     betas = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
     if optim_cfg.NAME == "sgd":
@@ -42,9 +40,7 @@ def build_optimizer(
             **common,
         )
     if optim_cfg.NAME == "rmsprop":
-        return torch.optim.RMSprop(
-            param_groups, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common
-        )
+        return torch.optim.RMSprop(param_groups, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common)
     if optim_cfg.NAME == "amsgrad":
         return torch.optim.Adam(param_groups, betas=betas, amsgrad=True, **common)
     adaptive = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam, "adamw": torch.optim.AdamW}
