@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
 
+from . import prompt_file
+from .backbone import BackboneIdentity
 from .learned import LearnedParameters
 from .precision import check_precision, choose_precision
 from .prompted_clip import PromptedCLIP, TextFeatureCache
@@ -77,19 +80,32 @@ class PromptTrainer(TrainerX):
     """How the towers and the prompts make logits."""
     model: PromptedCLIP
 
-    def check_cfg(self, cfg: Any) -> None:
+    @classmethod
+    def check_cfg(cls, cfg: Any) -> None:
         """Refuse settings that cannot work, before anything is loaded."""
-        check_precision(cfg.TRAINER[self.settings_node].PREC, f"TRAINER.{self.settings_node}.PREC")
+        check_precision(cfg.TRAINER[cls.settings_node].PREC, f"TRAINER.{cls.settings_node}.PREC")
 
-    def build_prompt_learner(self, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptLearner:
+    @classmethod
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptLearner:
         """Read the method's settings from ``cfg`` and build its learned part for ``classnames``."""
         raise NotImplementedError
+
+    @classmethod
+    def class_specific(cls, cfg: Any) -> tuple[str, ...]:
+        """The learned arrays that have one row a class, and so serve the classes of the training alone; by their published names."""
+        return ()
+
+    @classmethod
+    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
+        """The method's settings in ``cfg`` by their dotted keys, as the prompt file keeps them."""
+        return {f"TRAINER.{cls.settings_node}.{key}": value for key, value in cfg.TRAINER[cls.settings_node].items()}
 
     def build_model(self) -> None:
         """Load CLIP, build the prompts, and register exactly the learned parameters with the engine."""
         cfg = self.cfg
         precision = choose_precision(cfg.TRAINER[self.settings_node].PREC, self.device)
         clip_model = load_frozen_clip(cfg, torch.device("cpu"))
+        self.backbone = BackboneIdentity.of(clip_model, cfg.MODEL.BACKBONE.NAME)
         prompt_learner = self.build_prompt_learner(cfg, clip_model, self.dm.dataset.classnames)
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
         self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME)
@@ -110,6 +126,12 @@ class PromptTrainer(TrainerX):
         print(f"Trainable parameters: {sum(p.numel() for _, p in named):,} in {len(named)} arrays")
         for name, parameter in named:
             print(f"  {name} {list(parameter.shape)}")
+
+    def after_train(self) -> None:
+        """Test as the engine does, then write what was learned as one small file into the run's folder."""
+        super().after_train()
+        path = os.path.join(self.output_dir, prompt_file.FILE_NAME)
+        print(f"Prompts saved to {prompt_file.of_trainer(self, type(self), self.learned.state_dict()).write(path)}")
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the logits of ``images`` ``[B, 3, R, R]`` with ``labels`` ``[B]``."""

@@ -63,14 +63,15 @@ class ConditionallyPromptedCLIP(PromptedCLIP):
 
     prompt_learner: ConditionalWords
 
+    def text_features_of(self, image_features: Tensor) -> Tensor:
+        """Normalised class features ``[B, C, E]`` for pictures of features ``[B, E]``, with the memory of one picture's C prompts at a time."""
+        contexts = self.prompt_learner.context_of(image_features)
+        return torch.stack([self.encode_text_prompts(self.prompt_learner.text_with(ctx)) for ctx in contexts])
+
     def forward(self, images: Tensor) -> Tensor:
         image_features = self.image_features(images)
-        rows = []
-        for features, ctx in zip(
-            image_features, self.prompt_learner.context_of(image_features), strict=True
-        ):  # memory of one picture's C prompts at a time
-            rows.append(self.logits(features, self.encode_text_prompts(self.prompt_learner.text_with(ctx))))
-        return torch.stack(rows)
+        pairs = zip(image_features, self.text_features_of(image_features), strict=True)
+        return torch.stack([self.logits(features, text_features) for features, text_features in pairs])
 
 
 @TRAINER_REGISTRY.register()
@@ -81,7 +82,8 @@ class CoCoOp(PromptTrainer):
     checkpoint_name = "prompt_learner"
     model_class = ConditionallyPromptedCLIP
 
-    def build_prompt_learner(self, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ConditionalWords:
+    @classmethod
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ConditionalWords:
         """CoCoOp's words and network by ``cfg.TRAINER.COCOOP``."""
         s = cfg.TRAINER.COCOOP
         if s.N_CTX < 1 and not s.CTX_INIT:

@@ -99,7 +99,8 @@ class CoOp(PromptTrainer):
     settings_node = "COOP"
     checkpoint_name = "prompt_learner"
 
-    def check_cfg(self, cfg: Any) -> None:
+    @classmethod
+    def check_cfg(cls, cfg: Any) -> None:
         """Refuse settings that cannot work, before anything is loaded."""
         super().check_cfg(cfg)
         s = cfg.TRAINER.COOP
@@ -108,7 +109,13 @@ class CoOp(PromptTrainer):
         if s.N_CTX < 1 and not s.CTX_INIT:
             raise ValueError(f"TRAINER.COOP.N_CTX is {s.N_CTX}; at least 1 learned word is needed")
 
-    def build_prompt_learner(self, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
+    @classmethod
+    def class_specific(cls, cfg: Any) -> tuple[str, ...]:
+        """The words, where each class has its own."""
+        return ("ctx",) if cfg.TRAINER.COOP.CSC and not cfg.TRAINER.COOP.CTX_INIT else ()
+
+    @classmethod
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
         """CoOp's words by ``cfg.TRAINER.COOP``."""
         s = cfg.TRAINER.COOP
         return ContextWords(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.CSC, s.CLASS_TOKEN_POSITION)

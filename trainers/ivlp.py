@@ -95,9 +95,10 @@ class IVLP(PromptTrainer):
     settings_node = "IVLP"
     checkpoint_name = "VLPromptLearner"
 
-    def build_prompt_learner(self, cfg: Any, clip_model: CLIP, classnames: list[str]) -> IndependentPrompts:
+    @classmethod
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> IndependentPrompts:
         """Prompts by ``cfg.TRAINER.IVLP``, or by the node of a method that extends this one."""
-        node = self.settings_node
+        node = cls.settings_node
         s = cfg.TRAINER[node]
         check_depth(f"TRAINER.{node}.PROMPT_DEPTH_TEXT", s.PROMPT_DEPTH_TEXT, 0, clip_model.config.text_layers)
         if s.PROMPT_DEPTH_VISION and s.N_CTX_VISION:

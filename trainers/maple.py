@@ -73,7 +73,8 @@ class MaPLe(PromptTrainer):
     settings_node = "MAPLE"
     checkpoint_name = "MultiModalPromptLearner"
 
-    def build_prompt_learner(self, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLePrompts:
+    @classmethod
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLePrompts:
         """MaPLe's prompts by ``cfg.TRAINER.MAPLE``."""
         s = cfg.TRAINER.MAPLE
         require_vit(cfg, clip_model)

@@ -165,7 +165,8 @@ class MPL(PromptTrainer):
     settings_node = "MPL"
     checkpoint_name = "MultiModalPromptLearner"
 
-    def build_prompt_learner(self, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MPLPrompts:
+    @classmethod
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MPLPrompts:
         """MPL's prompts by ``cfg.TRAINER.MPL``."""
         s = cfg.TRAINER.MPL
         require_vit(cfg, clip_model)

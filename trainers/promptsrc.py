@@ -160,7 +160,8 @@ class PromptSRC(IVLP):
     model_class = SelfRegulatedCLIP
     model: SelfRegulatedCLIP
 
-    def check_cfg(self, cfg: Any) -> None:
+    @classmethod
+    def check_cfg(cls, cfg: Any) -> None:
         """Refuse settings that cannot work, before anything is loaded."""
         super().check_cfg(cfg)
         s = cfg.TRAINER.PROMPTSRC

@@ -65,7 +65,8 @@ class VPT(PromptTrainer):
     settings_node = "VPT"
     checkpoint_name = "prompt_learner"
 
-    def build_prompt_learner(self, cfg: Any, clip_model: CLIP, classnames: list[str]) -> VisionPrompts:
+    @classmethod
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> VisionPrompts:
         """VPT's prompts by ``cfg.TRAINER.VPT``."""
         s = cfg.TRAINER.VPT
         require_vit(cfg, clip_model)

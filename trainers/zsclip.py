@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 
+from . import prompt_file
+from .backbone import BackboneIdentity
 from .base import load_frozen_clip
 from .precision import choose_precision
 from .prompted_clip import PromptedCLIP, TextFeatureCache
@@ -56,9 +59,16 @@ class ZeroshotCLIP(TrainerX):
 
     model: ZeroshotModel
 
+    model_class = ZeroshotModel
+
     def templates(self) -> list[str]:
         """The templates whose features are averaged."""
         return [chosen_template(self.cfg)]
+
+    @classmethod
+    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
+        """No settings but the templates, which a prompt file holds themselves."""
+        return {}
 
     def build_model(self) -> None:
         """Load CLIP; the text features are computed at the first picture."""
@@ -66,6 +76,7 @@ class ZeroshotCLIP(TrainerX):
         # On a GPU in the float16 in which OpenAI's weights are published, as the published code does; on a CPU in float32.
         precision = choose_precision("fp16" if self.device.type == "cuda" else "fp32", self.device)
         clip_model = load_frozen_clip(cfg, torch.device("cpu"))
+        self.backbone = BackboneIdentity.of(clip_model, cfg.MODEL.BACKBONE.NAME)
         prompts = FixedPrompts(clip_model, self.dm.dataset.classnames, self.templates())
         print(f"Prompt templates: {', '.join(map(repr, self.templates()))}")
         self.model = ZeroshotModel(clip_model, prompts, precision).to(self.device)
@@ -78,6 +89,13 @@ class ZeroshotCLIP(TrainerX):
             ValueError: always.
         """
         raise ValueError(f"{self.cfg.TRAINER.NAME} learns nothing, so there is nothing to train: add --eval-only")
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate, then write templates, backbone and accuracy as a prompt file into the run's folder."""
+        result = super().test(split)
+        file = prompt_file.of_trainer(self, type(self), {}, tuple(self.templates()))
+        print(f"Prompts saved to {file.write(os.path.join(self.output_dir, prompt_file.FILE_NAME))}")
+        return result
 
     @torch.no_grad()
     def model_inference(self, images: Tensor) -> Tensor:
