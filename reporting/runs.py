@@ -1,0 +1,193 @@
+"""Reading what runs have left: one `Run` for each `result.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+RESULT_NAME = "result.json"
+METRICS_NAME = "metrics.jsonl"
+HALVES = ("base", "new")
+NOT_SETTINGS = (  # where a run stood, which cell of a table it fills, and what it printed: no setting by which results could differ
+    "VERSION", "OUTPUT_DIR", "RESUME", "SEED", "USE_CUDA", "VERBOSE", "DATASET.ROOT", "DATASET.NAME", "DATASET.NUM_SHOTS",
+    "DATASET.SUBSAMPLE_CLASSES", "DATASET.FOLDER_PATH", "DATALOADER.NUM_WORKERS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ",
+    "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT", "TEST.NO_TEST", "TEST.SPLIT", "MODEL.INIT_WEIGHTS",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        run_dir: its folder.
+        result: what its `result.json` holds.
+    """
+
+    run_dir: Path
+    result: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        """Registered name of the trainer."""
+        return self.result["trainer"]
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset that was tested."""
+        return self.result["dataset"]
+
+    @property
+    def classes(self) -> str:
+        """Which classes: base, new or all."""
+        return self.result.get("subsample") or "all"
+
+    @property
+    def shots(self) -> int:
+        """Training pictures a class; below 1 for all of them, or where nothing is trained."""
+        return int(self.result.get("shots") or 0)
+
+    @property
+    def seed(self) -> int:
+        """The seed; below 0 if the run was not seeded."""
+        return int(self.result["seed"])
+
+    @property
+    def accuracy(self) -> float:
+        """Percent, in full precision."""
+        return self.result["accuracy"]
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether this run trained prompts, and did not only test."""
+        return self.result.get("train_seconds") is not None
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether what was tested has been trained, here or in the run it was loaded from; zero-shot CLIP is not, and has no spread over seeds."""
+        return self.has_trained or self.trained_dir is not None
+
+    @property
+    def trained_dir(self) -> Path | None:
+        """The folder of the run whose checkpoint was tested, as it was then; None if nothing was loaded.
+
+        `loaded_from` holds `<folder>/<model>/model.pth.tar-<epoch>` for each model.
+        """
+        loaded = self.result.get("loaded_from") or {}
+        return next((Path(path).parent.parent for path in loaded.values()), None)
+
+    @property
+    def precision(self) -> str | None:
+        """PREC as it was set; None for methods without it."""
+        node = self.result.get("config", {}).get("TRAINER", {}).get(self.method.upper(), {})
+        return node.get("PREC") if isinstance(node, Mapping) else None
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by which results can differ, under its dotted key; of the methods' nodes the run's own alone."""
+        own = f"TRAINER.{self.method.upper()}."
+        flat = {
+            key: value
+            for key, value in _flatten(self.result.get("config") or {})
+            if key not in NOT_SETTINGS and (not key.startswith("TRAINER.") or key.startswith(own))
+        }
+        if self.result.get("data") is not None:
+            flat["data"] = self.result["data"]
+        return flat
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@dataclass
+class FoundRuns:
+    """Runs that are finished and tested, and sentences on those that are not."""
+
+    runs: list[Run] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """What the `result.json` at `path` holds, whatever the run's state.
+
+    Raises:
+        ValueError: it cannot be read, or is no result of a run.
+    """
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise ValueError(f"no result can be read at {path}: {e}") from e
+    if not isinstance(result, dict) or "finished" not in result:
+        raise ValueError(f"{path} is no result of a run: it is to be a JSON object with the key 'finished', as train.py writes it")
+    return result
+
+
+def read_run(run_dir: Path) -> Run:
+    """The finished and tested run in `run_dir`.
+
+    Raises:
+        ValueError: there is no result, the run is not finished, or it was not tested on the test pictures.
+    """
+    path = run_dir / RESULT_NAME
+    result = read_result(path)
+    if not result["finished"]:
+        raise ValueError(f"{path} is of a run that is not finished; run it again to go on")
+    if result.get("accuracy") is None:
+        raise ValueError(f"{path} has no accuracy: the run was finished without a test (TEST.NO_TEST)")
+    if result.get("split") not in (None, "test"):
+        raise ValueError(f"{path} was tested on the split {result['split']!r}, not on test (TEST.SPLIT)")
+    lacking = [key for key in ("trainer", "dataset", "seed") if result.get(key) is None]
+    if lacking:
+        raise ValueError(f"{path} lacks {', '.join(lacking)}, by which a table is made")
+    return Run(run_dir, result)
+
+
+def find_runs(dirs: Sequence[Path]) -> FoundRuns:
+    """Every run below `dirs`, in the order of their paths; those that cannot be used are told in the notes.
+
+    Raises:
+        FileNotFoundError: one of `dirs` is no folder, or no `result.json` lies below any.
+    """
+    run_dirs: set[Path] = set()
+    for folder in dirs:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is no folder; give the folders that runs were written to, such as output/base2new")
+        run_dirs.update(Path(parent).resolve() for parent, _, names in os.walk(folder) if RESULT_NAME in names)
+    if not run_dirs:
+        raise FileNotFoundError(
+            f"no {RESULT_NAME} lies below {', '.join(map(str, dirs))}; run something first, such as bash scripts/mpl/base2new.sh shapes 1 "
+            "(logs of other code bases: tools/parse_test_res.py)"
+        )
+    found = FoundRuns()
+    for run_dir in sorted(run_dirs):
+        try:
+            found.runs.append(read_run(run_dir))
+        except ValueError as e:
+            found.notes.append(f"left out: {e}")
+    return found
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of a run's `metrics.jsonl`, less one that a crash cut short; empty if there is none."""
+    path = run_dir / METRICS_NAME
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
