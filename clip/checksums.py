@@ -69,7 +69,12 @@ def _write_whole(path: Path, text: str) -> None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
+    return digest_of(path, "sha256")
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """A file's hash in hexadecimal digits, by an algorithm that ``hashlib`` knows, such as ``md5``."""
+    digest = hashlib.new(algorithm)
     with path.open("rb") as f:
         while block := f.read(2**20):
             digest.update(block)

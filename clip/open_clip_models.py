@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .checksums import cache_dir
+from .checksums import cache_dir, remembered_sha256
 from .config import HEAD_WIDTH, CLIPConfig
+from .download import Known, check_answers, download
 
 PREFIX = "open_clip:"
 VOCABULARY = 49408  # token ids of clip/tokenizer.py, the only vocabulary that class names can be written in here
@@ -201,14 +203,32 @@ class OpenClipWeights:
 
     def sources(self) -> list[tuple[str, Callable[[], Path]]]:
         """Where the file can be fetched from, the preferred first: a description and what fetches it."""
-        from open_clip.pretrained import download_pretrained
-
         sources = []
         if self.facts.get("hf_hub"):
-            sources.append((f"the hub ({self.hub[0]})", lambda: Path(download_pretrained(dict(self.facts)))))
+            sources.append((f"the hub ({self.hub[0]})", self._fetch_from_hub))
         if self.facts.get("url"):
-            sources.append((self.facts["url"], lambda: Path(download_pretrained(dict(self.facts), prefer_hf_hub=False))))
+            sources.append((self.facts["url"], self._fetch_from_url))
         return sources
+
+    def _fetch_from_hub(self) -> Path:
+        """By open_clip, which knows the names that its files have on the hub."""
+        from huggingface_hub import hf_hub_url
+        from open_clip.pretrained import download_pretrained
+
+        repository, files = self.hub
+        check_answers(hf_hub_url(repository, files[0]))
+        return Path(download_pretrained(dict(self.facts)))
+
+    def _fetch_from_url(self) -> Path:
+        """The file where open_clip keeps it, if its hash is right; else fetched here: open_clip's own download may wait for ever and leave half a file."""
+        path, url = self.url_path, self.facts["url"]
+        assert path is not None
+        # The address says how the hash begins: OpenAI's has a part of 64 digits, open_clip's file names end in 8.
+        found = re.search(r"/([0-9a-f]{64})/|-([0-9a-f]{8,64})\.pth?$", url)
+        sha256 = (found[1] or found[2]) if found else None
+        if path.is_file() and (sha256 is None or remembered_sha256(path).startswith(sha256)):
+            return path
+        return download(url, path, Known(sha256=sha256))
 
     def missing_message(self, failures: Sequence[str] = ()) -> str:
         """What to tell a person whose weights are not here."""
@@ -219,7 +239,7 @@ class OpenClipWeights:
         tried = "Fetching them failed:\n" + "\n".join(failures) + "\n" if failures else ""
         return (
             f"The weights {self.name} are not on this machine.\nLooked for: {' and '.join(places)}.\n{tried}"
-            f"To get them: on a machine with a network, run any command that uses {self.name} once and copy the cache; "
+            f"To get them: on a machine with a network, run `python tools/prepare.py --weights {self.name}` and copy the cache; "
             "or give a weights file by path, with its open_clip_config.json beside it: MODEL.BACKBONE.NAME path/to/weights."
         )
 

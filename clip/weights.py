@@ -8,12 +8,8 @@ A name of open_clip's (``open_clip:ViT-B-16/laion2b_s34b_b88k``) is looked up in
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
-import os
 import re
-import tempfile
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -27,6 +23,7 @@ from . import open_clip_models
 from .archive import WeightsFileError, read_open_clip_config, read_weights
 from .checksums import cache_dir, remembered_sha256
 from .config import CLIPConfig
+from .download import Known, check_answers, download, is_offline
 from .model import CLIP
 
 BUNDLED = {"Tiny-Shapes": Path(__file__).with_name("tiny_shapes.safetensors")}
@@ -214,7 +211,7 @@ def _find(published: PublishedModel) -> Path:
         return path
     sources = [
         (f"the hub ({published.hub}, {published.hub_file})", lambda: _fetch_from_hub(published)),
-        (f"OpenAI ({published.url})", lambda: download(published.url, published.archive_path, published.sha256)),
+        (f"OpenAI ({published.url})", lambda: download(published.url, published.archive_path, Known(sha256=published.sha256))),
     ]
     return _fetch(published.name, sources, lambda failures: missing_message(published.name, failures))
 
@@ -235,6 +232,8 @@ def _fetch(name: str, sources: Sequence[tuple[str, Callable[[], Path]]], explain
     Raises:
         WeightsNotFoundError: none does; the message is what ``explain`` makes of the failures, a line each.
     """
+    if is_offline():
+        raise WeightsNotFoundError(explain(["  HF_HUB_OFFLINE is set: nothing was tried."]))
     failures = []
     for source, fetch in sources:
         try:
@@ -254,7 +253,7 @@ def missing_message(name: str, failures: list[str] | None = None) -> str:
         f"The CLIP weights {name} are not on this machine.\n"
         f"Looked for: {published.archive_path} (OpenAI's archive) and {published.hub_file} of {published.hub} in the hub's cache ({_hub_cache_dir()}).\n"
         f"{tried}"
-        f"To get them: on a machine with a network, run any command that uses {name} once, or download {published.url} "
+        f"To get them: on a machine with a network, run `python tools/prepare.py --weights {name}`, or download {published.url} "
         f"and put it at {published.archive_path}; or give a weights file by path: MODEL.BACKBONE.NAME path/to/weights."
     )
 
@@ -266,8 +265,9 @@ def _hub_cache_dir() -> str:
 
 
 def _fetch_from_hub(published: PublishedModel) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, hf_hub_url
 
+    check_answers(hf_hub_url(published.hub, published.hub_file))  # the client tries a hub that is down for half a minute
     path = Path(hf_hub_download(published.hub, published.hub_file, etag_timeout=TIMEOUT_SECONDS))
     _check_hash(path, published)
     return path
@@ -294,34 +294,3 @@ def _check_hub_hash(path: Path) -> None:
     stored_name = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", stored_name) and remembered_sha256(path) != stored_name:
         raise WeightsFileError(f"{path} is damaged: its SHA-256 is not {stored_name}. Delete {path.resolve()} and run again to fetch it.")
-
-
-def download(url: str, path: Path, sha256: str) -> Path:
-    """Fetch ``url`` to ``path``, whole and with the right SHA-256 or not at all.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        OSError: the server cannot be reached, refuses, or stops answering.
-        ValueError: what came is not the file that was asked for.
-    """
-    from tqdm import tqdm
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    digest = hashlib.sha256()
-    try:
-        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
-            length = int(response.headers.get("Content-Length") or 0)
-            with tqdm(total=length or None, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
-                while block := response.read(2**20):
-                    digest.update(block)
-                    file.write(block)
-                    bar.update(len(block))
-        if digest.hexdigest() != sha256:
-            raise ValueError(f"what {url} sent has SHA-256 {digest.hexdigest()}, not {sha256}; it was thrown away")
-        os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
-    return path
