@@ -1,0 +1,16 @@
+#!/usr/bin/env python3
+"""Run what is missing of a paper's protocol:  python tools/reproduce.py base2new|xd|dg|fewshot [--methods …] [--datasets …] [--seeds …] [--plan]
+
+The work is done in sweeps/; --help lists the options.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from sweeps.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
