@@ -10,17 +10,22 @@ import json
 import math
 import pickle
 import re
+import warnings
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-MAX_PICKLE_BYTES = 64 * 2**20  # names and shapes of the largest published archive take less than 1 MiB
+from .pickle_bounds import check_archive, check_file, check_tensors
+
+MAX_CONFIG_BYTES = 2**20  # of an open_clip_config.json; our choice: published ones have some 1 KB
+MAX_NAME = 1_000  # characters of an array's name; our choice: published ones have some 50
+MAX_TENSORS = 5_000  # our choice: the largest CLIP of open_clip's, ViT-bigG-14, has under 2,000
 NOT_PARAMETERS = {"input_resolution", "context_length", "vocab_size"}  # integers that OpenAI's archives carry beside the parameters
 STORAGE_DTYPES = {
     "HalfStorage": torch.float16,
@@ -59,28 +64,27 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(f"there is no weights file at {path}")
     try:
         state, metadata = _read(path)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as e:
-        if isinstance(e, WeightsFileError):
-            raise
+        if len(state) > MAX_TENSORS:
+            raise WeightsFileError(f"{path} holds {len(state):,} arrays; a CLIP has at most {MAX_TENSORS:,}")
+        check_tensors(state, path.stat().st_size)
+    except (WeightsFileError, PermissionError):
+        raise
+    except Exception as e:  # a damaged or hostile file makes the formats' readers raise nearly anything
         raise WeightsFileError(
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as weights; it may be truncated or of another kind "
-            f"(safetensors, torch.save and OpenAI's archives are read). Delete it and fetch it again. Cause: {_first_line(e)}"
+            f"(safetensors, torch.save and OpenAI's archives are read). Delete it and fetch it again. Cause: {first_line(e)}"
         ) from e
     return state, metadata
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+def first_line(error: Exception, n_characters: int = 300) -> str:
+    """The first line of what an error says, cut, for use in another message; its kind where it says nothing."""
+    return ascii_escaped((str(error).strip() or type(error).__name__).splitlines()[0][:n_characters])
+
+
+def ascii_escaped(text: str) -> str:
+    """``text`` with what cannot be printed (control characters, halves of surrogate pairs) escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -92,6 +96,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                check_archive(archive, path)
                 return _read_torchscript(archive, path), {"activation": "quick_gelu"}
     elif head.startswith(b"PK"):
         raise WeightsFileError(f"{path} begins as an archive, but its end is missing: it is truncated. Delete it and fetch it again.")
@@ -99,8 +104,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsFileError(
             f"{path} is a web page, not weights: the address it came from answered with a page. Delete it and fetch it again."
         )
+    check_file(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual pickles; what matters is told by the errors below
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
         foreign = re.search(r"GLOBAL (\S+)", str(e))
         if foreign is None:
@@ -118,7 +126,7 @@ def _as_state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not loaded:
         raise WeightsFileError(f"{path} holds {type(loaded).__name__}, not a dictionary of parameters")
-    wrong = [str(k) for k, v in loaded.items() if k not in NOT_PARAMETERS and not isinstance(v, Tensor)]
+    wrong = [ascii_escaped(str(k)[:80]) for k, v in loaded.items() if k not in NOT_PARAMETERS and not isinstance(v, Tensor)]
     if wrong:
         raise WeightsFileError(
             f"{path} holds entries that are no tensors: {', '.join(wrong[:5])}. A file of CLIP weights holds its parameters alone."
@@ -132,9 +140,11 @@ def read_open_clip_config(weights_path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["model_cfg"])
-    except (ValueError, KeyError, TypeError) as e:
-        raise WeightsFileError(f"{path} is no open_clip configuration (an object with model_cfg is expected): {_first_line(e)}") from e
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes, of at most {MAX_CONFIG_BYTES:,}")
+        return dict(json.loads(path.read_text(encoding="utf-8-sig"))["model_cfg"])
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise WeightsFileError(f"{path} is no open_clip configuration (an object with model_cfg is expected): {first_line(e)}") from e
 
 
 class _InertModule:
@@ -180,7 +190,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def _rebuild_tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """A view of ``storage``; one that would reach outside it or repeat its elements is refused."""
+    """A view of ``storage``; one that would reach outside it (``as_strided`` checks that) or repeat its elements is refused."""
     if math.prod(size) > storage.numel():
         raise pickle.UnpicklingError(f"a tensor of shape {tuple(size)} does not fit its storage of {storage.numel()} elements")
     return storage.as_strided(size, stride, offset)
@@ -188,14 +198,10 @@ def _rebuild_tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride:
 
 def _read_torchscript(archive: zipfile.ZipFile, path: Path) -> dict[str, Tensor]:
     """All tensors of a TorchScript archive under their attribute names."""
-    names = archive.namelist()
-    data = next(n for n in names if n.endswith("/data.pkl") and n.count("/") == 1)
+    data = next((n for n in archive.namelist() if n.endswith("/data.pkl") and n.count("/") == 1), None)
+    if data is None:
+        raise WeightsFileError(f"{path} is an archive without a data.pkl, which names its arrays: it is damaged. Fetch it again.")
     prefix = data.removesuffix("data.pkl")
-    unpacked, packed = sum(i.file_size for i in archive.infolist()), path.stat().st_size
-    if unpacked > 2 * packed + MAX_PICKLE_BYTES or archive.getinfo(data).file_size > MAX_PICKLE_BYTES:
-        raise WeightsFileError(
-            f"{path} ({packed:,} bytes) would unpack to {unpacked:,} bytes: that is no weights file, and it was not unpacked"
-        )
     storages: dict[str, Tensor] = {}
 
     def storage(dtype: torch.dtype, key: str, n_elements: int) -> Tensor:
@@ -210,14 +216,22 @@ def _read_torchscript(archive: zipfile.ZipFile, path: Path) -> dict[str, Tensor]
 
     with archive.open(data) as file:
         root = _TensorUnpickler(file, storage).load()
+    return {k: v for k, v in _collect(root).items() if k not in NOT_PARAMETERS}
+
+
+def _collect(root: Any) -> dict[str, Tensor]:
+    """All tensors of a tree of modules, by their names; bounded, because a module of a hostile file may stand in many places, or in itself."""
     state: dict[str, Tensor] = {}
-    _collect(root, "", state)
-    return {k: v for k, v in state.items() if k not in NOT_PARAMETERS}
-
-
-def _collect(module: Any, prefix: str, state: dict[str, Tensor]) -> None:
-    for name, value in getattr(module, "attributes", {}).items():
-        if isinstance(value, Tensor):
-            state[prefix + name] = value
-        elif isinstance(value, _InertModule):
-            _collect(value, f"{prefix}{name}.", state)
+    waiting: deque[tuple[Any, str]] = deque([(root, "")])
+    n_modules = 0
+    while waiting:
+        module, prefix = waiting.popleft()
+        n_modules += 1
+        for name, value in getattr(module, "attributes", {}).items():
+            if isinstance(value, Tensor):
+                state[f"{prefix}{name}"] = value
+            elif isinstance(value, _InertModule):
+                waiting.append((value, f"{prefix}{name}."))
+        if max(n_modules, len(waiting), len(state)) > 4 * MAX_TENSORS or len(prefix) > MAX_NAME:
+            raise pickle.UnpicklingError(f"it has more than {4 * MAX_TENSORS:,} modules, or names of more than {MAX_NAME} characters")
+    return state

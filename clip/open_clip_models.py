@@ -20,6 +20,8 @@ from .download import Known, check_answers, download
 
 PREFIX = "open_clip:"
 VOCABULARY = 49408  # token ids of clip/tokenizer.py, the only vocabulary that class names can be written in here
+MAX_REASONS = 20  # that one message names, of each group of settings
+MAX_SIZE = 100_000  # of any width, depth or count in a configuration; our choice: the largest is the vocabulary
 # What open_clip takes where a configuration is silent (CLIPVisionCfg and CLIPTextCfg of its model.py).
 VISION_SIZES = {"layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16, "image_size": 224}
 TEXT_SIZES = {"context_length": 77, "vocab_size": VOCABULARY, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
@@ -125,6 +127,7 @@ def _mlp_width(sizes: Mapping[str, Any]) -> int | None:
 def reasons_against(model_cfg: Mapping[str, Any]) -> list[str]:
     """Why our towers cannot be what a configuration of open_clip's asks for, a setting each; empty if they can."""
     reasons = [f"{key} is missing" for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in model_cfg]
+    reasons += [f"{key} is no object" for key in ("vision_cfg", "text_cfg") if not isinstance(model_cfg.get(key, {}), Mapping)]
     if reasons:
         return reasons
     known = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
@@ -133,9 +136,34 @@ def reasons_against(model_cfg: Mapping[str, Any]) -> list[str]:
     reasons += _other_settings("text_cfg.", model_cfg["text_cfg"], set(TEXT_SIZES) - {"vocab_size"}, TEXT_FIXED)
     vision = {**VISION_SIZES, **model_cfg["vision_cfg"]}
     size = vision["image_size"]
-    if not isinstance(size, int) and len(set(size)) != 1:
+    if isinstance(size, list | tuple) and len(size) == 2 and all(map(_is_size, size)) and size[0] != size[1]:
         reasons.append(f"vision_cfg.image_size is {size} (pictures that are not square)")
-    return reasons
+    return reasons + _wrong_sizes(model_cfg["embed_dim"], vision, {**TEXT_SIZES, **model_cfg["text_cfg"]})
+
+
+def _wrong_sizes(embed_dim: Any, vision: Mapping[str, Any], text: Mapping[str, Any]) -> list[str]:
+    """Which sizes are no whole numbers from 1 to `MAX_SIZE`, or no positive ratio."""
+    layers, image_size = vision["layers"], vision["image_size"]
+    sizes = {"embed_dim": embed_dim} | {f"vision_cfg.{key}": vision[key] for key in ("width", "head_width", "patch_size") if vision[key] is not None}
+    sizes |= {f"vision_cfg.layers[{i}]": n for i, n in enumerate(layers)} if isinstance(layers, list | tuple) else {"vision_cfg.layers": layers}
+    is_pair = isinstance(image_size, list | tuple) and len(image_size) == 2
+    sizes |= {f"vision_cfg.image_size[{i}]": n for i, n in enumerate(image_size)} if is_pair else {"vision_cfg.image_size": image_size}
+    sizes |= {f"text_cfg.{key}": text[key] for key in ("context_length", "width", "heads", "layers")}
+    wrong = [f"{key} is {_short(value)} (a whole number from 1 to {MAX_SIZE:,} is needed)" for key, value in sizes.items() if not _is_size(value)]
+    if isinstance(layers, list | tuple) and len(layers) != 4:
+        wrong.append(f"vision_cfg.layers is {_short(layers)} (a ResNet has four stages)")
+    if not wrong and (vision["width"] * (32 if isinstance(layers, list | tuple) else 1)) % vision["head_width"]:
+        wrong.append(f"vision_cfg.head_width is {vision['head_width']} (the width, {vision['width']}, is no multiple of it)")
+    if not wrong and text["width"] % text["heads"]:
+        wrong.append(f"text_cfg.heads is {text['heads']} (the width, {text['width']}, is no multiple of it)")
+    for tower, ratio in (("vision_cfg", vision["mlp_ratio"]), ("text_cfg", text["mlp_ratio"])):
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= MAX_SIZE:
+            wrong.append(f"{tower}.mlp_ratio is {_short(ratio)} (a positive number is needed)")
+    return wrong
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAX_SIZE
 
 
 def _other_settings(prefix: str, settings: Mapping[str, Any], known: set[str], fixed: Mapping[str, tuple[Any, str]]) -> list[str]:
@@ -146,12 +174,12 @@ def _other_settings(prefix: str, settings: Mapping[str, Any], known: set[str], f
             if value != accepted:
                 reasons.append(f"{prefix}{key} is {_short(value)} ({meaning})")
         elif key not in known and key not in IGNORED and not key.startswith(IGNORED_PREFIXES):
-            reasons.append(f"{prefix}{key} is {_short(value)} (a setting that this project does not know)")
-    return reasons
+            reasons.append(f"{prefix}{_short(key)[1:-1]} is {_short(value)} (a setting that this project does not know)")
+    return reasons[:MAX_REASONS]
 
 
 def _short(value: Any) -> str:
-    shown = repr(value)
+    shown = ascii(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from . import open_clip_models
-from .archive import WeightsFileError, read_open_clip_config, read_weights
+from .archive import WeightsFileError, ascii_escaped, first_line, read_open_clip_config, read_weights
 from .checksums import cache_dir, remembered_sha256
 from .config import CLIPConfig
 from .download import Known, check_answers, download, is_offline
@@ -136,20 +136,15 @@ def build(
     if expected is None and (model_cfg := read_open_clip_config(path)):
         quick_gelu = model_cfg.get("quick_gelu", False) if stated is None else stated
         expected = open_clip_models.clip_config(model_cfg, quick_gelu, str(path.with_name("open_clip_config.json")))
-    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
-    if broken:
-        raise WeightsFileError(
-            f"{path} holds numbers that are not finite in {len(broken)} arrays, {broken[0]} the first: delete it and fetch it again"
-        )
+    state = _as_float32(state, path)
     if "logit_scale" in state and state["logit_scale"].numel() == 1:
         state["logit_scale"] = state["logit_scale"].reshape(())  # some files hold it as a list of one
     try:
         config = _read_config(state, path, stated, expected)
         with torch.device("meta"):
             clip = CLIP(config)
-    except ValueError as e:
-        raise WeightsFileError(f"{path}: {e}") from e
+    except (ValueError, IndexError, RuntimeError, ArithmeticError) as e:  # of shapes that fit no tower as well
+        raise WeightsFileError(f"{path}: {first_line(e, 1000)}") from e
     if expected is not None and config != expected:
         found, wanted = asdict(config), asdict(expected)
         differences = [f"{k} is {found[k]}, not {wanted[k]}" for k in found if found[k] != wanted[k]]
@@ -157,8 +152,25 @@ def build(
     try:
         clip.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as e:
-        raise WeightsFileError(f"{path} is not of CLIP's architecture: {' '.join(str(e).split())[:600]}") from e
+        raise WeightsFileError(f"{path} is not of CLIP's architecture: {ascii_escaped(' '.join(str(e).split())[:600])}") from e
     return clip.eval()
+
+
+def _as_float32(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """``state`` in float32; integers other than the counters of batch norms, and numbers that are not finite, are refused."""
+    odd = [k for k, v in state.items() if not v.is_floating_point() and not k.endswith("num_batches_tracked")]
+    if odd:
+        raise WeightsFileError(
+            f"{path} holds {len(odd)} arrays that are no floating-point numbers, {ascii_escaped(odd[0][:100])} ({state[odd[0]].dtype}) the first. Weights "
+            "are read in float16, bfloat16, float32 or float64, not quantised: give the weights that these were made from."
+        )
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise WeightsFileError(
+            f"{path} holds numbers that are not finite in {len(broken)} arrays, {ascii_escaped(broken[0][:100])} the first: delete it and fetch it again"
+        )
+    return state
 
 
 def _read_config(state: dict[str, Tensor], path: Path, quick_gelu: bool | None, expected: CLIPConfig | None) -> CLIPConfig:

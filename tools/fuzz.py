@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Fuzz one of the readers of files from the internet:  python tools/fuzz.py weights|checkpoint|split|lists [--minutes 10] [--seed 0] [--output DIR]
+
+Real files are mutated and read in a process whose memory is bounded; findings (what they are: tests/hostile/fuzz_targets.py) are kept in DIR with the file that
+shows them, and figures are printed. With --replay FILE --as NAME, one file is read as the seed NAME is. Linux and macOS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import platform
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO))
+
+MEMORY_BYTES = 2 << 30
+"""What reading one file may take beyond what the process takes when it starts; our choice: the files have at most 1 MiB."""
+
+SLOW_SECONDS = 10
+"""Reading that takes longer is a finding; our choice, with room for a machine that does other work."""
+
+FORBIDDEN_EVENTS = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen", "socket.connect", "shutil.rmtree", "ctypes.dlopen")
+"""Audit events (https://docs.python.org/3/library/audit_events.html) that reading a file never has."""
+
+
+class Forbidden(BaseException):
+    """Reading a file did what reading must not do; no reader can catch it as a documented error."""
+
+
+class Watch:
+    """An audit hook that, while `armed`, notes programs that are started and files that are opened elsewhere than in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.armed = False
+        self.seen: list[str] = []
+        self._read_from = (str(folder), sys.prefix, sys.base_prefix, str(REPO), "/proc/", "/sys/", "/dev/")
+        self._folder = str(folder)
+        sys.addaudithook(self._on_event)
+
+    def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.armed:
+            return
+        if event.startswith(FORBIDDEN_EVENTS):
+            self.seen.append(f"{event}{arguments!r}"[:200])
+        if event == "open" and isinstance(arguments[0], str | bytes):
+            path, mode = str(arguments[0]), str(arguments[1] or "r")
+            if not path.startswith(self._folder if set(mode) & set("wax+") else self._read_from):
+                self.seen.append(f"open({path!r}, {mode!r})"[:200])
+
+
+def bound_memory() -> None:
+    """Let this process take `MEMORY_BYTES` more than it takes now."""
+    status = Path("/proc/self/statm")
+    now = int(status.read_text().split()[0]) * resource.getpagesize() if status.exists() else 0
+    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES,) * 2)
+
+
+def signature_of(error: BaseException) -> str:
+    """The same for two errors of one cause: the kind, and the last line of the project that they passed."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if str(REPO) in f.filename and "fuzz" not in f.filename]
+    frames = frames or traceback.extract_tb(error.__traceback__)[-1:]
+    at = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    what = str(error)[:60] if isinstance(error, AssertionError | Forbidden) else ""
+    return f"{type(error).__name__} {at} {what}".strip()
+
+
+def work(name: str, seed: int, until: float, folder: Path, pipe: Connection) -> None:
+    """Read mutated files until the time is over; tells the pipe what is about to be read, and what came of it."""
+    import torch
+
+    from tests.hostile.fuzz_targets import TARGETS, mutated, try_one
+
+    torch.set_num_threads(1)
+    target, rng, read_dir = TARGETS[name], random.Random(seed), folder / "read"
+    (folder / "seeds").mkdir(parents=True)
+    seeds = target.make_seeds(folder / "seeds")
+    for start in seeds:  # whole files are read, which also loads what the readers import on first use
+        read_dir.mkdir(exist_ok=True)
+        pipe.send(("outcome", start.name, f"unmutated, {try_one(target, start, start.content, read_dir)}", b""))
+    watch = Watch(read_dir)
+    bound_memory()
+    while time.time() < until:
+        start = rng.choice(seeds)
+        content = mutated(start, rng)
+        pipe.send(("reading", start.name, "", content))
+        shutil.rmtree(read_dir, ignore_errors=True)
+        read_dir.mkdir()
+        watch.seen.clear()
+        watch.armed = True
+        try:
+            outcome = try_one(target, start, content, read_dir)
+            watch.armed = False
+            if watch.seen:
+                raise Forbidden(watch.seen[0])
+            pipe.send(("outcome", start.name, outcome, b""))
+        except BaseException as error:  # everything that is not documented is what is looked for
+            watch.armed = False
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            pipe.send(("finding", start.name, f"{signature_of(error)}\n{''.join(traceback.format_exception(error))[-4000:]}", b""))
+    pipe.send(("end", "", "", b""))
+
+
+class Findings:
+    """Distinct findings, each kept as the file that shows it and a text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.counts: Counter[str] = Counter()
+
+    def add(self, seed_name: str, told: str, content: bytes) -> None:
+        """Count a finding, and keep the file of the first of its kind."""
+        signature = told.splitlines()[0]
+        self.counts[signature] += 1
+        if self.counts[signature] > 1:
+            return
+        print(f"FINDING in {seed_name}: {signature}", flush=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stem = f"{seed_name}-{hashlib.sha256(content).hexdigest()[:12]}"
+        (self.folder / f"{stem}.bin").write_bytes(content)
+        (self.folder / f"{stem}.txt").write_text(told, encoding="utf-8", errors="replace")
+
+
+def fuzz(name: str, minutes: float, seed: int, output_dir: Path) -> dict[str, Any]:
+    """Fuzz one target; a process that dies or hangs is a finding, and another takes over.
+
+    Returns:
+        figures: executions, how many were read and refused, and how often each distinct finding came.
+    """
+    context = multiprocessing.get_context("spawn")
+    begun, until = time.time(), time.time() + 60 * minutes
+    outcomes: Counter[str] = Counter()
+    findings, n_processes = Findings(output_dir / name), 0
+    while time.time() < until:
+        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+            ours, theirs = context.Pipe(duplex=False)
+            child = context.Process(target=work, args=(name, seed + 1_000_003 * n_processes, until, Path(folder), theirs))
+            child.start()
+            theirs.close()
+            n_processes += 1
+            told = _follow(child, ours, outcomes, findings)
+            child.kill()
+            child.join()
+        if told == "end":
+            break
+    return {
+        "target": name, "seed": seed, "seconds": round(time.time() - begun), "executions": sum(outcomes.values()), "outcomes": dict(outcomes),
+        "findings": dict(findings.counts), "processes": n_processes, "versions": versions(),
+    }  # fmt: skip
+
+
+def _follow(child: Any, pipe: Connection, outcomes: Counter[str], findings: Findings) -> str:
+    """Count what a process tells until it ends, dies or hangs; gives the last word."""
+    seed_name, content = "", b""
+    while True:
+        try:
+            if not pipe.poll(SLOW_SECONDS if seed_name else 120):
+                findings.add(seed_name, f"more than {SLOW_SECONDS} s", content)
+                outcomes["finding"] += 1
+                return "hang"
+            kind, name, told, data = pipe.recv()
+        except EOFError:
+            child.join()
+            cause = signal.Signals(-child.exitcode).name if child.exitcode and child.exitcode < 0 else f"exit {child.exitcode}"
+            findings.add(seed_name, f"the process ended: {cause}", content)
+            outcomes["finding"] += 1
+            return "died"
+        if kind == "end":
+            return kind
+        if kind == "reading":
+            seed_name, content = name, data
+            continue
+        outcomes["finding" if kind == "finding" else told] += 1
+        if kind == "finding":
+            findings.add(name, told, content)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what reads the files."""
+    from importlib.metadata import version
+
+    return {"python": platform.python_version(), **{name: version(name) for name in ("torch", "safetensors", "Pillow", "PyYAML")}}
+
+
+def replay(name: str, path: Path, seed_name: str) -> None:
+    """Read one file as the named seed of a target is read; raises what its reader raises."""
+    from tests.hostile.fuzz_targets import TARGETS, try_one
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "seeds").mkdir()
+        seeds = {seed.name: seed for seed in TARGETS[name].make_seeds(Path(folder) / "seeds")}
+        print(try_one(TARGETS[name], seeds[seed_name], path.read_bytes(), Path(folder)))
+
+
+def main() -> int:
+    """Run the command line; exit status 1 where something was found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("target", choices=("weights", "checkpoint", "split", "lists"))
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("output/fuzz"), help="where findings are kept")
+    parser.add_argument("--replay", type=Path, help="read this file alone")
+    parser.add_argument("--as", dest="seed_name", help="with --replay: the seed whose reader reads it, the first part of a finding's file name")
+    args = parser.parse_args()
+    if args.replay:
+        replay(args.target, args.replay, args.seed_name)
+        return 0
+    figures = fuzz(args.target, args.minutes, args.seed, args.output)
+    print(json.dumps(figures, indent=1))
+    return 1 if figures["findings"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
