@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MISSING = "—"
 WIDE = 1000  # columns of a console that never wraps a cell
+MAX_VECTORS = 24  # in the figure; the tables have all
 INK, QUIET, COLOURS = "#1f2937", "#94a3b8", ("#0f766e", "#c2410c", "#94a3b8")
 
 SPACES = {
@@ -122,17 +123,19 @@ def draw(found: Interpretation, title: str) -> Figure:
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.spines["bottom"].set_color(QUIET)
         ax.tick_params(colors=INK, labelsize=8, length=0)
-        ax.title.set(size=10, color=INK)
     return figure
 
 
 def _draw_words(ax: Axes, found: Interpretation) -> None:
     """A bar a vector, the nearest word's distance, with the nearest words written into it."""
-    ax.set_title("Nearest words" + (" (within the layer)" if found.space == "each layer" else ""), loc="left")
+    ax.set_title("Nearest words" + (" (within the layer)" if found.space == "each layer" else ""), loc="left", color=INK)
     if not found.words:
         _say(ax, f"{found.method} learns no text vectors")
         return
     vectors = list(dict.fromkeys((w.layer, w.prompt) for w in found.words))
+    if len(vectors) > MAX_VECTORS:
+        ax.set_title(f"Nearest words, {MAX_VECTORS} of {len(vectors)} vectors", loc="left", color=INK)
+        vectors = vectors[:MAX_VECTORS]
     nearest = {(w.layer, w.prompt): w.euclidean for w in found.words if w.rank == 1}
     longest = max(nearest.values())
     for place, vector in enumerate(vectors):
