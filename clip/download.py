@@ -1,8 +1,8 @@
 """Downloads that end whole or with a message: resumed, bounded in time and in space, and never half a file under a file's name.
 
-What has come stands in ``.<name>.part`` beside the file, with what tells whether the server still has the same file in ``.<name>.part.json``; the file itself
-appears when its size and hash are right. Nothing here imports torch, so that commands which only fetch start at once. Proxies are those of the environment
-(``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``).
+What has come stands in ``.<name>.<source>.part`` beside the file, with what tells whether the server still has the same file in a ``.json`` beside that;
+the file itself appears when its size and hash are right. Nothing here imports torch. Proxies are those of the environment (``HTTPS_PROXY``,
+``HTTP_PROXY``, ``NO_PROXY``).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,8 @@ class _Part:
 
     def __init__(self, path: Path, identity: str) -> None:
         self.target, self.identity = path, identity
-        self.path, self.facts_path = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.json")
+        stem = f".{path.name}.{zlib.crc32(identity.encode()):08x}.part"  # a part of its own for every source
+        self.path, self.facts_path = path.with_name(stem), path.with_name(f"{stem}.json")
         self.facts = self._read_facts()
         if self.facts.get("identity") != identity:
             self.discard()
