@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import trainers
 from clip import CLIP
@@ -73,7 +74,7 @@ def build_prompts(file: PromptFile, clip_model: CLIP, classnames: Sequence[str])
     values = dict(file.learned)
     for name in trainer.class_specific(cfg):
         if name in values:
-            values[name] = values[name][_rows_of(file, classnames)]
+            values[name] = _rows_of(file, name, classnames)
     with torch.random.fork_rng(devices=[]):  # prompts are first drawn, then set
         prompts = trainer.build_prompt_learner(cfg, clip_model, list(classnames))
     LearnedParameters(_as_model(trainer, clip_model, prompts), file.method).load_state_dict(values)
@@ -95,13 +96,22 @@ def _as_model(trainer: Any, clip_model: CLIP, prompts: PromptLearner) -> Prompte
     return trainer.model_class(clip_model, prompts, Precision(clip_model.dtype))
 
 
-def _rows_of(file: PromptFile, classnames: Sequence[str]) -> list[int]:
-    """Where the classes of the training stand that ``classnames`` names, for arrays with a row a class."""
-    rows = {name: row for row, name in enumerate(file.classnames)}
+def _rows_of(file: PromptFile, array: str, classnames: Sequence[str]) -> Tensor:
+    """The rows of an array with one a class that belong to ``classnames``.
+
+    Raises:
+        ValueError: a name is none of the training's, or the array has another number of rows than the training had classes.
+    """
+    values, rows = file.learned[array], {name: row for row, name in enumerate(file.classnames)}
+    if len(values) != len(file.classnames):
+        raise ValueError(
+            f"{array} holds words for {len(values)} classes (CSC), but {len(file.classnames)} class names are said to be those of the training: "
+            "give all of them, in the order of their labels"
+        )
     others = [name for name in classnames if name not in rows]
     if others:
         raise ValueError(
             f"{file.method} learned words of its own for each class (CSC), so it knows the {len(rows)} classes of its training alone, and not "
             f"{', '.join(map(repr, others[:5]))}. Choose among: {', '.join(file.classnames[:20])}{', …' if len(rows) > 20 else ''}"
         )
-    return [rows[name] for name in classnames]
+    return values[[rows[name] for name in classnames]]

@@ -83,7 +83,19 @@ class PromptClassifier:
             FileNotFoundError: there is no such file, or the CLIP's weights are not here and cannot be fetched.
             ValueError: the file is no prompt file, or it belongs to another CLIP; the message says what to do.
         """
-        file = PromptFile.read(path)
+        return cls.of_file(PromptFile.read(path), path, classnames, backbone, device, precision)
+
+    @classmethod
+    def of_file(
+        cls,
+        file: PromptFile,
+        path: str | Path,
+        classnames: Sequence[str] | None = None,
+        backbone: str | Path | None = None,
+        device: str | torch.device | None = None,
+        precision: str | None = None,
+    ) -> PromptClassifier:
+        """The classifier of a prompt file that is read already; ``path`` is where it comes from, for messages. Else as :meth:`load`."""
         name = str(backbone or file.backbone.name)
         if precision is not None:
             check_precision(precision, "precision")

@@ -134,7 +134,7 @@ def of_trainer(trainer: Any, method: type, learned: Mapping[str, Tensor], templa
         templates: hand-written prompts, of a method that has such.
     """
     cfg = trainer.cfg
-    summary = getattr(trainer.evaluator, "summary", None) or {}
+    summary = getattr(getattr(trainer, "evaluator", None), "summary", None) or {}  # the published Dassl keeps none
     dataset = trainer.dm.dataset
     return PromptFile(
         method=cfg.TRAINER.NAME,
