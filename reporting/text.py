@@ -96,24 +96,38 @@ def claims(tables: Sequence[ResultTable | PivotTable]) -> list[str]:
     return ["The MPL paper's figures for each dataset are not at hand, so that no published figure stands beside MPL. Its claims:", *told]
 
 
-def to_terminal(tables: Sequence[ResultTable | PivotTable], is_terminal: bool = False) -> str:
-    """Tables drawn with lines, as wide as they need, so that no cell is cut; with bold averages where `is_terminal`."""
+def plain_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], n_words: int, title: str = "", is_terminal: bool = False, in_groups: bool = False
+) -> str:
+    """A table drawn with lines, as wide as it needs, so that no cell is cut or wrapped, on a terminal and in a pipe alike.
+
+    Args:
+        heads, rows: the cells.
+        n_words: how many of the first columns hold words and stand to the left.
+        title: stands above.
+        is_terminal: with bold letters.
+        in_groups: with a line where the first column changes.
+    """
     out = io.StringIO()
     console = Console(file=out, width=WIDE, force_terminal=is_terminal, highlight=False, no_color=not is_terminal, emoji=False, markup=False)
+    drawn = Table(title=title or None, title_justify="left", title_style="bold")
+    for i, head in enumerate(heads):
+        drawn.add_column(head, justify="left" if i < n_words else "right", no_wrap=True)
+    for i, row in enumerate(rows):
+        ends = in_groups and i + 1 < len(rows) and rows[i + 1][0] != row[0]
+        drawn.add_row(*row, end_section=ends, style="bold" if row[0] == AVERAGE else None)
+    console.print(drawn)
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+def to_terminal(tables: Sequence[ResultTable | PivotTable], is_terminal: bool = False) -> str:
+    """Tables drawn with lines, what is to be known of each below it, and the legend."""
+    parts = []
     for table in tables:
         heads, rows = grid(table)
-        drawn = Table(title=table.title, title_justify="left", title_style="bold")
-        for i, head in enumerate(heads):
-            drawn.add_column(head, justify="left" if i < table_text_columns(table) else "right", no_wrap=True)
-        for i, row in enumerate(rows):
-            ends = i + 1 < len(rows) and rows[i + 1][0] != row[0]
-            drawn.add_row(*row, end_section=ends and isinstance(table, ResultTable), style="bold" if row[0] == AVERAGE else None)
-        console.print(drawn)
-        console.print("\n".join(remarks(table)), soft_wrap=True)
-        console.print()
-    for line in [LEGEND, *claims(tables)]:
-        console.print(line, soft_wrap=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+        parts.append(plain_table(heads, rows, table_text_columns(table), table.title, is_terminal, isinstance(table, ResultTable)))
+        parts.append("".join(f"{line}\n" for line in [*remarks(table), ""]))
+    return "".join([*parts, *(f"{line}\n" for line in [LEGEND, *claims(tables)])])
 
 
 def table_text_columns(table: ResultTable | PivotTable) -> int:
