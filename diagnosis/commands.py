@@ -63,6 +63,12 @@ def sort_by_solution(flat: Path, expected: Path, solution: Path) -> str:
     )
 
 
+def unpack(archive: Path, folder: Path) -> str:
+    """The command that unpacks an archive into a dataset's folder; where its pictures do not lie as they should, the doctor then says so."""
+    tool = f"unzip -q {_q(archive)} -d" if archive.suffix.lower() == ".zip" else f"tar -xf {_q(archive)} -C"
+    return f"mkdir -p {_q(folder)} && {tool} {_q(folder)}"
+
+
 def copy_list(found: Path, expected: Path) -> str:
     """The command that copies a list (split file, class names) to where the reader looks for it."""
     return f"mkdir -p {_q(expected.parent)} && cp {_q(found)} {_q(expected)}"

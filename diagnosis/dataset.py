@@ -9,6 +9,7 @@ from shlex import join, quote
 from datasets.base import PictureDataset
 from datasets.base_new import select_classes
 from datasets.splits import PARTS, Split
+from preparation.sources import load_table
 
 from . import commands
 from .findings import DatasetReport, Finding, prepare_command, shown
@@ -79,7 +80,7 @@ def _read_split(reader: PictureDataset, report: DatasetReport) -> Split | None:
         split.check_classes()
     except (OSError, ValueError) as error:
         what = " ".join(str(error).split())
-        report.findings.append(Finding("list unreadable", what, prepare_command(report.name, reader.root)))
+        report.findings.append(Finding("list unreadable", what, _again(report.name, reader)))
         return None
     return split
 
@@ -107,12 +108,13 @@ def _check_classes(name: str, reader: PictureDataset, split: Split, report: Data
 
 
 def _again(name: str, reader: PictureDataset) -> str:
-    """The command that fetches the lists anew: those present are set aside, because what is there is used as it is."""
-    again = prepare_command(name, reader.root)
+    """The command that has what a split is read from anew: the pictures where those are listed, else the lists, set aside because what is
+    there is used as it is.
+    """
     if reader.is_listed:
-        return again
+        return prepare_command(name, reader.root, replaces=True)
     lists = [path for path in reader.list_paths() if path.is_file()]
-    return " && ".join([*(f"mv {quote(str(path))} {quote(str(path) + '.old')}" for path in lists), again])
+    return " && ".join([*(f"mv {quote(str(path))} {quote(str(path) + '.old')}" for path in lists), prepare_command(name, reader.root)])
 
 
 def _no_pictures(name: str, reader: PictureDataset, search: Search) -> Finding:
@@ -126,11 +128,20 @@ def _with_archives(kind: str, what: str, name: str, reader: PictureDataset, sear
     """A finding that something is not there, naming what may hold it: archives not unpacked yet, downloads that stopped."""
     packed, unfinished = search.archives()
     if packed:
-        told = f"{what}; packed still: {shown(map(str, packed))}"
-        return Finding("packed", told, prepare_command(name, reader.root, packed[0].parent))
+        return Finding("packed", f"{what}; packed still: {shown(map(str, packed))}", _unpack(name, reader, packed))
     if unfinished:
         what, kind = f"{what}; a download stopped before its end: {shown(map(str, unfinished))}", "unfinished download"
     return Finding(kind, what, prepare_command(name, reader.root))
+
+
+def _unpack(name: str, reader: PictureDataset, packed: list[Path], replaces: bool = False) -> str:
+    """The command for archives that lie packed: tools/prepare.py takes those that it knows by name, others are unpacked as they are."""
+    table = load_table()
+    known = {archive for file in table[name].files for archive in file.names} if name in table else set()
+    taken = next((path for path in packed if path.name in known), None)
+    if taken is not None:
+        return prepare_command(name, reader.root, taken.parent, replaces)
+    return commands.unpack(packed[0], reader.folder)
 
 
 def _list_missing(name: str, reader: PictureDataset, path: Path, search: Search) -> Finding:
@@ -147,10 +158,10 @@ def _leftovers(name: str, reader: PictureDataset, search: Search, report: Datase
     packed, unfinished = search.archives()
     findings = []
     if packed:
-        cure = prepare_command(name, reader.root, packed[0].parent)
-        findings.append(Finding("packed", f"the missing pictures may be in {shown(map(str, packed))}", cure, is_fault=False))
+        what = f"the missing pictures may be in {shown(map(str, packed))}"
+        findings.append(Finding("packed", what, _unpack(name, reader, packed, replaces=True), is_fault=False))
     if unfinished:
-        cure = prepare_command(name, reader.root)
+        cure = prepare_command(name, reader.root, replaces=True)
         findings.append(
             Finding("unfinished download", f"a download stopped before its end: {shown(map(str, unfinished))}", cure, is_fault=False)
         )

@@ -11,6 +11,10 @@ N_SHOWN = 3
 """How many file names a finding shows; our choice: it stays one line."""
 
 
+REPLACE_FLAG = "--force"
+"""The flag of tools/prepare.py with which what is in place already is fetched again and replaced."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong, or that should be known.
@@ -90,12 +94,16 @@ def shown(names: Iterable[str]) -> str:
     return ", ".join(ascii(name)[1:-1] for name in names[:N_SHOWN]) + more
 
 
-def prepare_command(name: str, root: Path, archive_dir: Path | None = None) -> str:
-    """The command that fetches a dataset, or arranges it from the archives of a folder, quoted for a shell.
+def prepare_command(name: str, root: Path, archive_dir: Path | None = None, replaces: bool = False) -> str:
+    """The command that prepares a dataset, quoted for a shell. Shapes is drawn by its first run, so that a run is its command.
 
-    Shapes is drawn by its first run, so that a run is its command.
+    Args:
+        name: the dataset's name in configs/datasets.
+        root: the data folder.
+        archive_dir: a folder of archives to take; None to fetch them.
+        replaces: whether what is in place gives way; otherwise it stays and only what is missing is fetched.
     """
     if name == "shapes":
         return f"DATA={shlex.quote(str(root))} bash scripts/zsclip/base2new.sh shapes"
     words = ["python", "tools/prepare.py", name, "--root", str(root)]
-    return shlex.join(words + (["--from", str(archive_dir)] if archive_dir else []))
+    return shlex.join(words + (["--from", str(archive_dir)] if archive_dir else []) + ([REPLACE_FLAG] if replaces else []))

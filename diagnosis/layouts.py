@@ -27,7 +27,7 @@ MAX_CHILDREN = 30
 N_SAMPLE = 64
 """How many paths of a split are looked for in a folder; our choice: two of a class in most datasets."""
 
-ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 UNFINISHED = (".part", ".crdownload", ".incomplete", ".aria2", ".download", ".partial")
 """Endings of what a browser or a download program leaves when it did not finish."""
 

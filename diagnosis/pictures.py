@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from shlex import quote
+from shlex import join
 
 from datasets.base import PictureDataset
 from datasets.pictures import MAX_CHECKED, MEMORY_NAME, missing_pictures, paths_of, remember_readable, unreadable_pictures
@@ -70,17 +70,16 @@ def _size(path: Path) -> int | None:
 
 
 def _damaged(kind: str, what: str, name: str, reader: PictureDataset, paths: list[str], told: list[str]) -> Finding:
-    """The finding for pictures that are there and no use: they have to go before the archive's take their place."""
-    again = prepare_command(name, reader.root)
-    if len(paths) <= MAX_RENAMED:
-        again = " ".join(["rm", *(quote(str(reader.image_folder / path)) for path in paths), "&&", again])
-        return Finding(kind, f"{what}: {shown(told)}", again)
-    return Finding(kind, f"{what}: {shown(told)}", f"delete them, then run: {again}", is_command=False)
+    """The finding for pictures that are there and no use; Shapes draws only what is absent, so that its damaged pictures have to go first."""
+    again = prepare_command(name, reader.root, replaces=True)
+    if name == "shapes":
+        again = f"{join(['rm', *(str(reader.image_folder / path) for path in paths)])} && {again}"
+    return Finding(kind, f"{what}: {shown(told)}", again)
 
 
 def _missing(name: str, reader: PictureDataset, paths: list[str], missing: list[str], dangling: list[str]) -> Finding:
     """The finding for pictures that are not there, with what probably happened: other case, or an unpacking that was cut short."""
-    images, again = reader.image_folder, prepare_command(name, reader.root)
+    images, again = reader.image_folder, prepare_command(name, reader.root, replaces=True)
     what = f"{len(missing) + len(dangling):,} of the {len(paths):,} pictures that its split names are missing under {images}"
     if dangling and not missing:
         return Finding("missing pictures", f"{what}: links that lead nowhere, {shown(dangling)}", again)

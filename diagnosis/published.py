@@ -50,18 +50,22 @@ def _registered_name(name: str) -> str:
 
 
 def config_name(given: str) -> str:
-    """The name in configs/datasets of a dataset that is given by it or by its registered name, in any case.
+    """The name in configs/datasets of a dataset that is given by it or by its registered name; case, - and _ do not matter.
 
     Raises UnknownDatasetError that lists the known names and the nearest.
     """
-    known: Mapping[str, str] = {name: name for name in readers()} | {r.__name__.lower(): name for name, r in readers().items()}
-    if given.lower() in known:
-        return known[given.lower()]
+    known: Mapping[str, str] = {_plain(n): name for name, r in readers().items() for n in (name, r.__name__)}
+    if _plain(given) in known:
+        return known[_plain(given)]
     if (CONFIG_DIR / f"{given}.yaml").is_file():
         raise UnknownDatasetError(
             f"{given!r} holds pictures of your own, of which no published figures are known: a run checks them when it starts "
             "(docs/OWN_PICTURES.md)."
         )
-    near = difflib.get_close_matches(given.lower(), known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(_plain(given), known, n=1, cutoff=0.5)
     hint = f" Did you mean {known[near[0]]}?" if near else ""
     raise UnknownDatasetError(f"There is no dataset {given!r}.{hint} Known: {', '.join(readers())}.")
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")

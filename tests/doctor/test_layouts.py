@@ -157,7 +157,6 @@ def test_a_data_folder_one_level_too_deep_or_too_high_is_noticed(root, lay_out, 
     ("path", "kind", "cure_ends"),
     [
         ("eurosat/EuroSAT.zip", "packed", "/eurosat"),
-        ("EuroSAT_RGB.tar.gz", "packed", ""),
         ("EuroSAT.zip.crdownload", "unfinished download", None),
     ],
 )
@@ -168,6 +167,17 @@ def test_an_archive_that_lies_packed_or_half_fetched_is_named(path, kind, cure_e
     assert (finding.kind, report.is_found) == (kind, True) and str(root / path) in finding.what
     if cure_ends is not None:
         assert finding.cure.endswith(f"--from {quoted(str(root) + cure_ends)}")
+
+
+@pytest.mark.parametrize("place", ("", "eurosat/"))
+def test_an_archive_of_another_name_is_unpacked_by_the_command_and_its_layout_put_right(place, root, lay_out, inspect, bash):
+    lay_out("eurosat")
+    bash(f"mv eurosat/2750 EuroSAT_RGB; tar -czf ./{place}EuroSAT_RGB.tar.gz EuroSAT_RGB; rm -r EuroSAT_RGB")
+    for kind in ("packed", "layout"):
+        (finding,) = inspect("eurosat").findings
+        assert finding.kind == kind
+        bash(finding.cure)
+    assert inspect("eurosat").is_sound
 
 
 def test_folders_of_other_datasets_are_not_taken(root, lay_out, inspect):
