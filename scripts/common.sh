@@ -8,6 +8,7 @@
 #   CFG     name of a file in configs/trainers/<Method>, without .yaml; tiny_shapes for the dataset shapes, else the method's default
 #   PYTHON  the Python to use, with what            the first of python3, python that has it, else .venv in the clone
 #           requirements.txt lists
+#   AUTO_PREPARE  1: fetch a dataset that is missing, without asking
 #   LAUNCH_PLAN  1: run nothing, print what would be run (see plan), for tools/reproduce.py
 #
 # A run's settings.txt holds the settings that a launcher gave it beside its config, and of a test which training it tested. A run that has begun goes on, is tested and is taken for
@@ -33,6 +34,7 @@ SHOTS=${SHOTS:-16}
 FORCE=0
 EPOCHS=
 TESTED=
+OFFERED=
 
 # has_requirements PYTHON [--tests]: whether that Python has what requirements.txt lists
 has_requirements() { command -v "$1" >/dev/null 2>&1 && "$1" "$REPO_DIR/tools/check_requirements.py" ${2:+"$2"} >/dev/null 2>&1; }
@@ -90,7 +92,7 @@ read_arguments() {
         case "${#PAIRS[@]}:$argument" in
             *:--force) FORCE=1 ;;
             *:-h | *:--help) say "usage: $USAGE"; exit 0 ;;
-            [1-9]*:* | 0:[A-Z]*.[A-Z]* | 0:OUTPUT_DIR) PAIRS+=("$argument") ;;
+            [1-9]*:* | 0:[A-Z]*.[A-Z]* | 0:OUTPUT_DIR | 0:RESUME | 0:SEED | 0:USE_CUDA | 0:VERBOSE) PAIRS+=("$argument") ;;
             0:-*) fail "unknown option $argument; usage: $USAGE" ;;
             *) POSITIONAL+=("$argument") ;;
         esac
@@ -233,10 +235,49 @@ ready_to_run() {
     fi
 }
 
+# source_fact KEY: prints what the table of sources has for DATASET under folder or needs; nothing for a dataset that is not fetched
+source_fact() {
+    awk -v name="$DATASET:" -v key="$1:" '/^[^ #]/ { inside = ($1 == name) } inside && /^  [a-z]/ && $1 == key { sub(/^[^:]*: */, ""); print; exit }' \
+        "$REPO_DIR/preparation/sources.yaml"
+}
+
+# lacks_dataset: whether something that DATASET needs is not in DATA
+lacks_dataset() {
+    local folder need
+    folder=$(source_fact folder)
+    [ -n "$folder" ] || return 1
+    for need in $(source_fact needs | tr -d '[]"' | tr ',' ' '); do
+        [ -e "$DATA/$folder/$need" ] || return 0
+    done
+    return 1
+}
+
+# offer_dataset: fetches DATASET if it is missing, with AUTO_PREPARE=1 or after a yes on a terminal; else train.py says which command does
+offer_dataset() {
+    local answer=
+    case " $OFFERED " in *" $DATASET "*) return 0 ;; esac
+    OFFERED="$OFFERED $DATASET"
+    case " ${PAIRS[*]-} " in *" DATASET.MAKE_SPLIT "[Tt]*) return 0 ;; esac
+    lacks_dataset || return 0
+    if [ "${AUTO_PREPARE:-}" = 1 ]; then
+        answer=yes
+    elif [ -t 0 ] && [ -t 1 ]; then
+        printf '%s is not in %s, or not all of it. Fetch it now? [y/N] ' "$DATASET" "$DATA"
+        read -r answer || say
+    fi
+    case "$answer" in
+        y | Y | yes | Yes | YES)
+            (cd "$REPO_DIR" && "$PYTHON" tools/prepare.py "$DATASET" --root "$DATA") ||
+                fail "$DATASET is not ready; the reasons stand above. The command to run again: python tools/prepare.py $DATASET --root $DATA"
+            ;;
+    esac
+}
+
 # launch RUN_DIR [FLAG…] [KEY VALUE…]: one call of train.py for TRAINER, RUN_CFG, DATASET, SEED, EPOCHS and PAIRS
 launch() {
     local run_dir=$1
     shift
+    offer_dataset
     mkdir -p "$run_dir"
     { settings_asked; [ -z "$TESTED" ] || say "# tests the training that ended $TESTED"; } >"$run_dir/settings.txt"
     (cd "$REPO_DIR" && exec "$PYTHON" train.py \
