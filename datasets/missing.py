@@ -1,5 +1,6 @@
 """What to say when a dataset is not there: what is missing, where it was looked for, how to get it, what to run meanwhile."""
 
+import shlex
 from pathlib import Path
 from typing import Protocol
 
@@ -45,7 +46,8 @@ def missing_list(dataset: Described, path: Path) -> FileNotFoundError:
     return FileNotFoundError(
         _message(
             f"{type(dataset).__name__}: the file {path} is missing; the image folder {dataset.image_folder} is there.",
-            ("to get it", f"{path.name} from {dataset.split_source or dataset.source}"),
+            *_commands(dataset),
+            ("by hand", f"{path.name} from {dataset.split_source or dataset.source}"),
             ("", STEPS),
             *([("or", OWN_SPLIT)] if dataset.can_make_split else []),
             MEANWHILE,
@@ -62,11 +64,20 @@ def _missing(dataset: Described, what: str, folder: Path) -> str:
         ("expected", f"pictures in {dataset.image_folder}"),
         *(("", str(path)) for path in lists),
         *_misplaced(dataset),
-        ("to get it", f"pictures from {dataset.source}"),
+        *_commands(dataset),
+        ("by hand", f"pictures from {dataset.source}"),
         *([("", f"{lists[0].name} from {dataset.split_source}")] if dataset.split_source else []),
         ("", STEPS),
         MEANWHILE,
     )
+
+
+def _commands(dataset: Described) -> list[tuple[str, str]]:
+    """The command that fetches the dataset, where the project knows a source; a reader's module has the name of its config."""
+    if not dataset.source.startswith("http"):
+        return []
+    name = type(dataset).__module__.rpartition(".")[2]
+    return [("to get it", f"python tools/prepare.py {name} --root {shlex.quote(str(dataset.root))}")]
 
 
 def _misplaced(dataset: Described) -> list[tuple[str, str]]:

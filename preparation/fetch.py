@@ -81,13 +81,13 @@ def _behind_page(url: str, opener: urllib.request.OpenerDirector) -> str:
 
 def _from_hub(source: Source, path: Path, known: Known) -> Path:
     """From the hub: huggingface_hub gives the address (of ``HF_ENDPOINT``), the size and, of large files, the SHA-256."""
-    from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     owner, repository, file = source.address.split("/", 2)
     endpoint = os.environ.get("HF_ENDPOINT") or None
     url = hf_hub_url(f"{owner}/{repository}", file, repo_type="dataset", revision=source.revision or None, endpoint=endpoint)
     try:
-        facts = get_hf_file_metadata(url, token=get_token(), timeout=PATIENCE.timeout)
+        facts = get_hf_file_metadata(url, timeout=PATIENCE.timeout)
     except Exception as e:  # what the hub's client raises depends on its version and HTTP library
         raise DownloadError(f"{url} cannot be had: {' '.join(str(e).split())[:300] or type(e).__name__}") from e
     if re.fullmatch(r"[0-9a-f]{64}", facts.etag or "") and known.sha256 is None:

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failures = prepare_all([table[name] for name in names], args, root) + fetch_weights(args.weights)
     for failure in failures:
         print(f"Error: {failure}", file=sys.stderr)
-    is_sound = examine(names, root) if names else True
+    is_sound = examine(names, root, args.counts) if names else True
     return 0 if is_sound and not failures else 1
 
 
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--force", action="store_true", help="fetch again and replace what is there")
     parser.add_argument("--keep-archives", action="store_true", help="keep downloaded archives in .downloads of the data folder")
+    parser.add_argument("--counts", type=Path, metavar="FILE", help="another table of published counts, for tools/doctor.py")
     parser.add_argument("--sources", type=Path, default=TABLE_PATH, metavar="FILE", help="another table of sources")
     return parser
 
@@ -148,11 +149,11 @@ def show(table: dict[str, Dataset], root: Path, chosen: Sequence[str]) -> None:
         print("Where each comes from: python tools/prepare.py --list DATASET …, or preparation/sources.yaml")
 
 
-def examine(names: list[str], root: Path) -> bool:
+def examine(names: list[str], root: Path, counts: Path | None) -> bool:
     """Let the doctor look at the datasets; whether all is sound."""
     from tools import doctor
 
-    return doctor.main([*names, "--root", str(root)]) == 0
+    return doctor.main([*names, "--root", str(root), *(["--counts", str(counts)] if counts else [])]) == 0
 
 
 if __name__ == "__main__":
