@@ -7,38 +7,24 @@ are read here by an unpickler that knows tensors, containers and inert modules, 
 from __future__ import annotations
 
 import json
-import math
 import pickle
 import re
 import warnings
 import zipfile
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import deque
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .pickle_bounds import check_archive, check_file, check_tensors
+from .pickled_tensors import TensorUnpickler, check_archive, check_file, check_tensors
 
 MAX_CONFIG_BYTES = 2**20  # of an open_clip_config.json; our choice: published ones have some 1 KB
 MAX_NAME = 1_000  # characters of an array's name; our choice: published ones have some 50
 MAX_TENSORS = 5_000  # our choice: the largest CLIP of open_clip's, ViT-bigG-14, has under 2,000
 NOT_PARAMETERS = {"input_resolution", "context_length", "vocab_size"}  # integers that OpenAI's archives carry beside the parameters
-STORAGE_DTYPES = {
-    "HalfStorage": torch.float16,
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
 
 
 class WeightsFileError(ValueError):
@@ -162,38 +148,15 @@ def _as_list(values: Any) -> list[Any]:
     return list(values)
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    """Unpickles the data of a TorchScript archive; every global but the few that describe tensors and modules is refused."""
+class _ModuleUnpickler(TensorUnpickler):
+    """Unpickles the data of a TorchScript archive: tensors, containers and inert modules."""
 
-    def __init__(self, file: BinaryIO, storage: Callable[[torch.dtype, str, int], Tensor]) -> None:
-        super().__init__(file)
-        self._storage = storage
-
-    def find_class(self, module: str, name: str) -> Any:
+    def other(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "__torch__":
             return _InertModule
-        if module == "torch" and name in STORAGE_DTYPES:
-            return STORAGE_DTYPES[name]
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
         if module == "torch.jit._pickle" and name.startswith("build_"):
             return _as_list
-        raise pickle.UnpicklingError(f"the archive asks for {module}.{name}, which weights do not need; it was not run")
-
-    def persistent_load(self, pid: Any) -> Tensor:
-        kind, dtype, key, _, n_elements = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError(f"the archive refers to {kind!r}, which is no tensor storage")
-        return self._storage(dtype, str(key), int(n_elements))
-
-
-def _rebuild_tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """A view of ``storage``; one that would reach outside it (``as_strided`` checks that) or repeat its elements is refused."""
-    if math.prod(size) > storage.numel():
-        raise pickle.UnpicklingError(f"a tensor of shape {tuple(size)} does not fit its storage of {storage.numel()} elements")
-    return storage.as_strided(size, stride, offset)
+        return super().other(module, name)
 
 
 def _read_torchscript(archive: zipfile.ZipFile, path: Path) -> dict[str, Tensor]:
@@ -201,22 +164,8 @@ def _read_torchscript(archive: zipfile.ZipFile, path: Path) -> dict[str, Tensor]
     data = next((n for n in archive.namelist() if n.endswith("/data.pkl") and n.count("/") == 1), None)
     if data is None:
         raise WeightsFileError(f"{path} is an archive without a data.pkl, which names its arrays: it is damaged. Fetch it again.")
-    prefix = data.removesuffix("data.pkl")
-    storages: dict[str, Tensor] = {}
-
-    def storage(dtype: torch.dtype, key: str, n_elements: int) -> Tensor:
-        if key not in storages:
-            content = archive.read(f"{prefix}data/{key}")
-            if len(content) != n_elements * dtype.itemsize:
-                raise WeightsFileError(
-                    f"{path} is damaged: storage {key} has {len(content)} bytes, {n_elements * dtype.itemsize} are named"
-                )
-            storages[key] = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
-        return storages[key]
-
-    with archive.open(data) as file:
-        root = _TensorUnpickler(file, storage).load()
-    return {k: v for k, v in _collect(root).items() if k not in NOT_PARAMETERS}
+    state = _collect(_ModuleUnpickler(archive, data.removesuffix("data.pkl")).load())
+    return {k: v for k, v in state.items() if k not in NOT_PARAMETERS}
 
 
 def _collect(root: Any) -> dict[str, Tensor]:

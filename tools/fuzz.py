@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import platform
 import random
+import re
 import resource
 import shutil
 import signal
@@ -34,7 +35,16 @@ MEMORY_BYTES = 2 << 30
 SLOW_SECONDS = 10
 """Reading that takes longer is a finding; our choice, with room for a machine that does other work."""
 
-FORBIDDEN_EVENTS = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen", "socket.connect", "shutil.rmtree", "ctypes.dlopen")
+FORBIDDEN_EVENTS = (
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "subprocess.Popen",
+    "socket.connect",
+    "shutil.rmtree",
+    "ctypes.dlopen",
+)
 """Audit events (https://docs.python.org/3/library/audit_events.html) that reading a file never has."""
 
 
@@ -75,7 +85,7 @@ def signature_of(error: BaseException) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if str(REPO) in f.filename and "fuzz" not in f.filename]
     frames = frames or traceback.extract_tb(error.__traceback__)[-1:]
     at = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    what = str(error)[:60] if isinstance(error, AssertionError | Forbidden) else ""
+    what = re.sub(r"[0-9,]+", "N", str(error))[:60] if isinstance(error, AssertionError | Forbidden) else ""
     return f"{type(error).__name__} {at} {what}".strip()
 
 
@@ -215,7 +225,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("output/fuzz"), help="where findings are kept")
     parser.add_argument("--replay", type=Path, help="read this file alone")
-    parser.add_argument("--as", dest="seed_name", help="with --replay: the seed whose reader reads it, the first part of a finding's file name")
+    parser.add_argument(
+        "--as", dest="seed_name", help="with --replay: the seed whose reader reads it, the first part of a finding's file name"
+    )
     args = parser.parse_args()
     if args.replay:
         replay(args.target, args.replay, args.seed_name)

@@ -5,17 +5,21 @@ of the file to resume from.
 """
 
 import os
-import pickle
+from collections.abc import Iterable
+from reprlib import Repr
 from typing import Any
 
 import torch
 from torch import nn
 
 from .files import write_whole
-from .safe_unpickle import find_inert, load_with_stand_ins
+from .safe_unpickle import find_inert, load_tensors_and_plain
 
 POINTER_NAME = "checkpoint"
 BEST_NAME = "model-best.pth.tar"
+MAX_EPOCHS = 10**9  # what is above in a file is no number of epochs; our choice
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 def epoch_file_name(epoch: int) -> str:
@@ -80,19 +84,26 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     if not os.path.isfile(fpath):
         raise FileNotFoundError(f"no checkpoint at {fpath}; check the folder and the epoch{_beside(fpath)}")
     try:
-        checkpoint = _read(fpath)
+        checkpoint = load_tensors_and_plain(fpath)
+    except PermissionError:
+        raise
     except Exception as error:  # a damaged or hostile pickle can fail in any way, and none of them is ours
         raise ValueError(_damaged(fpath, error)) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{fpath} holds a {type(checkpoint).__name__}, not a checkpoint (a dict with a state_dict)")
-    return _drop_stand_ins(checkpoint, fpath)
+    checkpoint = _drop_stand_ins(checkpoint, fpath)
+    if "state_dict" in checkpoint:
+        _check_entries(checkpoint, fpath)
+    return checkpoint
 
 
-def _read(path: str) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        return load_with_stand_ins(path)
+def _check_entries(checkpoint: dict[str, Any], path: str) -> None:
+    """ValueError where the entries that every checkpoint has are of another kind."""
+    weights, epoch = checkpoint["state_dict"], checkpoint.get("epoch", 0)
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise ValueError(f"{path}: its state_dict is no dictionary of names and arrays; it is damaged, or not a checkpoint")
+    if type(epoch) is not int or not 0 <= epoch < MAX_EPOCHS:
+        raise ValueError(f"{path}: its epoch is {_SHORT.repr(epoch)}, not a number of epochs from 0; it is damaged, or not a checkpoint")
 
 
 def resume_from_checkpoint(
@@ -128,6 +139,18 @@ def pointed_path(fdir: str) -> str:
         return os.path.join(fdir, os.path.basename(file.readline().strip()))
 
 
+def finished_epochs(directory: str, model_names: Iterable[str]) -> int:
+    """How many epochs all models of a run have checkpoints of, by their pointers alone; 0 where one has none."""
+    counts = []
+    for name in model_names:
+        try:
+            _, _, count = os.path.basename(pointed_path(os.path.join(directory, name))).rpartition("-")
+        except FileNotFoundError:
+            return 0
+        counts.append(int(count) if count.isdecimal() else 1)  # a name of the trainer's own
+    return min(counts, default=0)
+
+
 def restore(checkpoint: dict[str, Any], path: str, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> None:
     """Load a checkpoint's entries into a model, its optimiser and its scheduler.
 
@@ -136,17 +159,19 @@ def restore(checkpoint: dict[str, Any], path: str, model: nn.Module, optimizer: 
     Raises:
         ValueError: the weights or the optimiser's state are of another model.
     """
+    if "state_dict" not in checkpoint:
+        raise ValueError(f"{path} holds no state_dict, so it is no checkpoint to go on from; it has {_SHORT.repr(sorted(map(str, checkpoint)))}")
     try:
         model.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit this run's model: {error}") from error
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(f"the weights in {path} do not fit this run's model: {str(error)[:2000]}") from error
     print(f"Loaded model weights from {path}")
     if optimizer is not None and isinstance(checkpoint.get("optimizer"), dict):
         try:
             optimizer.load_state_dict(checkpoint["optimizer"])
-        except (ValueError, KeyError) as error:
+        except Exception as error:  # what a file calls an optimiser's state can make PyTorch raise nearly anything
             raise ValueError(
-                f"the optimiser's state in {path} is of other parameters than this run's ({error}); resume with the "
+                f"the optimiser's state in {path} is of other parameters than this run's ({str(error)[:300]}); resume with the "
                 "settings and the version that wrote it, or start in a fresh OUTPUT_DIR"
             ) from error
         print("Loaded the optimiser's state")
@@ -167,16 +192,16 @@ def _drop_stand_ins(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
             continue
         if key == "state_dict" or "state_dict" not in checkpoint:
             raise ValueError(
-                f"{path}: the entry {key!r} holds an object of {origin}, and only tensors and plain data are read from a "
+                f"{path}: the entry {_SHORT.repr(key)} holds an object of {origin[:200]}, and only tensors and plain data are read from a "
                 "checkpoint; save its state_dict() instead of the object"
             )
-        print(f"Note: {path}: the entry {key!r} holds an object of {origin} and is left out, unread")
+        print(f"Note: {path}: the entry {_SHORT.repr(key)} holds an object of {origin[:200]} and is left out, unread")
         checkpoint[key] = None
     return checkpoint
 
 
 def _damaged(path: str, error: Exception) -> str:
-    reason = str(error).strip().split("\n")[0]
+    reason = str(error).strip().split("\n")[0][:300]
     return (
         f"cannot read the checkpoint {path} ({os.path.getsize(path):,} bytes): {type(error).__name__}: {reason}; "
         "the file is cut short, damaged, or not a checkpoint: copy it again or train anew"

@@ -7,23 +7,24 @@ becomes an inert stand-in: its class is never looked up, imported or called.
 
 import collections
 import pickle
-import types
+import warnings
 import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 
-_PLAIN = ("dict", "list", "tuple", "set", "frozenset", "int", "float", "bool", "str", "complex", "bytes")
+from .pickled_tensors import TensorUnpickler, check_file, check_tensors
+
 _DTYPES = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): collections.defaultdict,
     ("torch", "Size"): torch.Size,
     ("torch", "device"): torch.device,
-    ("torch.storage", "UntypedStorage"): torch.UntypedStorage,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    **{(module, name): getattr(__import__("builtins"), name) for module in ("builtins", "__builtin__") for name in _PLAIN},
+    ("torch.storage", "UntypedStorage"): torch.uint8,
+    ("torch._utils", "_rebuild_parameter"): lambda data, requires_grad, hooks: torch.nn.Parameter(data, requires_grad),
+    **{(module, name): kind for module in ("builtins", "__builtin__") for name, kind in (("set", set), ("frozenset", frozenset))},
     **{("torch", name): dtype for name, dtype in _DTYPES.items()},
 }
 
@@ -58,50 +59,68 @@ class Inert:
         """Take list entries of the pickle and drop them."""
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
-    """Looks nothing up: a name is either on the list above or becomes an Inert class."""
+class _StandInUnpickler(TensorUnpickler):
+    """Looks nothing up: a name is of tensors, or on the list above, or becomes an Inert class."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
-        return type("Inert", (Inert,), {"origin": f"{module}.{name}"})
+    def other(self, module: str, name: str) -> Any:
+        return _ALLOWED.get((module, name)) or type("Inert", (Inert,), {"origin": f"{module}.{name}"})
 
 
-def _refuse(*args: Any, **kwargs: Any) -> None:
-    raise pickle.UnpicklingError("only zip checkpoints, as torch 1.6 and later write them, can be read")
+def load_tensors_and_plain(path: str) -> Any:
+    """Read a checkpoint onto the CPU: as tensors and plain data, or else with `Inert` in place of every other object.
 
-
-_RESTRICTED_PICKLE = types.SimpleNamespace(__name__="restricted_pickle", Unpickler=_RestrictedUnpickler, load=_refuse)
+    Raises:
+        Exception: of any kind, where the file is damaged, or asks for more than a checkpoint needs (`pickled_tensors`); never after anything was run.
+    """
+    check_file(Path(path))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual pickles; what matters is told by the errors
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        loaded = load_with_stand_ins(path)
+    tensors = (entry for entry in walk(loaded) if isinstance(entry, torch.Tensor))
+    check_tensors({f"array {i}": tensor for i, tensor in enumerate(tensors)}, Path(path).stat().st_size)
+    return loaded
 
 
 def load_with_stand_ins(path: str) -> Any:
-    """Read a zip checkpoint onto the CPU with `Inert` in place of every object that is not a tensor or plain data.
+    """Read a zip checkpoint, which `check_file` has passed, with `Inert` in place of every object that is not a tensor or plain data.
 
     Raises:
         pickle.UnpicklingError: not a zip checkpoint, or a TorchScript archive.
+        Exception: of any kind, where the file is damaged.
     """
     if not zipfile.is_zipfile(path):
-        _refuse()
+        raise pickle.UnpicklingError("only zip checkpoints, as torch 1.6 and later write them, can be read")
     with zipfile.ZipFile(path) as archive:
-        if any(name.endswith("constants.pkl") for name in archive.namelist()):
+        names = archive.namelist()
+        if any(name.endswith("constants.pkl") for name in names):
             raise pickle.UnpicklingError("a TorchScript archive is a program, not a checkpoint")
-    # weights_only=False hands the reading to the unpickler above, which is the stricter of the two.
-    return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_RESTRICTED_PICKLE)
+        prefix = next((name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1), None)
+        if prefix is None:
+            raise pickle.UnpicklingError("it is an archive without a data.pkl")
+        if f"{prefix}byteorder" in names and archive.read(f"{prefix}byteorder") != b"little":
+            raise pickle.UnpicklingError("it was written on a big-endian machine")
+        return _StandInUnpickler(archive, prefix).load()
 
 
-def find_inert(tree: Any, seen: set[int] | None = None) -> str | None:
+def walk(tree: Any) -> Iterator[Any]:
+    """Everything in a tree of containers, keys included, each once; a tree may be deep, or hold itself."""
+    waiting, seen = [tree], set()
+    while waiting:
+        entry = waiting.pop()
+        if id(entry) in seen:
+            continue
+        seen.add(id(entry))
+        yield entry
+        if isinstance(entry, dict):
+            waiting += [*reversed(entry.values()), *reversed(entry.keys())]
+        elif isinstance(entry, list | tuple | set | frozenset):
+            waiting += reversed(list(entry))
+
+
+def find_inert(tree: Any) -> str | None:
     """The origin of the first `Inert` in a tree of containers, keys included; None when there is none."""
-    seen = set() if seen is None else seen
-    if isinstance(tree, Inert):
-        return tree.origin
-    if isinstance(tree, type) and issubclass(tree, Inert):
-        return tree.origin
-    if id(tree) in seen or not isinstance(tree, dict | list | tuple | set | frozenset):
-        return None
-    seen.add(id(tree))
-    children = [*tree.keys(), *tree.values()] if isinstance(tree, dict) else tree
-    for child in children:
-        origin = find_inert(child, seen)
-        if origin is not None:
-            return origin
-    return None
+    found = (entry for entry in walk(tree) if isinstance(entry, Inert) or (isinstance(entry, type) and issubclass(entry, Inert)))
+    return next((entry.origin for entry in found), None)

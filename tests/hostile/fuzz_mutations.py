@@ -131,9 +131,10 @@ def mutate_pickle(data: bytes, rng: random.Random) -> bytes:
 
 
 PICKLE_PIECES = (
-    b"cos\nsystem\nX\x04\0\0\0true\x85R", b"cbuiltins\neval\nX\x03\0\0\0" + b"1+1\x85R", b"cbuiltins\ngetattr\n", b"cbuiltins\nbytearray\n\x8a\x06" + b"\xff" * 5
-    + b"\x7f\x85R", b"c__torch__\nX\n)\x81", b"}", b"]", b")", b"(", b"0", b"2", b"b", b"R", b"\x81", b"\x85", b"\x86", b"t", b"s", b"u", b"e",
-    b"2\x86" * 30, b"\x85" * 20_000, b"2\x86" * 60 + b"N\x94", b"Q", b"ctorch\nfloat32\n", b"ccollections\nOrderedDict\n)R",
+    b"cos\nsystem\nX\x04\0\0\0true\x85R", b"cbuiltins\neval\nX\x03\0\0\0" + b"1+1\x85R", b"cbuiltins\ngetattr\n",
+    b"cbuiltins\nbytearray\n\x8a\x06" + b"\xff" * 5 + b"\x7f\x85R", b"c__torch__\nX\n)\x81", b"}", b"]", b")", b"(", b"0", b"2", b"b", b"R",
+    b"\x81", b"\x85", b"\x86", b"t", b"s", b"u", b"e", b"2\x86" * 30, b"\x85" * 20_000, b"2\x86" * 60 + b"N\x94", b"Q", b"ctorch\nfloat32\n",
+    b"ccollections\nOrderedDict\n)R",
 )  # fmt: skip
 """Operations that ask for code, for much memory, or for containers that hold themselves many times over."""
 

@@ -80,9 +80,16 @@ def _weights_seeds(folder: Path) -> list[Seed]:
     torch.save({k: v.half() for k, v in state.items()}, folder / "legacy.pt", _use_new_zipfile_serialization=False)
     write_openai_archive(state, folder / "archive.pt")
     write_openai_archive(resnet, folder / "resnet.pt")
-    mutations = {".safetensors": [mutate_safetensors, mutate_safetensors, mutate_bytes], ".pt": [mutate_zip, mutate_zip, mutate_zip, mutate_bytes]}
+    mutations = {
+        ".safetensors": [mutate_safetensors, mutate_safetensors, mutate_bytes],
+        ".pt": [mutate_zip, mutate_zip, mutate_zip, mutate_bytes],
+    }
     seeds = [Seed(p.name, p.read_bytes(), mutations[p.suffix], _load_weights) for p in sorted(folder.iterdir())]
-    model_cfg = {"embed_dim": 32, "vision_cfg": {"layers": 1, "width": 64}, "text_cfg": {"width": 64, "heads": 1, "layers": 1, "vocab_size": 49408}}
+    model_cfg = {
+        "embed_dim": 32,
+        "vision_cfg": {"layers": 1, "width": 64},
+        "text_cfg": {"width": 64, "heads": 1, "layers": 1, "vocab_size": 49408},
+    }
     config = json.dumps({"model_cfg": model_cfg}).encode()
     weights = (folder / "a.safetensors").read_bytes()
 
@@ -169,7 +176,12 @@ def _list_seeds(folder: Path) -> list[Seed]:
         Seed("list.json", objects, [mutate_json, mutate_json, mutate_bytes], use_list),
         Seed("classnames.txt", names, text, use_names),
         Seed("images_variant_train.txt", b"0056978 707-320\n0034309 727-200\n", text, use_aircraft),
-        Seed("class_names.json", b'{"emu": "large bird"}', [mutate_json, mutate_bytes], lambda path: read_renamed(path, ["emu", "wren"], "Folder")),
+        Seed(
+            "class_names.json",
+            b'{"emu": "large bird"}',
+            [mutate_json, mutate_bytes],
+            lambda path: read_renamed(path, ["emu", "wren"], "Folder"),
+        ),
     ]
 
 

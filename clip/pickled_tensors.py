@@ -1,24 +1,40 @@
-"""Bounds on pickled files, checked on the pickle's operations before anything in it is built.
+"""Pickled tensors: bounds that are checked before anything is built, and an unpickler that knows tensors and containers alone.
 
-An unpickler that allows nothing but tensors and containers still lets a small file ask for much: entries that unpack to terabytes, millions of objects, or
-tuples in tuples whose hash overflows the stack (as keys of a dictionary) or takes years. Such files are refused here. ``clip/`` and ``dassl/`` are each
-usable without the other, so each has this file; tests/hostile/test_pickles.py holds the two equal.
+Even such an unpickler lets a small file ask for much: entries that unpack to terabytes, millions of objects, or tuples in tuples whose hash overflows the
+stack (as keys of a dictionary) or takes years. Files that do are refused on their pickle's operations. ``clip/`` and ``dassl/`` are each usable without the
+other, so each has this file; tests/hostile/test_pickles.py holds the two equal.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import pickletools
 import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 MAX_PICKLE_BYTES = 64 * 2**20  # names and shapes of the largest published archive take less than 1 MiB
 MAX_OPERATIONS = 2_000_000  # our choice: the largest published archive's pickle has some 100,000
 MAX_TUPLE_ITEMS = 2_000  # in a tuple and the tuples in it; our choice: the largest that is written, Python's random state, has 628
+STORAGE_DTYPES = {
+    "HalfStorage": torch.float16,
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
 _TUPLES = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
 _N_LEGACY_PICKLES = 5  # torch.save of PyTorch before 1.6 writes that many in a row, then the numbers
 
@@ -104,7 +120,7 @@ def _take(operation: pickletools.OpcodeInfo, stack: list[int | None]) -> list[in
     return taken
 
 
-def check_tensors(tensors: dict[str, torch.Tensor], n_file_bytes: int) -> None:
+def check_tensors(tensors: Mapping[str, Tensor], n_file_bytes: int) -> None:
     """Check that tensors are plain arrays on the CPU that take no more room, each written out, than their file explains.
 
     Args:
@@ -122,4 +138,54 @@ def check_tensors(tensors: dict[str, torch.Tensor], n_file_bytes: int) -> None:
         raise pickle.UnpicklingError(f"its arrays would take {n_bytes:,} bytes, and the file has {n_file_bytes:,}")
 
 
-_PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
+_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+
+
+class TensorUnpickler(pickle.Unpickler):
+    """Unpickles the data of an archive that passes :func:`check_archive`; of the names it asks for, those of tensors are known, the others are up to `other`.
+
+    Args:
+        archive: the open archive.
+        prefix: folder in the archive, with its slash, that holds ``data.pkl`` and the numbers.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
+        super().__init__(io.BytesIO(archive.read(f"{prefix}data.pkl")))
+        self._archive = archive
+        self._prefix = prefix
+        self._storages: dict[str, Tensor] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What stands for a name that the pickle asks for; nothing is imported."""
+        if module == "torch" and name in STORAGE_DTYPES:
+            return STORAGE_DTYPES[name]
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return rebuild_tensor
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        return self.other(module, name)
+
+    def other(self, module: str, name: str) -> Any:
+        """What stands for a name that is not of tensors: by default nothing, so that the file is refused."""
+        raise pickle.UnpicklingError(f"the archive asks for {module}.{name}, which weights do not need; it was not run")
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        """The numbers that a tensor's description refers to."""
+        kind, dtype, key, _, n_elements = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype):
+            raise pickle.UnpicklingError(f"the archive refers to {str(kind)[:80]!r}, which is no tensor storage")
+        if key not in self._storages:
+            content = self._archive.read(f"{self._prefix}data/{key}")
+            if len(content) != int(n_elements) * dtype.itemsize:
+                raise pickle.UnpicklingError(
+                    f"storage {key} has {len(content)} bytes, {int(n_elements) * dtype.itemsize} are named: it is damaged"
+                )
+            self._storages[key] = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+        return self._storages[key]
+
+
+def rebuild_tensor(storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_: Any) -> Tensor:
+    """A view of ``storage``; one that would reach outside it (``as_strided`` checks that) or repeat its elements is refused."""
+    if math.prod(size) > storage.numel():
+        raise pickle.UnpicklingError(f"a tensor of shape {tuple(size)} does not fit its storage of {storage.numel()} elements")
+    return storage.as_strided(size, stride, offset)
