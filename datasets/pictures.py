@@ -136,7 +136,7 @@ def _stamp(path: Path) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _read_memory(path: Path) -> dict[str, list[int]]:
+def _read_memory(path: Path) -> dict[str, list[int] | None]:
     """Path -> stamp of the pictures that were decoded before; empty if nothing readable is remembered."""
     try:
         remembered = json.loads(path.read_text(encoding="utf-8"))

@@ -49,6 +49,17 @@ def inspect_dataset(
         what = f"{reader.folder} does not exist; the data folder is {meant}, not {reader.root}"
         report.is_found, report.findings = True, [Finding("root", what, cure)]
         return report
+    try:
+        _examine(reader, report, decode, advance)
+    except OSError as error:  # a folder of somebody else's, a link that leads to itself, a disk that fails
+        report.is_found = True
+        report.findings.append(_no_access(reader, error))
+    return report
+
+
+def _examine(reader: PictureDataset, report: DatasetReport, decode: bool, advance: Callable[[int], object] | None) -> None:
+    """Look at lists, layout, classes and pictures, each as far as what comes before it allows."""
+    name = report.name
     absent = [path for path in reader.list_paths() if not path.is_file()]
     split = None if absent else _read_split(reader, report)
     search = Search(name, reader, split)
@@ -57,7 +68,7 @@ def inspect_dataset(
     if not report.is_found:
         report.findings = [_with_archives("absent", f"{reader.folder} does not exist", name, reader, search)]
         report.is_found = report.findings[0].kind != "absent"
-        return report
+        return
     if layout or not reader.image_folder.is_dir():
         if reader.is_listed:  # a listing of the wrong folder says nothing
             split, report.findings = None, []
@@ -68,7 +79,13 @@ def inspect_dataset(
         if reader.image_folder.is_dir() and not layout:
             check_pictures(name, reader, split, report, decode, advance)
             report.findings += _leftovers(name, reader, search, report)
-    return report
+
+
+def _no_access(reader: PictureDataset, error: OSError) -> Finding:
+    what = f"{error.filename or reader.folder} cannot be looked at: {error.strerror or error}"
+    if isinstance(error, PermissionError):
+        return Finding("no access", what, join(["chmod", "-R", "u+rX", str(reader.folder)]))
+    return Finding("no access", what, "look at it, and move it away if it is no folder of pictures", is_command=False)
 
 
 def _read_split(reader: PictureDataset, report: DatasetReport) -> Split | None:

@@ -21,7 +21,7 @@ class Finding:
 
     Args:
         kind: what sort of thing it is, for programs: "absent", "root", "layout", "list missing", "list unreadable", "classes", "missing pictures",
-            "empty pictures", "unreadable pictures", "counts", "own split", "packed", "unfinished download", "disk", "weights".
+            "empty pictures", "unreadable pictures", "counts", "own split", "packed", "unfinished download", "no access", "disk", "weights".
         what: the thing, in one line.
         cure: what puts it right, in one line: a shell command, or advice where no command can.
         is_command: whether `cure` is a command that can be pasted into a shell.

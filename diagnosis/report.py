@@ -58,12 +58,12 @@ def show_datasets(reports: Sequence[DatasetReport], decode: bool) -> Table:
     """
     table = Table(title=None, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("dataset", no_wrap=True)
-    for heading in (*COUNTED, "pictures present", *(["unreadable"] if decode else []), "base classes/test", "new classes/test"):
-        table.add_column(heading, justify="right")
-    table.add_column("state")
+    for heading in (*COUNTED, "pictures present", *(["unreadable"] if decode else []), "base: classes, test", "new: classes, test"):
+        table.add_column(heading, justify="right", overflow="fold")
+    table.add_column("state", overflow="fold")
     for report in reports:
         found = {"classes": report.n_classes, **report.counts}
-        halves = [f"{half[0]:,}/{half[1]:,}" if half else "-" for half in (report.base, report.new)]
+        halves = [f"{half[0]:,}, {half[1]:,}" if half else "-" for half in (report.base, report.new)]
         present = "-" if report.n_present is None else f"{report.n_present:,} of {report.n_named:,}"
         unreadable = ["-" if report.n_unreadable is None else f"{report.n_unreadable:,}"] if decode else []
         counts = [_count(found.get(key), report.published.get(key)) for key in COUNTED]

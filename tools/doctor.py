@@ -57,7 +57,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def examine_datasets(args: argparse.Namespace) -> list[DatasetReport]:
     """A report for each dataset asked for, with a bar on a terminal while pictures are decoded."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = [TextColumn("{task.description}"), BarColumn(), *([MofNCompleteColumn(), TimeRemainingColumn()] if args.decode else [])]
     bars = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     reports = []
     with bars:
@@ -84,11 +84,11 @@ def examine_weights(args: argparse.Namespace) -> list[WeightsReport]:
 
 def is_sound(args: argparse.Namespace, datasets: Sequence[DatasetReport], weights: Sequence[WeightsReport]) -> bool:
     """Whether all that was asked for is sound; what was not asked for by name counts where it is there."""
-    counted = [report for report in datasets if args.names or report.is_found]
+    counted: list[DatasetReport | WeightsReport] = [report for report in datasets if args.names or report.is_found]
     if not args.names and not args.weights and not counted:
         return False
-    counted_weights = [report for report in weights if args.weights or report.path is not None]
-    return all(report.is_sound for report in [*counted, *counted_weights])
+    counted += [report for report in weights if args.weights or report.path is not None]
+    return all(report.is_sound for report in counted)
 
 
 def show(args: argparse.Namespace, datasets: Sequence[DatasetReport], weights: Sequence[WeightsReport]) -> None:
@@ -99,15 +99,17 @@ def show(args: argparse.Namespace, datasets: Sequence[DatasetReport], weights: S
         console().print(show_datasets(datasets, args.decode))
     if weights:
         console().print(show_weights(weights))
-    findings = [(report.name, finding) for report in datasets if args.names or report.is_found for finding in report.findings]
-    findings += [(report.name, finding) for report in weights if args.weights or report.path is not None for finding in report.findings]
+    told = [(report.name, report.findings) for report in datasets if args.names or report.is_found]
+    told += [(report.name, report.findings) for report in weights if args.weights or report.path is not None]
     disk = disk_finding(args.root)
-    for name, finding in findings + ([("disk", disk)] if disk is not None else []):
+    told += [("disk", [disk])] if disk is not None else []
+    for name, finding in [(name, finding) for name, findings in told for finding in findings]:
         print("\n".join(finding_lines(name, finding)))
-    absent = [report for report in datasets if not report.is_found and not args.names]
-    absent_weights = [report for report in weights if report.path is None and not args.weights]
-    for reports in filter(None, (absent, absent_weights)):
-        print(f"Not there: {', '.join(report.name for report in reports)}.\n      cure: {reports[0].findings[0].cure}")
+    absent = [(report.name, report.findings[0].cure) for report in datasets if not report.is_found and not args.names]
+    absent_weights = [(report.name, report.findings[0].cure) for report in weights if report.path is None and not args.weights]
+    for missing in (absent, absent_weights):
+        if missing:
+            print(f"Not there: {', '.join(name for name, _ in missing)}.\n      cure: {missing[0][1]}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ def test_a_sound_dataset_gives_0_and_a_row_of_numbers(lay_out, run_doctor):
     status, out, err = run_doctor("eurosat")
     assert (status, err) == (0, "")
     row = next(line for line in out.splitlines() if line.startswith("eurosat"))
-    assert row.split() == ["eurosat", "5", "54", "18", "10", "82", "of", "82", "3/5", "2/5", "sound"]
+    assert row.split() == ["eurosat", "5", "54", "18", "10", "82", "of", "82", "3,", "5", "2,", "5", "sound"]
     assert "All that was asked for is sound." in out and "FAULT" not in out and "free" in out
 
 

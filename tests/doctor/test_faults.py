@@ -229,3 +229,20 @@ def test_shapes_is_cured_by_drawing_it(root, inspect, write):
     damaged.write_bytes(b"")
     cure = only(inspect_dataset("shapes", root)).cure
     assert cure.startswith(shlex.join(["rm", str(damaged)])) and cure.endswith("base2new.sh shapes")
+
+
+def test_a_folder_that_cannot_be_looked_at(root, lay_out, inspect, bash, monkeypatch):
+    lay_out("eurosat")
+    bash("cd eurosat/2750; rm -r elm; ln -s elm elm")
+    finding = only(inspect("eurosat"))
+    assert (
+        finding.kind == "no access"
+        and f"{root / 'eurosat/2750/elm'} cannot be looked at: Too many levels of symbolic links" in finding.what
+    )
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(pictures.os, "listdir", refuse)  # as another person's folder does; root may look everywhere
+    finding = only(inspect("eurosat"))
+    assert "Permission denied" in finding.what and finding.cure == shlex.join(["chmod", "-R", "u+rX", str(root / "eurosat")])
