@@ -225,7 +225,7 @@ def _dataset_cells(experiment: Experiment, name: str, label: str, metrics: Seque
     slots = experiment.runs.get(label, {})
     is_learned = not slots or any(run.is_learned for run in slots.values())
     n_asked = len(seeds) if is_learned else 1
-    cells = {}
+    cells: dict[str, Cell] = {}
     for metric in metrics:
         if metric == "H":
             cells[metric] = _h_cell(cells["base"], cells["new"])

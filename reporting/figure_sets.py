@@ -35,9 +35,13 @@ def figures_of(table: ResultTable | PivotTable) -> list[NamedFigure]:
     found = []
     if training_seconds(table) and table.protocol != "fewshot":
         hardware = ", ".join(table.provenance.facts["hardware"]) or "unknown hardware"
-        found.append(NamedFigure(f"time_{stem}", accuracy_against_time(table), f"{table.title}: accuracy against mean training time on {hardware}"))
+        found.append(
+            NamedFigure(f"time_{stem}", accuracy_against_time(table), f"{table.title}: accuracy against mean training time on {hardware}")
+        )
     if table.protocol == "base2new":
-        found.append(NamedFigure(f"bars_{stem}", base_and_new_bars(table), f"{table.title}: base (full) and new (light), lines: spread over seeds"))
+        found.append(
+            NamedFigure(f"bars_{stem}", base_and_new_bars(table), f"{table.title}: base (full) and new (light), lines: spread over seeds")
+        )
     if table.protocol == "fewshot":
         found.append(NamedFigure(f"curves_{stem}", few_shot_curves(table), f"{table.title}; bands: spread over seeds, dashed: zero-shot"))
     for dataset in table.datasets:

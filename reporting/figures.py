@@ -6,23 +6,31 @@ no figure tells anything by colour alone.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
 from matplotlib import colors, patches, ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from .aggregate import AVERAGE, ResultTable
 from .pivot import PivotTable
 from .protocols import UNTRAINED_SHOTS
 from .runs import HALVES
+from .text import lack
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 COLOURS = {  # Okabe and Ito's eight, with grey for what is not trained
     "ZeroshotCLIP": "#6E6E6E", "ZeroshotCLIP2": "#A0A0A0", "CoOp": "#E69F00", "CoCoOp": "#56B4E9", "VPT": "#CC79A7", "IVLP": "#000000",
@@ -30,7 +38,7 @@ COLOURS = {  # Okabe and Ito's eight, with grey for what is not trained
 }  # fmt: skip
 OTHER_COLOURS = ("#8C6D1F", "#5B4B9A", "#2F6B5A", "#9A3B3B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": "#666666", "axes.labelcolor": "#333333", "xtick.color": "#333333", "ytick.color": "#333333",
     "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.8, "axes.axisbelow": True, "figure.facecolor": "white",
@@ -39,14 +47,14 @@ STYLE = {
 WIDTH = 5.4  # inches: on a phone's 375 pixels, letters of 10 points are then some 9 pixels high
 
 
-def styled(draw):
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
     """Draw with the project's style, whatever matplotlib is set to elsewhere."""
 
-    def inner(*args, **kwargs):
+    @functools.wraps(draw)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
 
-    inner.__doc__, inner.__name__ = draw.__doc__, draw.__name__
     return inner
 
 
@@ -58,7 +66,8 @@ def colour_of(method: str, others: Sequence[str] = ()) -> str:
 
 def ink(colour: str) -> tuple[float, float, float]:
     """A darker shade of `colour`, for words on white."""
-    return tuple(0.68 * part for part in colors.to_rgb(colour))
+    red, green, blue = (0.68 * part for part in colors.to_rgb(colour))
+    return red, green, blue
 
 
 def plain_ticks(axis) -> None:
@@ -70,9 +79,7 @@ def plain_ticks(axis) -> None:
 
 def new_figure(width: float = WIDTH, height: float = 3.4) -> Figure:
     """An empty figure of `width` and `height` inches that belongs to no window."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)  # measures text
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
@@ -103,7 +110,9 @@ def svg_text(figure: Figure, prefix: str) -> str:
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", text, count=1), count=1)
+    text = re.sub(
+        r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", text, count=1), count=1
+    )
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r'href="#', f'href="#{prefix}-', text)
     return text.replace("url(#", f"url(#{prefix}-")
@@ -144,20 +153,24 @@ def accuracy_against_time(table: ResultTable) -> Figure:
     """Each method's accuracy (H for base-to-new) against its mean seconds of training, as the MPL paper's figure 2; untrained ones are lines."""
     figure = new_figure()
     axes = figure.add_subplot()
-    seconds, methods, styles, where = training_seconds(table), _methods(table), _styles(table), _panel_of(table)
-    metric, points = table.main_metric, {}
+    seconds, styles, where = training_seconds(table), _styles(table), _panel_of(table)
+    metric, points, lines = table.main_metric, {}, []
     for label in table.labels:
         cell, (colour, marker) = table.cell(where, label, metric), styles[label]
         if cell.mean is None:
             continue
         if label in seconds:
-            axes.errorbar(seconds[label], cell.mean, yerr=cell.spread or None, fmt=marker, color=colour, markersize=8, capsize=3, lw=1.4, zorder=3)
-            points[label] = (seconds[label], cell.mean)
+            axes.errorbar(
+                seconds[label], cell.mean, yerr=cell.spread or None, fmt=marker, color=colour, markersize=8, capsize=3, lw=1.4, zorder=3
+            )
+            points[f"{label}{lack(cell)}"] = (seconds[label], cell.mean, ink(colour))
         elif not table.experiment.runs[label] or not cell.is_learned:
             axes.axhline(cell.mean, color=colour, ls="--", lw=1.2)
+            lines.append(cell.mean)
             axes.annotate(f"{label}, no training", (1, cell.mean), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
                           ha="right", color=ink(colour))  # fmt: skip
-    if points and max(x for x, _ in points.values()) > 8 * max(1e-9, min(x for x, _ in points.values())):
+    times = [x for x, _, _ in points.values()]
+    if times and max(times) > 8 * min(times) > 0:
         axes.set_xscale("log")
         plain_ticks(axes.xaxis)
     axes.margins(x=0.22, y=0.16)
@@ -166,35 +179,48 @@ def accuracy_against_time(table: ResultTable) -> Figure:
     axes.set_xlabel("mean training time of a run (seconds)")
     axes.set_ylabel(f"{'H' if metric == 'H' else 'accuracy'} (%)")
     axes.set_title(f"{'Accuracy' if metric != 'H' else 'H'} against training time, {where}")
-    _label_points(figure, axes, points, {label: colour_of(methods[label], list(methods.values())) for label in points})
+    _label_points(figure, axes, points, lines)
     return figure
 
 
-def _label_points(figure: Figure, axes: Axes, points: dict[str, tuple[float, float]], colours: dict[str, str]) -> None:
-    """Write each point's name beside it, where it covers neither another name nor another point."""
-    figure.canvas.draw()
-    centres = {label: axes.transData.transform(point) for label, point in points.items()}
+PLACES = (  # of a name beside its point, the best first: points to the right and up, and which side of the name is there
+    (9, 0, "left", "center"), (-9, 0, "right", "center"), (7, 9, "left", "bottom"), (7, -9, "left", "top"), (-7, 9, "right", "bottom"),
+    (-7, -9, "right", "top"), (0, 16, "center", "bottom"), (0, -16, "center", "top"),
+)  # fmt: skip
+
+
+def _label_points(figure: Figure, axes: Axes, points: dict[str, tuple[float, float, Any]], lines: Sequence[float]) -> None:
+    """Write each point's name beside it, where it covers no other name, point or horizontal line, as far as that can be had.
+
+    Args:
+        figure, axes: where the points are drawn.
+        points: name -> x, y and the colour of the name.
+        lines: heights of horizontal lines.
+    """
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    centres = {label: axes.transData.transform(point[:2]) for label, point in points.items()}
+    heights = [axes.transData.transform((0, y))[1] for y in lines]
     inside = axes.get_window_extent()
-    taken = []
-    choices = ((9, 0, "left", "center"), (-9, 0, "right", "center"), (7, 9, "left", "bottom"), (7, -9, "left", "top"),
-               (-7, 9, "right", "bottom"), (-7, -9, "right", "top"), (0, 16, "center", "bottom"), (0, -16, "center", "top"))  # fmt: skip
-    for label, point in points.items():
-        best = None
-        for dx, dy, ha, va in choices:
-            text = axes.annotate(label, point, (dx, dy), textcoords="offset points", ha=ha, va=va, color=ink(colours[label]), fontweight="bold", zorder=4)
-            box = text.get_window_extent(figure.canvas.get_renderer())
-            clashes = sum(box.overlaps(other) for other in taken)
+    taken: list[Bbox] = []
+    for label, (x, y, colour) in points.items():
+        tried: list[tuple[int, int, Text, Bbox]] = []
+        for dx, dy, ha, va in PLACES:
+            text = axes.annotate(
+                label, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, color=colour, fontweight="bold", zorder=4
+            )
+            box = text.get_window_extent(renderer)
+            clashes = sum(box.overlaps(other) for other in taken) + sum(box.y0 <= height <= box.y1 for height in heights)
             clashes += sum(box.padded(4).contains(*centre) for other, centre in centres.items() if other != label)
             clashes += not (inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1)
-            if best is None or clashes < best[0]:
-                if best is not None:
-                    best[1].remove()
-                best = (clashes, text, box)
-            else:
-                text.remove()
+            tried.append((clashes, len(tried), text, box))
             if clashes == 0:
                 break
-        taken.append(best[2])
+        best = min(tried, key=lambda place: place[:2])
+        for place in tried:
+            if place is not best:
+                place[2].remove()
+        taken.append(best[3])
 
 
 @styled
@@ -232,9 +258,11 @@ def _bars(axes: Axes, table: ResultTable, name: str) -> None:
                 axes.text(1, place + shift, f"{half} missing", va="center", color="#777777", fontsize=8)
                 continue
             face = colors.to_rgba(colour, 1 if half == "base" else 0.4)
-            axes.barh(place + shift, cell.mean, 0.36, color=face, edgecolor=colour, lw=0.8, xerr=cell.spread, ecolor="#333333", error_kw={"lw": 1})
+            axes.barh(
+                place + shift, cell.mean, 0.36, color=face, edgecolor=colour, lw=0.8, xerr=cell.spread, ecolor="#333333", error_kw={"lw": 1}
+            )
             end = cell.mean + (cell.spread or 0)
-            axes.text(end + 1.5, place + shift, f"{cell.mean:.1f}", va="center", fontsize=8.5, color="#333333")
+            axes.text(end + 1.5, place + shift, f"{cell.mean:.1f}{lack(cell)}", va="center", fontsize=8.5, color="#333333")
     axes.set_yticks(range(len(table.labels)), table.labels)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(table.labels) - 0.5, -0.5)
@@ -278,7 +306,7 @@ def _curves(figure: Figure, axes: Axes, table: ResultTable, name: str) -> None:
         cells = [(int(k), table.cell(name, label, k)) for k in shots]
         present = [(k, cell) for k, cell in cells if cell.mean is not None]
         if present:
-            xs, means = [k for k, _ in present], [cell.mean for _, cell in present]
+            xs, means = [k for k, _ in present], [float(cell.mean or 0) for _, cell in present]
             spreads = [cell.spread or 0 for _, cell in present]
             axes.fill_between(xs, [m - s for m, s in zip(means, spreads, strict=True)], [m + s for m, s in zip(means, spreads, strict=True)],
                               color=colour, alpha=0.15, lw=0)  # fmt: skip

@@ -16,7 +16,7 @@ from .aggregate import AVERAGE, Cell, ResultTable
 from .figure_sets import NamedFigure, figures_of
 from .figures import svg_text
 from .pivot import PivotTable
-from .text import LEGEND, MISSING, grid, heading, lack, signed
+from .text import LEGEND, MISSING, grid, heading, lack, n_seeds, signed
 
 
 @dataclass
@@ -67,14 +67,21 @@ def _section(table: ResultTable) -> Section:
     heads = ["method", *(heading(metric, table.protocol) for metric in table.metrics)]
     groups = []
     for dataset, rows in groupby(table.rows, key=lambda row: row.dataset):
-        shown = [{"label": row.label, "cells": [_cell(row.cells[metric]) for metric in table.metrics]} for row in rows]
+        shown = [
+            {
+                "label": row.label,
+                "seeds": f"seeds: {n_seeds(list(row.cells.values()))}",
+                "cells": [_cell(row.cells[metric]) for metric in table.metrics],
+            }
+            for row in rows
+        ]
         groups.append({"name": dataset, "is_average": dataset == AVERAGE, "rows": shown})
     return Section(table, heads, groups)
 
 
 def _pivot_section(pivot: PivotTable) -> Section:
     heads, _ = grid(pivot)
-    rows = [{"label": str(r), "cells": [_cell(pivot.cell(r, c)) for c in pivot.column_values]} for r in pivot.row_values]
+    rows = [{"label": str(r), "seeds": "", "cells": [_cell(pivot.cell(r, c)) for c in pivot.column_values]} for r in pivot.row_values]
     return Section(pivot, heads, [{"name": "", "is_average": False, "rows": rows}])
 
 

@@ -80,7 +80,10 @@ class PivotTable:
 
     def grid(self, write: Callable[[Cell], str]) -> tuple[list[str], list[list[str]]]:
         """Heads and rows of cells, each written by `write`."""
-        heads = [_last(self.row_key), *(f"{_last(self.column_key)} {value}" if self.column_key else self.metric for value in self.column_values)]
+        heads = [
+            _last(self.row_key),
+            *(f"{_last(self.column_key)} {value}" if self.column_key else self.metric for value in self.column_values),
+        ]
         return heads, [[str(row), *(write(self.cell(row, column)) for column in self.column_values)] for row in self.row_values]
 
 
@@ -124,7 +127,9 @@ def _pivots_of(
         here = {label: s for label, s in settings.items() if all(s.get(k) == v for k, v in zip(others, fixed, strict=True))}
         labels = {(repr(s.get(row_key)), repr(s.get(column_key))): label for label, s in here.items()}
         rows, columns = (tuple(v for (v,) in _values(here, [key])) if key else (None,) for key in (row_key, column_key))
-        pivots.append(PivotTable(table, method, metric, dataset, row_key, column_key, tuple(zip(others, fixed, strict=True)), rows, columns, labels))
+        pivots.append(
+            PivotTable(table, method, metric, dataset, row_key, column_key, tuple(zip(others, fixed, strict=True)), rows, columns, labels)
+        )
     return pivots
 
 

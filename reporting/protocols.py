@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .published import IMAGENET, IMAGENET_VARIANTS
-from .runs import HALVES, Run, read_result
+from .runs import HALVES, RESULT_NAME, Run, read_result
 
 PROTOCOLS = {
     "base2new": "Base-to-new generalisation",
@@ -74,7 +74,7 @@ def sort_into_experiments(runs: Sequence[Run]) -> tuple[list[Experiment], list[s
     notes: list[str] = []
     placed: dict[tuple[str, int, str], list[_Placed]] = defaultdict(list)
     source_of = {run.run_dir: _source(run, runs) for run in runs if run.classes == "all" and run.trained_dir is not None}
-    source_dirs = {source.run_dir for source in source_of.values() if isinstance(source, Run)}
+    source_dirs = {source.run_dir for source in source_of.values() if isinstance(source, Run)} & {run.run_dir for run in runs}
     untrained = []
     for run in runs:
         if run.classes in HALVES:
@@ -103,7 +103,7 @@ def _written_to(run: Run) -> Path:
 
 
 def _source(run: Run, runs: Sequence[Run]) -> Run | str | None:
-    """The training that `run` tested, among `runs` or where it was; only the name of its dataset where the training is not at hand, or None."""
+    """The training that `run` tested, among `runs` or where it was; where it is not at hand ImageNet, if the folder's name says so, or None."""
     trained_dir = run.trained_dir
     if trained_dir is None:
         return None
@@ -111,7 +111,7 @@ def _source(run: Run, runs: Sequence[Run]) -> Run | str | None:
         if trained_dir in (other.run_dir, _written_to(other)) and other.has_trained:
             return other
     try:
-        return read_result(trained_dir / "result.json").get("dataset")
+        return Run(trained_dir, read_result(trained_dir / RESULT_NAME))
     except ValueError:
         return IMAGENET if IMAGENET.lower() in trained_dir.parts else None
 
@@ -120,16 +120,15 @@ def _place_transfer(run: Run, source: Run | str | None, placed: Mapping[Any, lis
     """Put a test of a training on another dataset where it belongs."""
     name = source.dataset if isinstance(source, Run) else source
     if name is None:
-        notes.append(f"left out: {run.run_dir} tests a training in {run.trained_dir}, which is not at hand to say its dataset; give its folder as well")
+        notes.append(
+            f"left out: {run.run_dir} tests a training in {run.trained_dir}, which is not at hand to say its dataset; give its folder as well"
+        )
     elif name == run.dataset:
         notes.append(f"left out: {run.run_dir} tests a training once more on its own dataset, {name}")
     else:
         protocol = "dg" if name == IMAGENET and run.dataset in IMAGENET_VARIANTS else "xd"
-        placed[protocol, run.shots if run.shots > 0 else _shots_of(source), name].append(_slot(run, "accuracy"))
-
-
-def _shots_of(source: Run | str | None) -> int:
-    return source.shots if isinstance(source, Run) else 0
+        shots = source.shots if isinstance(source, Run) else run.shots  # of the training; the test itself needs none
+        placed[protocol, max(shots, 0), name].append(_slot(run, "accuracy"))
 
 
 def _place_sources(trained: Sequence[Run], source_dirs: set[Path], placed: dict[tuple[str, int, str], list[_Placed]]) -> None:

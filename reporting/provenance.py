@@ -41,7 +41,9 @@ class Provenance:
         sentences = []
         for heading, counts in self.facts.items():
             if len(counts) > 1:
-                told = "; ".join(f"{value}: {n} run{'s' * (n > 1)} ({', '.join(self.where[heading][value])})" for value, n in counts.items())
+                told = "; ".join(
+                    f"{value}: {n} run{'s' * (n > 1)} ({', '.join(self.where[heading][value])})" for value, n in counts.items()
+                )
                 sentences.append(f"the cells of this table differ in {heading}: {told}")
         return sentences
 

@@ -78,4 +78,12 @@ def _legend(figure: Figure) -> None:
         patches.Patch(facecolor="#CCCCCC", edgecolor="white", label="carried"),
         patches.Patch(facecolor="none", edgecolor="#B04030", ls=(0, (2, 1.5)), label="removed here"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9, title="number: the layer that added it", title_fontsize=9)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
+        title="number: the layer that added it",
+        title_fontsize=9,
+    )

@@ -44,7 +44,8 @@ def signed(cell: Cell) -> str:
     """The difference from the published figure with its sign, and a star where it is beyond the seeds' spread."""
     if cell.difference is None:
         return ""
-    return f"{cell.difference:+.2f}{BEYOND if cell.is_beyond_spread else ''}".replace("-", "−")
+    digits = f"{cell.difference:+.2f}".replace("-", "−")
+    return f"{digits[1:] if digits[1:] == '0.00' else digits}{BEYOND if cell.is_beyond_spread else ''}"
 
 
 def heading(metric: str, protocol: str) -> str:
@@ -66,7 +67,7 @@ def grid(table: ResultTable | PivotTable) -> tuple[list[str], list[list[str]]]:
 
 def _grid_row(table: ResultTable, row: Row) -> list[str]:
     cells = [row.cells[metric] for metric in table.metrics]
-    line = [row.dataset, row.label, _n_seeds(cells)]
+    line = [row.dataset, row.label, n_seeds(cells)]
     for cell in cells:
         line.append(mean_and_spread(cell))
         if table.has_published:
@@ -74,7 +75,8 @@ def _grid_row(table: ResultTable, row: Row) -> list[str]:
     return line
 
 
-def _n_seeds(cells: Sequence[Cell]) -> str:
+def n_seeds(cells: Sequence[Cell]) -> str:
+    """On how many seeds the figures of a row rest: `3`, or `2–3` where they differ."""
     counts = sorted({cell.n_seeds for cell in cells if cell.mean is not None})
     return "0" if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
 
@@ -109,13 +111,17 @@ def plain_table(
         in_groups: with a line where the first column changes.
     """
     out = io.StringIO()
-    console = Console(file=out, width=WIDE, force_terminal=is_terminal, highlight=False, no_color=not is_terminal, emoji=False, markup=False)
-    drawn = Table(title=title or None, title_justify="left", title_style="bold")
+    console = Console(
+        file=out, width=WIDE, force_terminal=is_terminal, highlight=False, no_color=not is_terminal, emoji=False, markup=False
+    )
+    drawn = Table()
     for i, head in enumerate(heads):
         drawn.add_column(head, justify="left" if i < n_words else "right", no_wrap=True)
     for i, row in enumerate(rows):
         ends = in_groups and i + 1 < len(rows) and rows[i + 1][0] != row[0]
         drawn.add_row(*row, end_section=ends, style="bold" if row[0] == AVERAGE else None)
+    if title:
+        console.print(title, style="bold", soft_wrap=True)
     console.print(drawn)
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
@@ -145,7 +151,9 @@ def to_markdown(tables: Sequence[ResultTable | PivotTable]) -> str:
         lines += [_piped([f"**{cell}**" if row[0] == AVERAGE and cell else cell for cell in row]) for row in rows]
         parts.append("\n".join([*lines, "", *(f"- {remark}" for remark in remarks(table))]))
     told = claims(tables)
-    parts.append("\n\n".join([LEGEND.replace(BEYOND, "\\*"), *([told[0] + "\n\n" + "\n".join(f"- {claim}" for claim in told[1:])] if told else [])]))
+    parts.append(
+        "\n\n".join([LEGEND.replace(BEYOND, "\\*"), *([told[0] + "\n\n" + "\n".join(f"- {claim}" for claim in told[1:])] if told else [])])
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -173,8 +181,18 @@ def to_latex(tables: Sequence[ResultTable | PivotTable]) -> str:
     for table in tables:
         heads, rows = grid(table)
         n_words = table_text_columns(table)
-        parts += ["", *(f"% {remark}" for remark in remarks(table)), r"\begin{table}[t]", r"\centering", rf"\caption{{{latex(table.title)}.}}"]
-        parts += [rf"\begin{{tabular}}{{{'l' * n_words}{'r' * (len(heads) - n_words)}}}", r"\toprule", " & ".join(map(latex, heads)) + END_OF_LINE]
+        parts += [
+            "",
+            *(f"% {remark}" for remark in remarks(table)),
+            r"\begin{table}[t]",
+            r"\centering",
+            rf"\caption{{{latex(table.title)}.}}",
+        ]
+        parts += [
+            rf"\begin{{tabular}}{{{'l' * n_words}{'r' * (len(heads) - n_words)}}}",
+            r"\toprule",
+            " & ".join(map(latex, heads)) + END_OF_LINE,
+        ]
         previous = None
         for row in rows:
             if row[0] != previous and (previous is None or isinstance(table, ResultTable)):

@@ -12,9 +12,13 @@ from .runs import Run, read_metrics
 
 
 def trained_runs(table: ResultTable, dataset: str) -> dict[str, list[Run]]:
-    """The runs of a table that trained on `dataset`, by row; rows without such runs are absent."""
+    """The runs of a table that trained on `dataset`, by row; of few-shot runs those with the most pictures. Rows without such runs are absent."""
+    most = table.metrics[-1] if table.protocol == "fewshot" else None
     found = {
-        label: sorted((run for slot, run in slots.items() if slot.dataset == dataset and run.has_trained), key=lambda run: run.seed)
+        label: sorted(
+            (run for slot, run in slots.items() if slot.dataset == dataset and run.has_trained and most in (None, slot.metric)),
+            key=lambda run: run.seed,
+        )
         for label, slots in table.experiment.runs.items()
     }
     return {label: found[label] for label in table.labels if found.get(label)}
@@ -39,6 +43,7 @@ def training_curves(table: ResultTable, dataset: str) -> Figure | None:
     figure = new_figure(WIDTH, 4.6)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     methods = {row.label: row.method for row in table.rows}
+    rates_of = {label: [(epoch, rate) for epoch, _, rate in by_epoch(group[0])] for label, group in runs.items()}
     for i, (label, group) in enumerate(runs.items()):
         colour = colour_of(methods[label], list(methods.values()))
         dashes = ("-", "--", ":", "-.")[sum(methods[other] == methods[label] for other in list(runs)[:i]) % 4]
@@ -47,8 +52,10 @@ def training_curves(table: ResultTable, dataset: str) -> Figure | None:
             share = 100 / lines[-1]["max_epoch"]
             top.plot([share * e for e in epochs], losses, color=colour, ls=dashes, lw=1.5, alpha=0.85, label=None if n else label)
             starts = [share * (e - 1) for e in epochs]
-            # earlier rows are drawn wider, so that methods with the same rates all show
-            bottom.step([*starts, share * epochs[-1]], [*rates, rates[-1]], color=colour, ls=dashes, lw=1.3 + 1.3 * (len(runs) - 1 - i), where="post")
+            n_above = sum(
+                rates_of[other] == rates_of[label] for other in list(runs)[i + 1 :]
+            )  # drawn wider, so that lines below others show
+            bottom.step([*starts, share * epochs[-1]], [*rates, rates[-1]], color=colour, ls=dashes, lw=1.3 + 1.8 * n_above, where="post")
     for axes in (top, bottom):
         axes.set_yscale("log")
     plain_ticks(top.yaxis)
@@ -56,6 +63,7 @@ def training_curves(table: ResultTable, dataset: str) -> Figure | None:
     bottom.set_ylabel("learning rate")
     bottom.set_xlabel("training done (%)")
     bottom.set_xlim(0, 100)
-    top.set_title(f"Training on {dataset}")
+    shots = f", {table.metrics[-1]} pictures a class" if table.protocol == "fewshot" else ""
+    top.set_title(f"Training on {dataset}{shots}")
     figure.legend(loc="outside lower center", ncols=min(4, len(runs)), frameon=False)
     return figure

@@ -6,32 +6,24 @@ H is the harmonic mean of the two accuracies (Xian et al., CVPR 2017), as CoCoOp
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from reporting.published import harmonic_mean
+from reporting.runs import HALVES, Run, read_run
 
-def read_accuracy(run_dir: Path, half: str) -> tuple[str, float]:
-    """Dataset name and accuracy in percent of a finished run on one half of the classes.
+
+def read_half(run_dir: Path, half: str) -> Run:
+    """The finished run in `run_dir` on one half of the classes, base or new.
 
     Raises:
         ValueError: there is no finished result, or it is of another half.
     """
-    path = run_dir / "result.json"
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise ValueError(f"no result can be read at {path}: {e}") from e
-    if not result.get("finished") or result.get("accuracy") is None:
-        raise ValueError(f"{path} is of a run that is not finished; run it again to go on")
-    if result.get("subsample") != half:
-        raise ValueError(f"{path} is of the classes {result.get('subsample')!r}, not {half!r}")
-    return result["dataset"], result["accuracy"]
-
-
-def harmonic_mean(base: float, new: float) -> float:
-    """Harmonic mean of two accuracies; 0 if both are 0."""
-    return 2 * base * new / (base + new) if base + new else 0.0
+    run = read_run(run_dir)
+    if run.classes != half:
+        raise ValueError(f"{run_dir / 'result.json'} is of the classes {run.classes!r}, not {half!r}")
+    return run
 
 
 def main(argv: list[str]) -> int:
@@ -40,12 +32,14 @@ def main(argv: list[str]) -> int:
         print(__doc__.splitlines()[0], file=sys.stderr)
         return 2
     try:
-        dataset, base = read_accuracy(Path(argv[0]), "base")
-        _, new = read_accuracy(Path(argv[1]), "new")
+        base, new = (read_half(Path(folder), half) for folder, half in zip(argv, HALVES, strict=True))
+        if base.dataset != new.dataset:
+            raise ValueError(f"base is of {base.dataset} ({base.run_dir}), but new of {new.dataset} ({new.run_dir})")
     except ValueError as e:
         print(f"Error: {e}", file=sys.stderr)
         return 2
-    print(f"{dataset}: base {base:.2f}  new {new:.2f}  H {harmonic_mean(base, new):.2f}")
+    h = harmonic_mean(base.accuracy, new.accuracy)
+    print(f"{base.dataset}: base {base.accuracy:.2f}  new {new.accuracy:.2f}  H {h:.2f}")
     return 0
 
 

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import yaml
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reporting.aggregate import Asked, ResultTable, make_table
 from reporting.pivot import PivotTable, make_pivots
@@ -25,6 +27,7 @@ from reporting.published import BENCHMARK, IMAGENET_VARIANTS
 from reporting.runs import find_runs
 from reporting.text import to_csv, to_latex, to_markdown, to_terminal
 
+CONFIGS = Path(__file__).resolve().parents[1] / "configs/datasets"
 Tables = Sequence[ResultTable | PivotTable]
 WRITERS: dict[str, Callable[[Tables], str]] = {"markdown": to_markdown, "latex": to_latex, "csv": to_csv}
 
@@ -34,10 +37,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dirs", nargs="+", type=Path, metavar="DIR", help="folders that runs were written to; everything below is read")
     parser.add_argument("--protocols", help=f"tables to make, of {','.join(PROTOCOLS)}; by default all that have runs")
-    parser.add_argument("--datasets", help="names as in the tables, such as EuroSAT,DescribableTextures, or all for the papers'; by default those found")
+    parser.add_argument(
+        "--datasets", help="such as EuroSAT,oxford_pets (as in the tables or as the configs), or all for the papers'; default: found"
+    )
     parser.add_argument("--methods", help="names of trainers, such as MPL,MaPLe; by default those found")
     parser.add_argument("--seeds", help="numbers, such as 1,2,3, that each figure should rest on; by default those found")
-    parser.add_argument("--pivot", nargs="?", const="", metavar="ROWS[,COLUMNS]", help="runs of a grid as tables of two TRAINER settings, with heat maps")
+    parser.add_argument(
+        "--pivot", nargs="?", const="", metavar="ROWS[,COLUMNS]", help="runs of a grid as tables of two TRAINER settings, with heat maps"
+    )
     parser.add_argument("--metric", help="of a pivot: base, new, H, accuracy, or a number of shots; by default H or the accuracy")
     parser.add_argument("--format", choices=("terminal", "html", *WRITERS), default="terminal")
     parser.add_argument("--out", type=Path, help="file to write; by default the terminal")
@@ -51,6 +58,12 @@ def listed(text: str | None) -> tuple[str, ...] | None:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None
 
 
+def dataset_name(word: str) -> str:
+    """A dataset's name in the tables: of one that is given by its config, such as oxford_pets, the name that the config gives."""
+    path = CONFIGS / f"{word}.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"] if path.is_file() else word
+
+
 def asked_for(args: argparse.Namespace, protocol: str) -> Asked:
     """What the arguments ask a table of `protocol` to hold.
 
@@ -60,6 +73,8 @@ def asked_for(args: argparse.Namespace, protocol: str) -> Asked:
     datasets = listed(args.datasets)
     if datasets == ("all",):
         datasets = IMAGENET_VARIANTS if protocol == "dg" else BENCHMARK
+    elif datasets:
+        datasets = tuple(map(dataset_name, datasets))
     seeds = listed(args.seeds)
     if seeds and not all(seed.lstrip("-").isdigit() for seed in seeds):
         raise ValueError(f"--seeds is {args.seeds!r}; it takes whole numbers with commas between them, such as 1,2,3")
@@ -89,7 +104,9 @@ def make_tables(args: argparse.Namespace) -> tuple[list[ResultTable | PivotTable
         return list(tables), left_out
     pivots = [pivot for table in tables for pivot in make_pivots(table, listed(args.pivot) or (), args.metric)]
     if not pivots:
-        raise ValueError("--pivot: no setting of TRAINER differs between runs of one method on the same data and seed; a grid has such runs")
+        raise ValueError(
+            "--pivot: no setting of TRAINER differs between runs of one method on the same data and seed; a grid has such runs"
+        )
     return list(pivots), left_out
 
 

@@ -45,7 +45,14 @@ def show(args: argparse.Namespace) -> None:
     if args.out and args.out.suffix not in KINDS:
         raise ValueError(f"--out is {args.out}; the figure's file must end in {', '.join(KINDS)}")
     trainer = args.trainer or Path(args.config_file).resolve().parent.name
-    arguments = ["--config-file", args.config_file, "--trainer", trainer, *(["--backbone", args.backbone] if args.backbone else []), *args.pairs]
+    arguments = [
+        "--config-file",
+        args.config_file,
+        "--trainer",
+        trainer,
+        *(["--backbone", args.backbone] if args.backbone else []),
+        *args.pairs,
+    ]
     schedules = build_schedules(train.setup_cfg(train.build_parser().parse_args(arguments)))
     print(f"{schedules.method} on {schedules.backbone}{': ' if schedules.settings else ''}{schedules.settings}")
     for tower, schedule in schedules.towers:
