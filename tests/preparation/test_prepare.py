@@ -1,0 +1,421 @@
+"""tools/prepare.py from a server on this machine to what the readers read: every dataset's true archive layout, and everything that servers do wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from yacs.config import CfgNode
+
+import datasets
+from clip import download as downloading
+from dassl.data.datasets import DATASET_REGISTRY
+from preparation.sources import TABLE_PATH, load_table
+from tests.preparation.archives import READERS, counts, lay_out_archives, serve, zipped
+from tests.preparation.server import Server
+from tools import prepare
+
+FREE = tuple(name for name in READERS if name != "imagenet")
+
+
+class World:
+    """A server with the archives of one dataset, and the command that prepares it."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.server, self.folder, self.root = server, folder, folder / "data"
+        self.table: dict[str, Any] = {}
+        self.counts: dict[str, Any] = {}
+        self.archives: dict[str, bytes] = {}
+
+    def lay_out(self, name: str) -> dict[str, list[Any]]:
+        """Serve a miniature's archives; gives its rows."""
+        split, self.archives = lay_out_archives(name, self.folder / "made")
+        self.table[name] = serve(self.server, name, self.archives)
+        self.counts[name] = counts(name, split)
+        return split
+
+    def run(self, *arguments: str) -> int:
+        """``tools/prepare.py`` with the server's table."""
+        files = {}
+        for what in ("table", "counts"):
+            files[what] = self.folder / f"{what}.yaml"
+            files[what].write_text(yaml.safe_dump(getattr(self, what)), encoding="utf-8")
+        return prepare.main([*arguments, "--root", str(self.root), "--sources", str(files["table"]), "--counts", str(files["counts"])])
+
+    def rows(self, name: str) -> tuple[list[str], ...]:
+        """What the project's reader finds: of train, val and test, the pictures' paths below the data folder."""
+        cfg = CfgNode({"SEED": 1, "DATASET": {"ROOT": str(self.root), "NUM_SHOTS": -1}})
+        datasets.extend_cfg(cfg)
+        dataset = DATASET_REGISTRY.get(READERS[name])(cfg)
+        return tuple([str(Path(d.impath).relative_to(self.root)) for d in part] for part in (dataset.train_x, dataset.val, dataset.test))
+
+    def contents(self) -> list[str]:
+        """The files of the data folder, without those that are hidden."""
+        paths = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+        return sorted(str(path) for path in paths if not any(part.startswith(".") for part in path.parts))
+
+
+@pytest.fixture
+def world(server: Server, tmp_path: Path) -> World:
+    return World(server, tmp_path)
+
+
+def leftovers(root: Path) -> list[Path]:
+    """Hidden files that are neither locks nor the readers' memory: halves of downloads and of unpackings."""
+    return [p for p in root.rglob(".*") if p.is_file() and p.suffix != ".lock" and p.name not in (".lock", ".decoded_pictures.json")]
+
+
+# Every dataset
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_a_dataset_comes_by_one_command(name: str, world: World, capsys: pytest.CaptureFixture) -> None:
+    split = world.lay_out(name)
+    assert world.run(name) == 0, capsys.readouterr()
+    folder = "/".join(part for part in (datasets_folder(name), image_folder(name)) if part)
+    for rows, part in zip(world.rows(name), ("train", "val", "test"), strict=True):
+        assert sorted(rows) == sorted(f"{folder}/{path}" for path, _, _ in split[part])
+    assert leftovers(world.root) == []
+    n_requests = len(world.server.requests)
+    assert world.run(name) == 0 and len(world.server.requests) == n_requests  # all is there
+    assert f"{name}: all is there" in capsys.readouterr().out
+
+
+def datasets_folder(name: str) -> str:
+    return DATASET_REGISTRY.get(READERS[name]).dataset_dir
+
+
+def image_folder(name: str) -> str:
+    return DATASET_REGISTRY.get(READERS[name]).image_dir
+
+
+@pytest.mark.parametrize("name", [name for name in FREE if name != "ucf101" and name not in ("fgvc_aircraft", "imagenet_a", "imagenet_r")])
+def test_the_mirror_serves_as_well(name: str, world: World, capsys: pytest.CaptureFixture) -> None:
+    world.lay_out(name)
+    first, *others = world.table[name]["files"][0]["sources"]
+    assert others
+    for path in [path for path in world.server.files if path.startswith(f"/{name}/0/") or path == f"/drive/{first.get('drive')}"]:
+        del world.server.files[path]
+    if "hub" in first:
+        world.server.files = {path: content for path, content in world.server.files.items() if "/resolve/" not in path}
+    if name == "stanford_cars":  # Kaggle's copy, in which each folder lies in one of its own name
+        made = world.folder / "made/stanford_cars"
+        kaggle = {f"{p.parent.name}/{p.parent.name}/{p.name}": p.read_bytes() for p in made.rglob("*.jpg")} | {
+            "car_devkit/devkit/a.mat": b"x"
+        }
+        world.server.files["/stanford_cars/1/cars_train.tgz"] = zipped(kaggle)
+    assert world.run(name) == 0, capsys.readouterr()
+    assert all(world.rows(name)[::2])
+    assert "Failed: " in capsys.readouterr().out
+
+
+def test_imagenet_is_told_and_taken_from_a_folder(world: World, capsys: pytest.CaptureFixture) -> None:
+    split = world.lay_out("imagenet")
+    assert world.run("imagenet") == 1
+    told = capsys.readouterr().err
+    for part in ("ILSVRC2012_img_train.tar could not be had", "image-net.org", "--from FOLDER", "needs an account"):
+        assert part in told
+    by_hand = world.folder / "by hand"
+    by_hand.mkdir()
+    for name, content in world.archives.items():
+        (by_hand / name).write_bytes(content)
+    assert world.run("imagenet", "--from", str(by_hand)) == 1  # 1,000 classes have names, five have pictures
+    assert sorted(world.rows("imagenet")[0]) == sorted(f"imagenet/images/{path}" for path, _, _ in split["train"])
+    found = {Path(path).parent.name: 0 for path in world.rows("imagenet")[2]}
+    for path in world.rows("imagenet")[2]:
+        found[Path(path).parent.name] += 1
+    assert list(found.values()) == [sum(row[1] == label for row in split["test"]) for label in range(5)]
+    last = max(world.rows("imagenet")[2], key=lambda path: Path(path).name)
+    assert Path(last).parent.name == "n01440764"  # the devkit's order, not the order of the numbers
+    assert len(list(by_hand.iterdir())) == 3  # the archives stay
+    names = (world.root / "imagenet/classnames.txt").read_text().splitlines()
+    assert len(names) == 1000 and names[0] == "n01440764 tench" and names == sorted(names)
+
+
+def test_validation_pictures_without_class_folders_are_sorted_in_place(world: World, capsys: pytest.CaptureFixture) -> None:
+    world.lay_out("imagenet")
+    by_hand = world.folder / "by hand"
+    by_hand.mkdir()
+    for name, content in world.archives.items():
+        (by_hand / name).write_bytes(content)
+    world.run("imagenet", "--from", str(by_hand))
+    val = world.root / "imagenet/images/val"
+    expected = sorted(path.relative_to(val) for path in val.rglob("*.JPEG"))
+    for path in [*val.rglob("*.JPEG")][2:]:  # as unpacked by hand, and two already moved
+        path.rename(val / path.name)
+    world.run("imagenet")
+    assert sorted(path.relative_to(val) for path in val.rglob("*.JPEG")) == expected
+
+
+# What servers do wrong
+
+
+@pytest.mark.parametrize("behaviour", ["404", "403", "503", "page", "silent", "drip", "wrong", "short", "cut, no ranges"])
+def test_each_failure_names_its_source_and_the_next_is_tried(behaviour: str, world: World, capsys: pytest.CaptureFixture) -> None:
+    world.lay_out("eurosat")
+    world.server.behaviour["/eurosat/0/EuroSAT.zip"] = behaviour
+    assert world.run("eurosat") == 0
+    told = capsys.readouterr().out
+    failed, fetched = (
+        told.index(f"Failed: {world.server.url}/eurosat/0/EuroSAT.zip: "),
+        told.index("from the hub (torchgeo/eurosat/EuroSAT.zip)"),
+    )
+    assert failed < fetched
+    assert len(world.rows("eurosat")[0]) == 54 and leftovers(world.root) == []
+
+
+def test_without_any_source_all_are_named_and_what_is_whole_stays(world: World, capsys: pytest.CaptureFixture) -> None:
+    world.lay_out("eurosat")
+    hub = "/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip"
+    world.server.behaviour |= {"/eurosat/0/EuroSAT.zip": "cut, no ranges", hub: "500"}
+    assert world.run("eurosat") == 1
+    told = capsys.readouterr().err
+    for part in (
+        "EuroSAT.zip could not be had",
+        "ended after 1,000 of",
+        "the hub (torchgeo/eurosat/EuroSAT.zip)",
+        "--from FOLDER",
+        "phelber/EuroSAT",
+    ):
+        assert part in told
+    assert world.contents() == ["eurosat/split_zhou_EuroSAT.json"]
+    assert [p.suffix for p in leftovers(world.root)] and not (world.root / ".downloads/eurosat/EuroSAT.zip").exists()
+    world.server.behaviour.clear()
+    assert world.run("eurosat") == 0
+    assert world.server.asked("/eurosat/0/EuroSAT.zip")[-1]["Range"] == "bytes=1000-"  # went on
+    assert leftovers(world.root) == []
+
+
+def test_drive_is_read_behind_its_page_and_its_refusal_is_told(world: World, capsys: pytest.CaptureFixture) -> None:
+    world.lay_out("ucf101")
+    path = "/drive/10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O"
+    world.server.behaviour[path] = "refused"
+    assert world.run("ucf101") == 1
+    told = capsys.readouterr().err
+    assert (
+        "Google Drive (id 10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O)" in told
+        and "Too many users" in told
+        and "10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O" in told
+    )
+    world.server.behaviour[path] = "cut once"
+    assert world.run("ucf101") == 0
+    assert world.server.asked(path)[-1]["Range"] == "bytes=1000-"
+
+
+@pytest.mark.parametrize(
+    "content", [b"<!DOCTYPE html><html>", b'{"train": []}', b"[1", b'{"train": [], "val": [], "test": [["../../x", 0, "a"]]}']
+)
+def test_a_split_file_that_is_none_is_not_kept(content: bytes, world: World, capsys: pytest.CaptureFixture) -> None:
+    world.lay_out("eurosat")
+    world.server.files["/drive/1Ip7yaCWFi0eaOFUGga0lUdVi_DDQth1o"] = content
+    assert world.run("eurosat") == 1
+    assert "split_zhou_EuroSAT.json could not be had" in capsys.readouterr().err
+    assert not (world.root / "eurosat/split_zhou_EuroSAT.json").exists() and (world.root / "eurosat/2750").is_dir()
+
+
+def test_a_damaged_archive_of_unknown_hash_is_thrown_away(world: World, capsys: pytest.CaptureFixture) -> None:
+    world.lay_out("imagenetv2")
+    hub = "/datasets/vaishaal/ImageNetV2/resolve/main/imagenetv2-matched-frequency.tar.gz"
+    whole = world.server.files[hub]
+    world.server.files[hub] = whole[: len(whole) // 2]
+    assert world.run("imagenetv2") == 0
+    assert (
+        "Failed: the hub (vaishaal/ImageNetV2/imagenetv2-matched-frequency.tar.gz): imagenetv2-matched-frequency.tar.gz is damaged"
+        in capsys.readouterr().out
+    )
+
+
+def test_offline_nothing_is_tried(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    world.lay_out("eurosat")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert world.run("eurosat") == 1
+    assert "HF_HUB_OFFLINE is set: no source was tried" in capsys.readouterr().err and world.server.requests == []
+    by_hand = world.folder / "by hand"
+    by_hand.mkdir()
+    for name, content in world.archives.items():
+        (by_hand / name).write_bytes(content)
+    assert world.run("eurosat", "--from", str(by_hand)) == 0 and world.server.requests == []
+
+
+def test_a_file_fetched_by_hand_is_held_against_its_hash(world: World, capsys: pytest.CaptureFixture) -> None:
+    world.lay_out("eurosat")
+    (world.folder / "hand").mkdir()
+    (world.folder / "hand/EuroSAT.zip").write_bytes(b"PK, but not it")
+    assert world.run("eurosat", "--from", str(world.folder / "hand")) == 0  # the next source serves
+    assert f"Failed: {world.folder}/hand/EuroSAT.zip: it has 14 bytes" in capsys.readouterr().out
+    assert (world.folder / "hand/EuroSAT.zip").exists()
+
+
+# Room, locks, and what is there
+
+
+def test_room_is_asked_for_before_unpacking_and_the_archive_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    world.lay_out("eurosat")
+    usage = namedtuple("usage", "total used free")
+    size = len(world.archives["EuroSAT.zip"])
+    with monkeypatch.context() as patch:  # room for the archive, not for what is in it
+        patch.setattr(downloading.shutil, "disk_usage", lambda _: usage(10**9, 0, downloading.SPARE_BYTES + size + 10))
+        assert world.run("eurosat") == 1
+    told = capsys.readouterr().err
+    assert "unpacking EuroSAT.zip needs" in told and "make room" in told
+    assert (world.root / ".downloads/eurosat/EuroSAT.zip").is_file() and not (world.root / "eurosat/2750").exists()
+    assert world.run("eurosat") == 0
+    assert len(world.server.asked("/eurosat/0/EuroSAT.zip")) == 1  # the archive was whole and stayed
+
+
+def test_a_run_that_was_killed_while_unpacking_leaves_nothing_that_is_taken_for_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.lay_out("eurosat")
+    half = world.root / "eurosat/.unpacking-abc/2750/ash"
+    half.mkdir(parents=True)
+    (half / "x.jpg").write_bytes(b"half")
+    assert world.run("eurosat") == 0
+    assert not half.exists() and len(world.rows("eurosat")[0]) == 54
+
+
+def test_two_at_once_do_not_harm_each_other(world: World) -> None:
+    world.lay_out("eurosat")
+    world.run("eurosat", "--list")  # writes the tables
+    results: list[int] = []
+    arguments = [
+        "eurosat",
+        "--root",
+        str(world.root),
+        "--sources",
+        str(world.folder / "table.yaml"),
+        "--counts",
+        str(world.folder / "counts.yaml"),
+    ]
+    threads = [threading.Thread(target=lambda: results.append(prepare.main(arguments))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [0, 0, 0] and len(world.server.asked("/eurosat/0/EuroSAT.zip")) == 1
+    assert len(world.rows("eurosat")[0]) == 54 and leftovers(world.root) == []
+
+
+def test_what_is_there_stays_unless_force_is_given(world: World) -> None:
+    world.lay_out("eurosat")
+    own = world.root / "eurosat/2750/own.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    world.run("eurosat")
+    assert own.read_text() == "mine" and (world.root / "eurosat/split_zhou_EuroSAT.json").is_file()
+    assert world.run("eurosat", "--force", "--keep-archives") == 0
+    assert not own.exists() and (world.root / ".downloads/eurosat/EuroSAT.zip").is_file()
+    assert len(world.rows("eurosat")[0]) == 54
+
+
+def test_several_datasets_fail_and_succeed_apart(world: World, capsys: pytest.CaptureFixture) -> None:
+    for name in ("dtd", "imagenet_a"):
+        world.lay_out(name)
+    world.server.files = {path: content for path, content in world.server.files.items() if not path.startswith("/dtd/")}
+    assert world.run("--all") == 1
+    assert "Error: dtd is not complete" in capsys.readouterr().err
+    assert all(world.rows("imagenet_a")[2])
+
+
+# The command line and the table
+
+
+def test_the_list_tells_every_dataset(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert prepare.main(["--list", "imagenet_sketch", "--root", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    for dataset in load_table().values():
+        assert dataset.name in told and dataset.page in told and dataset.licence in told
+    assert (
+        "ImageNet-Sketch.zip\n    Google Drive (id 1Mj0i5HBthqH1p_yeXzsg22gZduvgoNeA)\n    the hub (songweig/imagenet_sketch/data/ImageNet-Sketch.zip)"
+        in told
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["eurosta"], "unknown dataset 'eurosta'. Did you mean eurosat? Known: caltech101, "),
+        ([], "nothing to do"),
+        (["eurosat", "--from", "nowhere"], "--from nowhere is no folder"),
+        (["eurosat", "--sources", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+    ],
+)
+def test_what_cannot_be_obeyed_is_told(arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert prepare.main([*arguments, "--root", str(tmp_path / "data")]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "data").exists()
+
+
+def test_shapes_needs_nothing(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert prepare.main(["shapes", "--root", str(tmp_path)]) == 0
+    assert "drawn on first use" in capsys.readouterr().out
+
+
+TABLE = {"a": {"folder": "a", "needs": ["x"], "files": [{"name": "x", "sources": [{"url": "http://x"}]}]}}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("a", "folder"), "../b", "a, folder: '../b' is no path inside"),
+        (("a", "folder"), "/b", "a, folder: '/b' is no path inside"),
+        (("a", "files", 0, "makes"), {"x": "../../y"}, "'../../y' is no path inside"),
+        (("a", "files", 0, "name"), ".x", "'.x' is no path inside"),
+        (("a", "colour"), 1, "a: unknown: colour"),
+        (("a", "files", 0, "kind"), "rar", "kind is 'rar'; known: archive, split"),
+        (("a", "files", 0, "bytes"), "many", "bytes is 'many', not a number"),
+        (("a", "files", 0, "sources"), [{"drive": "1", "url": "http://x"}], "one of url, drive"),
+        (("a", "files", 0, "sources"), [], "has no sources"),
+        (("a",), [], "a is [], not a mapping"),
+    ],
+)
+def test_a_table_with_a_mistake_is_refused(path: tuple, value: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    table = yaml.safe_load(yaml.safe_dump(TABLE))
+    node = table
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(table))
+    assert prepare.main(["a", "--sources", str(tmp_path / "table.yaml"), "--root", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_project_s_table_fits_the_readers() -> None:
+    table = load_table()
+    assert set(table) == set(READERS)
+    for name, dataset in table.items():
+        reader = DATASET_REGISTRY.get(READERS[name])
+        assert dataset.folder == reader.dataset_dir and dataset.licence and dataset.page.startswith("https://")
+        made = [place for file in dataset.files if not file.is_optional for place in file.makes.values()]
+        assert set(dataset.needs) <= set(made), name
+        if reader.image_dir and name != "imagenet":
+            assert reader.image_dir in dataset.needs
+        if reader.split_file:
+            assert reader.split_file in dataset.needs
+            drive = next(file for file in dataset.files if file.name == reader.split_file).sources[0]
+            assert (drive.way, f"https://drive.google.com/file/d/{drive.address}/view") == ("drive", reader.split_source)
+
+
+def test_what_torchvision_knows_is_what_the_table_has() -> None:
+    from torchvision.datasets import DTD, Flowers102, Food101, OxfordIIITPet
+    from torchvision.datasets.imagenet import ARCHIVE_META
+
+    files = {file.name: file for dataset in load_table().values() for file in dataset.files}
+    pairs = {name: md5 for name, md5 in ARCHIVE_META.values()} | {url.rpartition("/")[2]: md5 for url, md5 in OxfordIIITPet._RESOURCES}
+    pairs |= {"food-101.tar.gz": Food101._MD5, "dtd-r1.0.1.tar.gz": DTD._MD5, "102flowers.tgz": Flowers102._file_dict["image"][1]}
+    assert len(pairs) == 8
+    for name, md5 in pairs.items():
+        assert {source.md5 for source in files[name].sources} == {md5}, name
+
+
+def test_no_hash_is_a_guess() -> None:
+    text = TABLE_PATH.read_text(encoding="utf-8")
+    for line in text.splitlines():
+        word, _, value = line.strip().removeprefix("- ").partition(": ")
+        if word in ("md5", "sha256") and not line.startswith("#"):
+            assert len(value) == {"md5": 32, "sha256": 64}[word] and set(value) <= set("0123456789abcdef")
