@@ -6,10 +6,8 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
 
-from .protocols import REPO, Choice, SweepError
+from .protocols import REPO, Choice, SweepError, concerns, own_settings
 
 # torch, the engine and the methods are imported where a point is checked, so that a sweep without settings of its own starts at once.
 
@@ -81,27 +79,26 @@ def _check_once(names: Sequence[str], option: str) -> None:
 
 
 def check_keys(choice: Choice, grid: Sequence[Point]) -> None:
-    """Refuse settings of a method that is not run: they would change nothing.
+    """Refuse settings of a method that is not run, and grids over a setting that some of the methods do not have.
 
     Raises:
         SweepError: names the keys and the methods.
     """
-    import trainers  # noqa: F401, registers the methods
-    from dassl.engine import TRAINER_REGISTRY
-
-    nodes = {getattr(TRAINER_REGISTRY.get(method), "settings_node", None) for method in choice.methods}
-    keys = [key for key, _ in (*(grid[0].settings if grid else ()), *choice.settings)]
-    idle = [key for key in keys if key.startswith("TRAINER.") and nodes != {key.split(".")[1]}]
+    methods = ", ".join(choice.methods)
+    idle = [key for key, _ in choice.settings if not any(concerns(key, method) for method in choice.methods)]
     if idle:
+        raise SweepError(f"--set {', '.join(idle)} would change nothing: it is no setting of {methods}")
+    uneven = [key for key, _ in (grid[0].settings if grid else ()) if not all(concerns(key, method) for method in choice.methods)]
+    if uneven:
         raise SweepError(
-            f"{', '.join(idle)} would change nothing of some of the methods {', '.join(choice.methods)}: run those methods apart"
+            f"--grid {', '.join(uneven)} would change nothing of some of the methods {methods}: give --methods the others alone"
         )
 
 
 def refusal(choice: Choice, method: str, dataset: str, config_path: str, root: str) -> str:
     """Why a run of ``method`` cannot have the choice's settings, as the config and the method's own checks say; empty if it can.
 
-    The method's prompts are built as a run builds them, with towers of the real sizes but without weights where the backbone is a published one.
+    The method's prompts and their schedules are built as a run builds them, on towers of the real sizes, without weights.
 
     Args:
         choice: its settings are tried.
@@ -113,36 +110,20 @@ def refusal(choice: Choice, method: str, dataset: str, config_path: str, root: s
     import train
     from dassl.config.checks import check_ranges
     from dassl.engine import TRAINER_REGISTRY
+    from reporting.schedules import build_schedules
 
     words = ["--root", root, "--trainer", method, "--seed", str(choice.seeds[0])]
     words += ["--dataset-config-file", str(REPO / f"configs/datasets/{dataset}.yaml"), "--config-file", str(REPO / config_path)]
-    words += [word for pair in choice.settings for word in pair]
+    words += [word for pair in own_settings(choice, method).items() for word in pair]
     try:
         cfg = train.setup_cfg(train.build_parser().parse_args(words))
         check_ranges(cfg)
         trainer_class = TRAINER_REGISTRY.get(method)
-        if hasattr(trainer_class, "build_prompt_learner"):
-            trainer = trainer_class.__new__(trainer_class)  # without the data and weights that its constructor reads
-            trainer.check_cfg(cfg)
-            trainer.build_prompt_learner(cfg, _towers(cfg.MODEL.BACKBONE.NAME), ["a"])
-    except (ValueError, TypeError, LookupError) as e:
+        trainer_class.__new__(trainer_class).check_cfg(cfg)  # without the data and weights that its constructor reads
+        build_schedules(cfg)
+    except (ValueError, TypeError, LookupError, OSError) as e:
         return train.message_of(e).replace("\n", " ")
     return ""
-
-
-@lru_cache(maxsize=4)
-def _towers(backbone: str) -> Any:
-    """The CLIP of that name; of a published one the sizes alone, on torch's meta device."""
-    import torch
-
-    import clip
-    from clip.model import CLIP
-    from clip.weights import published_models
-
-    if backbone not in published_models():
-        return clip.load(backbone)
-    with torch.device("meta"):
-        return CLIP(published_models()[backbone].config)
 
 
 def at_point(choice: Choice, point: Point) -> Choice:

@@ -154,6 +154,19 @@ def launches(protocol: str, choice: Choice) -> list[Launch]:
     return [launch for method in choice.methods for launch in PROTOCOLS[protocol](choice, method)]
 
 
+def concerns(key: str, method: str) -> bool:
+    """Whether a setting is no other method's; a method's own are ``TRAINER.<ITS NAME IN CAPITALS>.…``."""
+    return not key.startswith("TRAINER.") or key.split(".")[1] == method.upper()
+
+
+def own_settings(choice: Choice, method: str) -> dict[str, str]:
+    """The choice's settings that concern ``method``; to zero-shot CLIP those about training are nothing, and would make its run another one."""
+    settings = {key: value for key, value in choice.settings if concerns(key, method)}
+    if launcher_folders()[method] == ZERO_SHOT_FOLDER:
+        return {key: value for key, value in settings.items() if not key.startswith(TRAINING_NODES)}
+    return settings
+
+
 def _base2new(choice: Choice, method: str) -> Iterator[Launch]:
     for dataset in choice.datasets or ALL_ELEVEN:
         for shots in choice.shots or (DEFAULT_SHOTS,):
@@ -196,10 +209,8 @@ PROTOCOLS: dict[str, Callable[[Choice, str], Iterator[Launch]]] = {
 def _launch(choice: Choice, method: str, script: str, dataset: str, part: str, shots: int, seed: int, *words: str) -> Launch:
     """The call of scripts/<method>/<script>.sh with these words and the choice's settings."""
     folder = launcher_folders()[method]
-    settings = dict(choice.settings)
-    if folder == ZERO_SHOT_FOLDER:  # what is about training alone is nothing to it, and would make its run another one
-        settings = {key: value for key, value in settings.items() if not key.startswith(TRAINING_NODES)}
-    elif script.startswith("base2new") and "OPTIM.MAX_EPOCH" in settings:
+    settings = own_settings(choice, method)
+    if script.startswith("base2new") and "OPTIM.MAX_EPOCH" in settings:
         words += (settings.pop("OPTIM.MAX_EPOCH"),)  # these launchers take it as an argument
     variables = {"SHOTS": str(shots), "SOURCE": choice.transfer_source}
     if choice.cfg:
@@ -208,4 +219,4 @@ def _launch(choice: Choice, method: str, script: str, dataset: str, part: str, s
         variables["TRAINER"] = method
     pairs = tuple(word for pair in settings.items() for word in pair)
     call = (f"{folder}/{script}.sh", (*words, *pairs), tuple(variables.items()))
-    return Launch(method, dataset, part, shots, seed, *call, settings=choice.settings)
+    return Launch(method, dataset, part, shots, seed, *call, settings=tuple(own_settings(choice, method).items()))
