@@ -27,7 +27,8 @@ class LayerRecord:
 
     Attributes:
         query, key, value: ``[B, H, L, D/H]``, float32; a ResNet's attention pooling has a single query.
-        mixed: ``[B, L, D]``, the values that the heads mixed, before the output projection, as the tower computed them.
+        mixed: ``[B, L, D]``, the values that the heads mixed, before the output projection, as the tower computed them; of the class token alone,
+            ``[B, 1, D]``, where nothing else is read from the layer.
     """
 
     n_heads: int
@@ -57,7 +58,10 @@ class LayerRecord:
         A head mixes values linearly, so it is the scalar product of that gradient with each value.
         """
         of_heads = self.split_heads(of_mixed.reshape(of_mixed.shape[0], -1, of_mixed.shape[-1]))
-        return of_heads @ self.value.detach().transpose(-1, -2)
+        gradient = of_heads @ self.value.detach().transpose(-1, -2)
+        return F.pad(
+            gradient, (0, 0, 0, self.query.shape[-2] - gradient.shape[-2])
+        )  # what is not read has no gradient; the class token stands first
 
 
 @dataclass

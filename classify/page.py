@@ -12,14 +12,12 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
-
-from dassl.utils.images import PictureError
 
 from .classifier import PromptClassifier
 from .explain import Explainer
@@ -37,8 +35,9 @@ FONT = ["system-ui", "Segoe UI", "Roboto", "sans-serif"]  # of the reader's mach
 CSS = """
 .gradio-container {max-width: 1080px !important; margin: auto}
 #message {border-left: 4px solid #c2410c; padding: 0.4rem 0.9rem; background: color-mix(in srgb, #c2410c 8%, transparent)}
-#explanation .image-container, #explanation .image-frame {overflow-x: auto}
-@media (max-width: 640px) {#explanation img {min-width: 720px; max-width: none; object-position: left}}
+#picture img {width: 100%; height: 100%; object-fit: contain}
+#explanation {width: 100%; contain: inline-size; overflow-x: auto !important}
+@media (max-width: 640px) {#explanation img {min-width: 720px; max-width: none} #explanation * {justify-content: flex-start}}
 """
 
 
@@ -51,53 +50,61 @@ class Answer(NamedTuple):
 
     Args:
         scores: class name -> probability of the likeliest classes; None where there is nothing to show.
-        explanation: the figure of :mod:`classify.explain`, if it was asked for.
-        message: why there is nothing to show; empty if there is.
+        message: why there is nothing to show, in Markdown; empty if there is, and without a picture.
     """
 
     scores: dict[str, float] | None
-    explanation: Image.Image | None
     message: str
 
 
 class Answers:
-    """Classifies what the page is given; one picture at a time, as all who look at the page share the classifier."""
+    """Answers for a page; one at a time, as all who look at the page share the classifier."""
 
     def __init__(self, classifier: PromptClassifier) -> None:
-        self.classifier = classifier
+        self._classifier = classifier
         self._explainer = Explainer(classifier)
         self._lock = threading.Lock()
 
-    def __call__(self, path: str | None, names: str, explain: bool) -> Answer:
-        """The answer for one picture.
+    def classify(self, path: str | None, names: str) -> Answer:
+        """The likeliest classes of one picture.
 
         Args:
             path: of the uploaded file; None where there is none.
             names: class names, one a line.
-            explain: whether the figure is wanted.
         """
         if path is None:
-            return Answer(None, None, "")
+            return Answer(None, "")
         picture = read_picture(path)
         if isinstance(picture, UnreadablePicture):
             return Answer(
-                None, None, f"**{os.path.basename(path)} is no picture that can be read.** Give a JPEG, PNG, WebP, GIF, BMP or TIFF file."
+                None, f"**{os.path.basename(path)} is no picture that can be read.** Give a JPEG, PNG, WebP, GIF, BMP or TIFF file."
             )
-        try:
-            with self._lock:
-                return self._answer(picture, [line for line in names.splitlines() if line.strip()], explain)
-        except (ValueError, PictureError) as error:
-            return Answer(None, None, f"**The class names cannot be used:** {error}")
+        with self._lock:
+            try:
+                self._classifier.classnames = _listed(names)
+            except ValueError as error:
+                return Answer(None, f"**The class names cannot be used:** {error}")
+            prediction = self._classifier.classify(picture, top=N_BARS)
+        return Answer({score.name: score.probability for score in prediction.scores}, "")
 
-    def _answer(self, picture: Image.Image, names: list[str], explain: bool) -> Answer:
-        self.classifier.classnames = checked_names(names)
-        prediction = self.classifier.classify(picture, top=N_BARS)
-        explanation = None
-        if explain:
-            png = io.BytesIO()
+    def explain(self, path: str | None, names: str) -> Image.Image | None:
+        """The figure of :mod:`classify.explain`; None where :meth:`classify` has a message, or there is no picture."""
+        picture = UnreadablePicture("", "") if path is None else read_picture(path)
+        if isinstance(picture, UnreadablePicture):
+            return None
+        png = io.BytesIO()
+        with self._lock:
+            try:
+                self._classifier.classnames = _listed(names)
+            except ValueError:
+                return None
             self._explainer.figure(picture).savefig(png, dpi=150, format="png")
-            explanation = Image.open(png)
-        return Answer({score.name: score.probability for score in prediction.scores}, explanation, "")
+        return Image.open(png)
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    """The class names in a text, one a line; ValueError for names that cannot be used."""
+    return checked_names([line for line in names.splitlines() if line.strip()])
 
 
 def describe(classifier: PromptClassifier) -> str:
@@ -137,52 +144,59 @@ def build_page(classifier: PromptClassifier) -> gradio.Blocks:
         PageError: gradio is not installed.
     """
     gr = import_gradio()
-
-    class Upload(gr.Image):
-        """A picture as the path of its file, unread, so that a file that is none gets an answer and no failure."""
-
-        is_template = True  # gradio: drawn in the browser as its parent
-
-        def preprocess(self, payload: Any) -> str | None:
-            return None if payload is None else payload.path
-
-    answers = Answers(classifier)
-
-    def answer(path: str | None, names: str, explain: bool) -> tuple[Any, Any, Any]:
-        given = answers(path, names, explain)
-        return (
-            given.scores,
-            gr.update(value=given.explanation, visible=given.explanation is not None),
-            gr.update(value=given.message, visible=bool(given.message)),
-        )
-
-    own_names = "\n".join(classifier.classnames)
     with gr.Blocks(title=f"{classifier.file.method} prompts", analytics_enabled=False) as page:
         gr.Markdown(describe(classifier))
         with gr.Row(equal_height=False):
-            with gr.Column(min_width=300):
-                picture = Upload(label="Picture", sources=["upload", "clipboard"], height=300, elem_id="picture", buttons=[])
-                names = gr.Textbox(own_names, label="Class names, one a line", lines=6, max_lines=14, elem_id="names")
+            with gr.Column(min_width=280):
+                picture = _upload(gr)
+                names = gr.Textbox(
+                    "\n".join(classifier.classnames),
+                    label="Class names, one a line (Shift+Enter classifies)",
+                    lines=6,
+                    max_lines=14,
+                    elem_id="names",
+                )
                 with gr.Row():
-                    reset = gr.Button("Classes of the training", size="sm", elem_id="reset")
-                    explain = gr.Checkbox(False, label="Show where it looks", elem_id="explain", container=False)
-            with gr.Column(min_width=300):
+                    classify = gr.Button("Classify", variant="primary", size="sm", min_width=100, elem_id="classify")
+                    reset = gr.Button("Reset names", size="sm", min_width=100, elem_id="reset")
+                wanted = gr.Checkbox(False, label="Show where it looks", elem_id="explain", container=False)
+            with gr.Column(min_width=280):
                 message = gr.Markdown(visible=False, elem_id="message")
                 scores = gr.Label(label="Classes", num_top_classes=N_BARS, elem_id="scores")
-        explanation = gr.Image(
-            visible=False, label="Where it looks", interactive=False, elem_id="explanation", buttons=["download", "fullscreen"]
-        )
-        reset.click(lambda: own_names, outputs=names, api_visibility="private")
-        gr.on(
-            [picture.change, names.change, explain.change],
-            answer,
-            [picture, names, explain],
-            [scores, explanation, message],
-            trigger_mode="always_last",  # while one is computed, of all that is typed only the last waits
-            show_progress="minimal",
-            api_visibility="private",
-        )
+        figure = gr.Image(visible=False, show_label=False, interactive=False, elem_id="explanation", buttons=["download", "fullscreen"])
+        reset_names = reset.click(lambda: "\n".join(classifier.file.classnames), outputs=names, api_visibility="private")
+        classifies = (picture.change, classify.click, names.submit, reset_names.then)
+        _connect(gr, Answers(classifier), classifies, (picture, names, wanted), (scores, message, figure))
     return page
+
+
+def _upload(gr: ModuleType) -> Any:
+    """Where a picture is dropped; it gives the path of the file, unread, so that a file that is no picture gets an answer and no failure."""
+    picture = gr.Image(label="Picture", sources=["upload", "clipboard"], height=300, elem_id="picture", buttons=[])
+    picture.preprocess = lambda payload: None if payload is None else payload.path  # on the object: gradio writes a file for each subclass
+    return picture
+
+
+def _connect(gr: ModuleType, answers: Answers, classifies: Sequence[Any], inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+    """Have ``answers`` fill ``outputs`` (bars, message, figure) from ``inputs`` (picture, names, whether the figure is wanted).
+
+    The bars come first, at each of the events ``classifies``; the figure takes a second more.
+    """
+    picture, names, wanted = inputs
+    scores, message, figure = outputs
+
+    def classify(path: str | None, text: str) -> tuple[Any, Any]:
+        answer = answers.classify(path, text)
+        return answer.scores, gr.update(value=answer.message, visible=bool(answer.message))
+
+    def explain(path: str | None, text: str, is_wanted: bool) -> Any:
+        drawn = answers.explain(path, text) if is_wanted else None
+        return gr.update(value=drawn, visible=drawn is not None)
+
+    common = {"show_progress": "minimal", "api_visibility": "private"}
+    for event in classifies:
+        event(classify, [picture, names], [scores, message], **common).then(explain, [picture, names, wanted], figure, **common)
+    wanted.input(explain, [picture, names, wanted], figure, **common)
 
 
 @contextmanager
