@@ -103,7 +103,11 @@ class PromptClassifier:
         clip_model = _load_backbone(file, name, path)
         check_backbone(file, clip_model, name, path)
         chosen = choose_precision(precision or _own_precision(file, device), device)
-        return cls(file, clip_model.to(device), classnames, chosen)
+        names = checked_names(file.classnames if classnames is None else classnames)
+        try:
+            return cls(file, clip_model.to(device), names, chosen)
+        except (ValueError, LookupError) as error:
+            raise type(error)(f"{path}: {error.args[0] if error.args else error}") from error
 
     @property
     def classnames(self) -> tuple[str, ...]:
