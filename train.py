@@ -10,6 +10,7 @@ Settings come from, each before overridden by the next: the defaults, the datase
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,7 +18,6 @@ from typing import Any
 
 # The engine, the methods and torch are imported where they are needed, so that --help answers at once.
 
-EXPECTED_ERRORS = (ValueError, OSError, LookupError, ArithmeticError)  # what a setting, a file, a name or a loss can cause
 FLAG_KEYS = {  # flag -> the setting that it gives
     "root": "DATASET.ROOT",
     "output_dir": "OUTPUT_DIR",
@@ -94,10 +94,36 @@ def setup_cfg(args: argparse.Namespace) -> Any:
     return cfg
 
 
-def run(args: argparse.Namespace) -> None:
-    """Build the trainer that the arguments name, then train it, or test it alone."""
-    cfg = setup_cfg(args)
+def run(args: argparse.Namespace, cfg: Any) -> None:
+    """Hold the run's folder, build the trainer that the config names, then train it, or test it alone.
 
+    Args:
+        args: the flags.
+        cfg: their config, from :func:`setup_cfg`.
+    """
+    from dassl.utils.run_lock import hold_run_folder
+
+    with hold_run_folder(cfg.OUTPUT_DIR):
+        trainer = build(cfg)
+        if args.eval_only:
+            if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
+                raise ValueError(
+                    f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without it, untrained prompts would be tested"
+                )
+            trainer.load_model(args.model_dir, epoch=args.load_epoch)
+            trainer.test()
+            trainer.finish()
+        elif not args.no_train:
+            if getattr(trainer.dm.dataset, "test_only", False):
+                raise ValueError(
+                    f"{cfg.DATASET.NAME} is for testing alone, and training on it would train on its test pictures: add --eval-only"
+                )
+            trainer.train()
+            trainer.finish()  # the engine's own loop has done so; a trainer with a loop of its own may not have
+
+
+def build(cfg: Any) -> Any:
+    """The trainer of a config, with the random generators seeded and standard output copied to log.txt."""
     from dassl.engine import build_trainer
     from dassl.utils import collect_env_info, set_random_seed, setup_logger
 
@@ -107,24 +133,9 @@ def run(args: argparse.Namespace) -> None:
     setup_logger(cfg.OUTPUT_DIR)
     print(f"** Command **\n{' '.join(sys.argv)}\n** Config **\n{cfg}\n** Environment **\n{collect_env_info()}\n")
     try:
-        trainer = build_trainer(cfg)
+        return build_trainer(cfg)
     except FileNotFoundError as e:
         raise FileNotFoundError(f"{e}{note_on_missing_weights(cfg, e)}") from e
-    if args.eval_only:
-        if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
-            raise ValueError(
-                f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without it, untrained prompts would be tested"
-            )
-        trainer.load_model(args.model_dir, epoch=args.load_epoch)
-        trainer.test()
-        trainer.finish()
-    elif not args.no_train:
-        if getattr(trainer.dm.dataset, "test_only", False):
-            raise ValueError(
-                f"{cfg.DATASET.NAME} is for testing alone, and training on it would train on its test pictures: add --eval-only"
-            )
-        trainer.train()
-        trainer.finish()  # the engine's own loop has done so; a trainer with a loop of its own may not have
 
 
 def note_on_missing_weights(cfg: Any, error: FileNotFoundError) -> str:
@@ -141,29 +152,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        exit status: 0, or 2 for an error that a setting or a file caused, which is told in a few lines.
+        exit status: 0; 2 for an error that a setting, a file or the machine caused, which is told in a few lines; 143 or 130 for a run that was stopped by
+        SIGTERM or Ctrl-C.
     """
     args = build_parser().parse_args(argv)
+    from dassl.engine.failures import explain
+    from dassl.engine.stopping import STOP, StopRequested
+
+    cfg = None
     try:
-        run(args)
-    except EXPECTED_ERRORS as e:
+        with STOP.listening():
+            cfg = setup_cfg(args)
+            run(args, cfg)
+    except StopRequested as stop:
         if args.debug:
             traceback.print_exc()
-        told = f"\nError: {message_of(e)}\n(--debug shows where it was raised)"
-        print(told, file=sys.stderr)
-        log = getattr(sys.stdout, "file", None)  # the engine's tee of standard output into log.txt
-        if log:
-            print(told, file=log, flush=True)
+        tell(f"\n{str(stop).capitalize()}. What is saved is whole, and the same command goes on from there.")
+        return stop.exit_status
+    except Exception as error:
+        message = explain(error, cfg)
+        if not message:  # a mistake of the program, whose traceback is what helps
+            raise
+        if args.debug:
+            traceback.print_exc()
+        tell(f"\nError: {message}\n(--debug shows where it was raised)")
         return 2
     return 0
 
 
-def message_of(error: Exception) -> str:
-    """What an error says, without the quotes that a KeyError puts around its message."""
-    if isinstance(error, KeyError) and error.args:
-        return str(error.args[0])
-    return str(error) or type(error).__name__
+def tell(text: str) -> None:
+    """Print to standard error, and into the run's log.txt if there is one."""
+    print(text, file=sys.stderr)
+    log = getattr(sys.stdout, "file", None)  # the engine's tee of standard output
+    if log:
+        with contextlib.suppress(OSError):  # as when the disk is full, which has been told
+            print(text, file=log, flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # while torch was being imported
+        sys.exit(130)

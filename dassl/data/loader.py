@@ -1,5 +1,10 @@
 """A data loader whose batches depend on the seed alone, not on how many processes load them."""
 
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -80,16 +85,89 @@ class EpochLoader(DataLoader):
             # The loader draws its workers' base seed; a generator of its own keeps that out of the global one, from which
             # a loader with workers and one without would otherwise draw unequally often.
             generator=torch.Generator(),
+            worker_init_fn=_obey_the_run_alone,
         )
         self._n_changes = 0
+        self._epoch: list[tuple[int, int]] = []  # (index, seed) of every sample of the present pass
+        self._n_given = 0  # batches of it that have been handed out
+        self._is_resumed = False
 
     def __iter__(self) -> Any:
         if self.dataset.n_changes != self._n_changes:
             self.stop_workers()
             self._n_changes = self.dataset.n_changes
-        self.sampler.draw_epoch()
-        return super().__iter__()
+        if self._is_resumed:
+            self._is_resumed = False
+            self.sampler.set_epoch(self._epoch[self._n_given * self.batch_size :])
+        else:
+            self._epoch, self._n_given = self.sampler.draw_epoch(), 0
+        return _CountedBatches(self, super().__iter__())
+
+    def position(self) -> dict[str, Any]:
+        """Where the present pass stands, as plain data and one tensor, for `resume_at`; whatever workers have loaded ahead does not count."""
+        plan = torch.tensor(self._epoch, dtype=torch.int64).reshape(-1, 2)
+        return {"plan": plan, "n_given": self._n_given}
+
+    @property
+    def is_started(self) -> bool:
+        """Whether there has been a pass, so that there is a position."""
+        return bool(self._epoch)
+
+    def resume_at(self, position: dict[str, Any] | None) -> None:
+        """Let the next iteration go on where `position` was taken, without drawing and without loading what came before; None takes that back."""
+        self._is_resumed = position is not None
+        if position is not None:
+            self._epoch = [(index, seed) for index, seed in position["plan"].tolist()]
+            self._n_given = position["n_given"]
 
     def stop_workers(self) -> None:
         """End the workers that are kept between epochs; the next epoch starts new ones."""
         self._iterator = None
+
+
+def repeated(loader: Iterable[Any]) -> Iterator[Any]:
+    """The batches of one pass after the other, without end."""
+    while True:
+        yield from loader
+
+
+class _CountedBatches:
+    """An iteration of an EpochLoader that tells it how many batches were asked for; in all else, PyTorch's own."""
+
+    def __init__(self, loader: EpochLoader, batches: Any) -> None:
+        self._loader, self._batches = loader, batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __next__(self) -> Any:
+        batch = next(self._batches)
+        self._loader._n_given += 1
+        return batch
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_batches":
+            raise AttributeError(name)
+        return getattr(self._batches, name)
+
+
+def _obey_the_run_alone(worker_id: int) -> None:
+    """Let a loading process pass over signals that are not from its run, so that the run can end its step and save.
+
+    Ctrl-C, and a scheduler's SIGTERM, reach all processes of a run at once; a worker that ended before the run would make it fail. The run ends its
+    workers itself, and they end by themselves when it is gone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # tells who sent a signal; not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_run_says_so, daemon=True).start()
+
+
+def _end_when_the_run_says_so() -> None:
+    run = multiprocessing.parent_process()
+    while run is not None and signal.sigwaitinfo({signal.SIGTERM}).si_pid != run.pid:
+        pass
+    os._exit(0)

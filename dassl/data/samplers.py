@@ -140,11 +140,16 @@ class SeededSampler(Sampler[tuple[int, int]]):
         self.sampler, self.is_train = sampler, is_train
         self._plan: list[tuple[int, int]] | None = None
 
-    def draw_epoch(self) -> None:
-        """Draw the order and the seeds that the next iteration gives."""
+    def draw_epoch(self) -> list[tuple[int, int]]:
+        """Draw the order and the seeds that the next iteration gives; returns them as (index, seed)."""
         indices = list(self.sampler)
         seeds = torch.randint(2**63 - 1, (len(indices),)).tolist() if self.is_train else indices
         self._plan = list(zip(indices, seeds, strict=True))
+        return self._plan
+
+    def set_epoch(self, plan: list[tuple[int, int]]) -> None:
+        """Give `plan`, pairs (index, seed), in the next iteration, in place of one that would be drawn."""
+        self._plan = plan
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         if self._plan is None:

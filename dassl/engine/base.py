@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from dassl.utils import load_checkpoint, save_checkpoint, tolist_if_not
-from dassl.utils.checkpoints import BEST_NAME, POINTER_NAME, epoch_file_name, pointed_path, restore
+from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs, pointed_path, restore
 from dassl.utils.registry import check_availability
 from dassl.utils.seeding import get_random_state, set_random_state
 
-from .progress import LossWatch
+from . import interrupted
+from .identity import differences
+from .stopping import STOP
+from .watch import LossWatch, not_finite, remedy, shown
 
 
 class TrainerBase:
@@ -31,6 +34,7 @@ class TrainerBase:
         self.record: Any = None  # a RunRecord, where a subclass keeps one
         self.best_result = -math.inf
         self.loaded_from: dict[str, str] = {}
+        self.interrupted: dict[str, Any] | None = None  # where to go on within the first epoch, from `interrupted.read`
 
     # --- models ---------------------------------------------------------------------------------------------------
 
@@ -90,20 +94,32 @@ class TrainerBase:
         before anything is saved, so that no step has to wait.
 
         Raises:
-            FloatingPointError: names epoch and batch.
+            FloatingPointError: names epoch, batch and its pictures.
         """
         self._stop_if_bad(self._loss_watch.see(loss, getattr(self, "batch_idx", 0)))
 
     def _stop_if_bad(self, batch_idx: int | None) -> None:
         if batch_idx is None:
             return
+        at = f"the loss is not finite at {self.where(batch_idx)}"
+        raise FloatingPointError(f"{at}{self._remedy()}{shown(self._loss_watch.pictures(batch_idx))}")
+
+    def _stop_if_not_learned(self) -> None:
+        """Raise FloatingPointError if a learned parameter is not finite, as after an overflow in the last gradient of an epoch."""
+        for model in self._models.values():
+            name = not_finite(model)
+            if name:
+                raise FloatingPointError(f"the learned parameter {name} is not finite after {self.where()}{self._remedy()}")
+
+    def where(self, batch_idx: int | None = None) -> str:
+        """The present step, or step `batch_idx` (from 0) of the epoch, as the printed lines have it: "epoch [2/5] batch [7/20]"."""
+        batch_idx = getattr(self, "batch_idx", 0) if batch_idx is None else batch_idx
         epoch, max_epoch = getattr(self, "epoch", 0) + 1, getattr(self, "max_epoch", "?")
+        return f"epoch [{epoch}/{max_epoch}] batch [{batch_idx + 1}/{getattr(self, 'num_batches', '?')}]"
+
+    def _remedy(self) -> str:
         lr = next((optim.param_groups[0]["lr"] for optim in self._optims.values() if optim is not None), "?")
-        raise FloatingPointError(
-            f"the loss is not finite at epoch [{epoch}/{max_epoch}] batch [{batch_idx + 1}/"
-            f"{getattr(self, 'num_batches', '?')}], learning rate {lr}; try the trainer's PREC amp or fp32 if it is fp16, "
-            "or a lower OPTIM.LR"
-        )
+        return remedy(lr, getattr(self, "epoch", 0), getattr(self, "output_dir", "the output folder"))
 
     def model_zero_grad(self, names: str | list[str] | None = None) -> None:
         """Clear the gradients of models that have an optimiser."""
@@ -150,28 +166,35 @@ class TrainerBase:
             is_best, model_name: as `save_checkpoint`.
             val_result: the result on val that the model is saved for.
         """
+        shared = {**self.shared_state(epoch + 1), "val_result": None if val_result is None else float(val_result)}
+        for name in self.get_model_names():
+            save_checkpoint({**self.model_state(name), **shared}, os.path.join(directory, name), is_best=is_best, model_name=model_name)
+
+    def model_state(self, name: str) -> dict[str, Any]:
+        """The entries of a checkpoint that are one model's: its weights, its optimiser, its scheduler."""
+        optim, sched = self._optims[name], self._scheds[name]
+        return {
+            "state_dict": self._models[name].state_dict(),
+            "optimizer": None if optim is None else optim.state_dict(),
+            "scheduler": None if sched is None else sched.state_dict(),
+        }
+
+    def shared_state(self, n_epochs: int) -> dict[str, Any]:
+        """The entries of a checkpoint that all models share, after `n_epochs` epochs."""
         scaler = getattr(self, "scaler", None)
-        shared = {
-            "epoch": epoch + 1,
-            "val_result": None if val_result is None else float(val_result),
+        return {
+            "epoch": n_epochs,
             "best_result": float(self.best_result),
             "scaler": None if scaler is None else scaler.state_dict(),
             "random_state": get_random_state(),
             "run": self.run_identity(),
             "extra_state": self.extra_state(),
         }
-        for name in self.get_model_names():
-            optim, sched = self._optims[name], self._scheds[name]
-            state = {
-                "state_dict": self._models[name].state_dict(),
-                "optimizer": None if optim is None else optim.state_dict(),
-                "scheduler": None if sched is None else sched.state_dict(),
-                **shared,
-            }
-            save_checkpoint(state, os.path.join(directory, name), is_best=is_best, model_name=model_name)
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Go back to where the last checkpoints in `directory` left the models, the generators and the best result.
+
+        A run that was stopped within an epoch goes on there: `interrupted` then says where.
 
         Returns:
             the number of finished epochs; 0 when a model has no checkpoint there.
@@ -179,24 +202,49 @@ class TrainerBase:
         Raises:
             ValueError: the checkpoints are of another run, or do not fit.
         """
-        folders = {name: os.path.join(directory, name) for name in self.get_model_names()}
-        if not all(os.path.isfile(os.path.join(folder, POINTER_NAME)) for folder in folders.values()):
+        state = interrupted.read(directory)
+        has_checkpoints = finished_epochs(directory, self.get_model_names()) > 0
+        if not has_checkpoints and state is None:
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
-        paths = {name: pointed_path(folder) for name, folder in folders.items()}
-        checkpoints = {name: load_checkpoint(path) for name, path in paths.items()}
-        # Stopped between the saving of two models, one is an epoch ahead: all go on from the epoch that all have.
+        checkpoints, paths = self._last_common_checkpoints(directory) if has_checkpoints else ({}, {})
         epoch = min((checkpoint["epoch"] for checkpoint in checkpoints.values()), default=0)
+        if state is not None and state["epoch"] >= epoch:  # else it is older than the last checkpoint
+            return self._resume_within_epoch(state, os.path.join(directory, interrupted.FILE_NAME))
         for name, checkpoint in checkpoints.items():
-            if checkpoint["epoch"] != epoch:
-                paths[name] = os.path.join(folders[name], epoch_file_name(epoch))
-                checkpoints[name] = load_checkpoint(paths[name])
-            self._check_identity(checkpoints[name], paths[name])
+            self._check_identity(checkpoint, paths[name])
         for name, checkpoint in checkpoints.items():
             restore(checkpoint, paths[name], self._models[name], self._optims[name], self._scheds[name])
             self._restore_shared(checkpoint)
         return epoch
+
+    def _last_common_checkpoints(self, directory: str) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        """The checkpoints of all models after the last epoch that all of them have, and their paths, by model."""
+        folders = {name: os.path.join(directory, name) for name in self.get_model_names()}
+        paths = {name: pointed_path(folder) for name, folder in folders.items()}
+        checkpoints = {name: load_checkpoint(path) for name, path in paths.items()}
+        # Stopped between the saving of two models, one is an epoch ahead.
+        epoch = min(checkpoint["epoch"] for checkpoint in checkpoints.values())
+        for name, checkpoint in checkpoints.items():
+            if checkpoint["epoch"] != epoch:
+                paths[name] = os.path.join(folders[name], epoch_file_name(epoch))
+                checkpoints[name] = load_checkpoint(paths[name])
+        return checkpoints, paths
+
+    def _resume_within_epoch(self, state: dict[str, Any], path: str) -> int:
+        self._check_identity(state, path)
+        absent = [name for name in self.get_model_names() if name not in state["models"]]
+        if absent:
+            raise ValueError(
+                f"{path} is of another run: it holds no model {', '.join(absent)}; take another OUTPUT_DIR, or delete that run"
+            )
+        for name in self.get_model_names():
+            restore({**state, **state["models"][name]}, path, self._models[name], self._optims[name], self._scheds[name])
+        self._restore_shared(state)
+        self.interrupted = state
+        print(f"Going on within epoch {state['epoch'] + 1}, after batch {state['n_batches']} of {state['num_batches']}")
+        return state["epoch"]
 
     def _restore_shared(self, checkpoint: dict[str, Any]) -> None:
         if isinstance(checkpoint.get("best_result"), float):
@@ -210,9 +258,9 @@ class TrainerBase:
 
     def _check_identity(self, checkpoint: dict[str, Any], path: str) -> None:
         saved, own = checkpoint.get("run"), self.run_identity()
-        rows = _differences(saved, own)
+        rows = differences(saved, own)
         if rows:
-            if rows == _differences(saved, {"method": own.get("method")}):
+            if rows == differences(saved, {"method": own.get("method")}):
                 # The method may know why its settings do not go together with what it kept, and then says more.
                 self.load_extra_state(checkpoint.get("extra_state") or {})
             raise ValueError(
@@ -223,7 +271,7 @@ class TrainerBase:
     def _check_loadable(self, saved: Any, path: str) -> None:
         """Refuse to test weights under another model than they were learned in: its method's settings, its backbone."""
         own = self.run_identity()
-        rows = _differences(saved, {key: own[key] for key in ("backbone", "method") if key in own})
+        rows = differences(saved, {key: own[key] for key in ("backbone", "method") if key in own})
         if rows:
             raise ValueError(
                 f"{path} was trained with other settings, and its results under these would be wrong:{rows}\nGive the settings "
@@ -292,9 +340,15 @@ class TrainerBase:
         for self.epoch in range(self.start_epoch, self.max_epoch):  # noqa: B020, hooks read self.epoch
             self.before_epoch()
             self.run_epoch()
-            self.after_epoch()
+            self._close_epoch()
         self.after_train()
         self.finish()
+
+    def _close_epoch(self) -> None:
+        """`after_epoch`, before which no signal ends the run, so that the epoch is not lost."""
+        with STOP.held():
+            self.after_epoch()
+        STOP.look(f"the end of epoch {self.epoch + 1}")
 
     def before_train(self) -> None:
         """Runs once before the first epoch."""
@@ -340,21 +394,3 @@ class TrainerBase:
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:
         """Logits [B, C] of a batch of pictures."""
         raise NotImplementedError(f"{type(self).__name__} must define model_inference(input)")
-
-
-def _differences(saved: Any, own: dict[str, Any]) -> str:
-    """A line for each entry of `own` that `saved` has with another value; groups are compared entry by entry."""
-    saved = saved if isinstance(saved, dict) else {}
-    rows = []
-    for key in own:
-        if isinstance(own[key], dict) and isinstance(saved.get(key), dict):
-            pairs = {f"{key} {name}": (saved[key][name], own[key][name]) for name in own[key] if name in saved[key]}
-        else:
-            pairs = {key: (saved[key], own[key])} if key in saved else {}
-        rows += [f"\n  {name}: saved {_short(old)}, now {_short(new)}" for name, (old, new) in pairs.items() if old != new]
-    return "".join(rows)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."

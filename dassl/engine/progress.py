@@ -1,53 +1,13 @@
-"""What one epoch shows while it runs: the printed lines, the metrics, the scalars, and the watch over its losses."""
+"""What one epoch shows while it runs: the printed lines, the metrics, the scalars."""
 
 import datetime
-import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from dassl.utils.meters import AverageMeter, MetricMeter
 
-
-class LossWatch:
-    """Finds the first step whose loss is not finite, without waiting for the GPU at every step."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget what was seen; call it at the start of an epoch."""
-        self._first_bad: torch.Tensor | None = None
-        self._last: torch.Tensor | None = None  # the tensor looked at last, held so that its memory is not given to another
-        self._last_batch = -1
-
-    def see(self, loss: Any, batch_idx: int) -> int | None:
-        """Look at a step's loss.
-
-        Returns:
-            `batch_idx` if the loss is not finite and that can be told at once, as on the CPU; None otherwise. A tensor that
-            was looked at last in this step, detached or not, is not looked at again.
-        """
-        if not isinstance(loss, torch.Tensor):
-            return None if math.isfinite(loss) else batch_idx
-        if self._last is not None and self._last_batch == batch_idx and self._last.data_ptr() == loss.data_ptr():
-            return None
-        self._last, self._last_batch = loss.detach(), batch_idx
-        is_bad = ~loss.detach().isfinite().all()
-        if not loss.is_cuda:
-            return batch_idx if bool(is_bad) else None
-        if self._first_bad is None:
-            self._first_bad = torch.full((), -1, device=loss.device, dtype=torch.long)
-        self._first_bad = torch.where(is_bad & (self._first_bad < 0), batch_idx, self._first_bad)
-        return None
-
-    def first_bad(self) -> int | None:
-        """Batch of the first loss on the GPU that was not finite; None if all were. Waits for the GPU."""
-        if self._first_bad is None or int(self._first_bad) < 0:
-            return None
-        return int(self._first_bad)
+from .watch import OverflowWatch
 
 
 class EpochProgress:
@@ -63,6 +23,7 @@ class EpochProgress:
         self.losses = MetricMeter()
         self.batch_time, self.data_time = AverageMeter(), AverageMeter()
         self._pending: list[tuple[int, float, dict[str, Any]]] = []
+        self._overflows = OverflowWatch(getattr(trainer, "scaler", None))
         self._end = time.perf_counter()
 
     def data_ready(self) -> None:
@@ -95,6 +56,7 @@ class EpochProgress:
         n_left = t.num_batches - t.batch_idx - 1 + (t.max_epoch - t.epoch - 1) * t.num_batches
         eta = datetime.timedelta(seconds=int(self.batch_time.avg * n_left))
         metrics = f"{self.losses} " if self.losses.meters else ""
+        self._overflows.look()
         print(
             f"epoch [{t.epoch + 1}/{t.max_epoch}] batch [{t.batch_idx + 1}/{t.num_batches}] "
             f"time {self.batch_time.val:.3f} ({self.batch_time.avg:.3f}) "
@@ -113,6 +75,22 @@ class EpochProgress:
         for name, meter in self.losses.meters.items():
             line[name], line[f"{name}_avg"] = meter.val, meter.avg
         return {**line, "lr": lr, "batch_time": self.batch_time.val, "data_time": self.data_time.val}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages so far, as plain data and tensors."""
+        return {name: meter.state_dict() for name, meter in self.losses.meters.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the averages of `state_dict`."""
+        for name, values in state.items():
+            self.losses.meters[name].load_state_dict(values)
+
+    def end(self, n_steps: int) -> None:
+        """Call after the epoch's last step, with the number of steps; says if many of them were left out."""
+        self.flush_scalars()
+        note = self._overflows.note(n_steps)
+        if note:
+            print(note)
 
     def flush_scalars(self) -> None:
         """Write the scalars of all steps since the last time; until then they stay on their device."""

@@ -1,12 +1,10 @@
 """What a run leaves for programs to read: `result.json`, and one line a printed step in `metrics.jsonl`."""
 
 import datetime
-import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from dassl.utils.environment import collect_versions, device_name, git_commit
@@ -40,29 +38,6 @@ def describe_run(trainer: Any) -> dict[str, Any]:
     }
 
 
-def method_settings(cfg: Any) -> dict[str, Any]:
-    """The method's own settings, `cfg.TRAINER.<NAME IN CAPITALS>`, as plain data; without PREC, which may change."""
-    node = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
-    return {key: value for key, value in plain(node).items() if key != "PREC"}
-
-
-def digest_rows(rows: Iterable[Any], root: str) -> str:
-    """SHA-256 of the paths and labels of Datum rows, whatever their order and wherever the folder of the data stands.
-
-    Args:
-        rows: the rows.
-        root: DATASET.ROOT; of a path that does not begin with it, the file's name alone counts.
-    """
-    roots = [os.path.join(folder, "") for folder in (os.path.abspath(os.path.expanduser(root)), root)]
-
-    def name(path: str) -> str:
-        prefix = next((folder for folder in roots if folder and path.startswith(folder)), None)
-        return os.path.basename(path) if prefix is None else path[len(prefix) :].replace(os.sep, "/")
-
-    lines = sorted(f"{name(row.impath)}\t{row.label}\n" for row in rows)
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-
-
 class RunRecord:
     """Writes a run's `result.json` and `metrics.jsonl`. Nothing is written before `start` or `finish`.
 
@@ -81,7 +56,7 @@ class RunRecord:
         self._seconds_before = 0.0
         self.last_line_epoch = 0  # the epoch of the line that was written last, from 1
 
-    def start(self, run: dict[str, Any], start_epoch: int, resumed_dir: str = "") -> None:
+    def start(self, run: dict[str, Any], start_epoch: int, resumed_dir: str = "", n_batches: int = 0) -> None:
         """Begin the record of a training.
 
         Args:
@@ -89,13 +64,14 @@ class RunRecord:
             start_epoch: finished epochs. Of a resumed run (above 0), the starting time, the seconds and the metrics of these
                 epochs are kept, and the metrics of later ones dropped.
             resumed_dir: the folder that holds the record of these epochs, if it is not the run's own.
+            n_batches: finished steps of the epoch after them, whose metrics are kept too.
         """
         self._result.update(run, epochs_done=start_epoch, train_seconds=0.0)
-        if start_epoch > 0:
+        if start_epoch > 0 or n_batches > 0:
             before = _read(os.path.join(resumed_dir, RESULT_NAME) if resumed_dir else self.path)
             self._result["started"] = before.get("started") or self._result["started"]
             self._seconds_before = self._result["train_seconds"] = before.get("train_seconds") or 0.0
-        self._keep_metrics(start_epoch, os.path.join(resumed_dir, METRICS_NAME) if resumed_dir else self.metrics_path)
+        self._keep_metrics((start_epoch, n_batches), os.path.join(resumed_dir, METRICS_NAME) if resumed_dir else self.metrics_path)
         self._clock = time.monotonic()
         self._write()
 
@@ -128,12 +104,18 @@ class RunRecord:
         text = json.dumps(plain({**first, **self._result}), indent=2)
         write_whole(self.path, lambda file: file.write(f"{text}\n".encode()))
 
-    def _keep_metrics(self, n_epochs: int, source_path: str) -> None:
-        """Begin with the lines of the first `n_epochs` epochs in `source_path`, less a line cut short by a crash."""
+    def sync(self) -> None:
+        """Force the metrics to disk."""
+        with open(self.metrics_path, "a", encoding="utf-8") as file:
+            os.fsync(file.fileno())
+
+    def _keep_metrics(self, until: tuple[int, int], source_path: str) -> None:
+        """Begin with the lines in `source_path` up to `until`, epochs and batches of the next; less a line cut short by a crash."""
         kept = []
-        if n_epochs > 0 and os.path.isfile(source_path):
-            with open(source_path, encoding="utf-8") as file:
-                kept = [line for line in file if _epoch_of(line) <= n_epochs]
+        if until > (0, 0) and os.path.isfile(source_path):
+            with open(source_path, encoding="utf-8", errors="replace") as file:
+                kept = [line for line in file if _is_until(line, *until)]
+        self.last_line_epoch = json.loads(kept[-1])["epoch"] if kept else 0
         write_whole(self.metrics_path, lambda file: file.write("".join(kept).encode()))
 
 
@@ -152,11 +134,14 @@ def plain(tree: Any) -> Any:
     return number if math.isfinite(number) else None
 
 
-def _epoch_of(line: str) -> float:
+def _is_until(line: str, n_epochs: int, n_batches: int) -> bool:
+    """Whether a line of the metrics is of the first `n_epochs` epochs, or of the first `n_batches` steps of the next."""
     try:
-        return json.loads(line)["epoch"]
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+        values = json.loads(line)
+        epoch, batch = values["epoch"], values.get("batch", math.inf)
+        return line.endswith("\n") and (epoch <= n_epochs or (epoch == n_epochs + 1 and batch <= n_batches))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _read(path: str) -> dict[str, Any]:

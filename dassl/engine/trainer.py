@@ -1,13 +1,14 @@
 """Trainers that get data, model and evaluator from the config, and their epochs."""
 
 import contextlib
+import copy
 import datetime
 import functools
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -15,19 +16,23 @@ from tqdm import tqdm
 
 from dassl.config import check_ranges
 from dassl.data import DataManager
-from dassl.data.data_manager import DatasetWrapper
-from dassl.data.loader import EpochLoader
+from dassl.data.loader import EpochLoader, repeated
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import count_num_param, load_pretrained_weights, mkdir_if_missing
-from dassl.utils.checkpoints import BEST_NAME, epoch_file_name
+from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs
 from dassl.utils.files import write_whole
 from dassl.utils.registry import check_availability
+from dassl.utils.seeding import make_deterministic
 
+from . import interrupted
 from .base import TrainerBase
+from .checks import check_before_training, loader_of
+from .identity import digest_rows, method_settings
 from .progress import EpochProgress
-from .records import RunRecord, describe_run, digest_rows, method_settings, plain
+from .records import RunRecord, describe_run, plain
 from .simple_net import SimpleNet
+from .stopping import STOP, StopRequested
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
 
@@ -45,6 +50,8 @@ class SimpleTrainer(TrainerBase):
         super().__init__()
         check_ranges(cfg)
         self.check_cfg(cfg)
+        if cfg.get("DETERMINISTIC", False):
+            make_deterministic()
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         self.start_epoch = self.epoch = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
@@ -54,6 +61,7 @@ class SimpleTrainer(TrainerBase):
         self._outcome: dict[str, Any] = {}  # of the last test
         self._recorded: dict[str, Any] | None = None  # the outcome that `finish` has recorded
         self._record_begun = False
+        self._is_own_further: bool | None = None  # than the run that RESUME names; None: not looked yet
         self._train_rows = ""
         self.build_data_loader()
         self.build_model()
@@ -95,37 +103,7 @@ class SimpleTrainer(TrainerBase):
 
     def _check_before_training(self) -> None:
         """Raise for what would only fail after training: ValueError, or KeyError for an unknown name."""
-        test, name = self.cfg.TEST, self.cfg.DATASET.NAME
-        check_availability(test.FINAL_MODEL, ("last_step", "best_val"), "TEST.FINAL_MODEL")
-        if self.train_loader_x is None:
-            raise ValueError(f"{name} has no training pictures: test with --eval-only, or train on another dataset")
-        self._check_pictures()
-        if test.NO_TEST:
-            return
-        self._loader_of(test.SPLIT)
-        if test.FINAL_MODEL == "best_val":
-            if self.val_loader is None:
-                raise ValueError(f"TEST.FINAL_MODEL best_val needs val pictures, and {name} has none; set it to last_step")
-            self._loader_of("val")
-
-    def _check_pictures(self) -> None:
-        """Raise ValueError for INPUT.NO_TRANSFORM or DATALOADER.K_TRANSFORMS that would end the first step."""
-        for loader in (self.train_loader_x, self.train_loader_u):
-            _check_transform(loader)
-        k_transforms = self.cfg.DATALOADER.K_TRANSFORMS
-        if k_transforms == 1:
-            return
-        views, numbers = [torch.zeros(1, 3, 2, 2)] * k_transforms, torch.zeros(1, dtype=torch.long)
-        batch = {"img": views, "label": numbers, "domain": numbers, "impath": [""], "index": numbers}
-        try:
-            self.parse_batch_train(*(dict(batch) for _ in range(self.n_batches_a_step)))
-        except AttributeError as error:  # a list has no .to()
-            raise ValueError(
-                f"DATALOADER.K_TRANSFORMS {k_transforms} gives a list of pictures as img, and {type(self).__name__} takes one "
-                f"({error}); set it to 1, or define parse_batch_train for lists"
-            ) from error
-        except (LookupError, TypeError, NotImplementedError):
-            pass  # its batches are of another kind, which this one cannot stand for
+        check_before_training(self)
 
     def before_train(self) -> None:
         """Resume if there is something to resume, open the writer, and begin the record.
@@ -136,16 +114,19 @@ class SimpleTrainer(TrainerBase):
         """
         if not self._models:
             raise ValueError(f"{type(self).__name__} registers no model, so there is nothing to train; use --eval-only")
-        self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
-        if self.cfg.RESUME and self.start_epoch == 0:
+        self.start_epoch = self.resume_model_if_exist(self._resumed_dir() or self.output_dir)
+        if self._resumed_dir() and self.start_epoch == 0 and self.interrupted is None:
             folders = ", ".join(os.path.join(self.cfg.RESUME, name) for name in self._models)
             raise FileNotFoundError(f"RESUME {self.cfg.RESUME} holds no checkpoint to go on from; looked for {folders}")
-        if self.start_epoch > self.max_epoch:
+        n_begun = self.start_epoch + (self.interrupted is not None)
+        if n_begun > self.max_epoch:
             raise ValueError(
-                f"the checkpoint has {self.start_epoch} epochs and OPTIM.MAX_EPOCH is {self.max_epoch}; raise it, or take "
-                "another OUTPUT_DIR"
+                f"the checkpoint has {n_begun} epochs{' (the last one begun)' if self.interrupted else ''} and OPTIM.MAX_EPOCH is "
+                f"{self.max_epoch}; raise it, or take another OUTPUT_DIR"
             )
         self._bring_best_model()
+        if not self._resumed_dir():
+            self._drop_checkpoint(self.start_epoch - 1)  # in case that a run was killed before it did so
         self.epoch = max(self.start_epoch - 1, 0)
         writer_dir = os.path.join(self.output_dir, "tensorboard")
         mkdir_if_missing(writer_dir)
@@ -169,32 +150,57 @@ class SimpleTrainer(TrainerBase):
                 write_whole(target, functools.partial(shutil.copyfileobj, best))
 
     def _resumed_dir(self) -> str:
-        """The folder of the run that is gone on from, if it is not the output folder; else ""."""
-        resume = self.cfg.RESUME
+        """The folder of the run that is gone on from, if it is not the output folder; else "".
+
+        A job with RESUME that is stopped and started again goes on from its own folder, once that is further.
+        """
+        resume, names = self.cfg.RESUME, self.get_model_names()
         if not resume or os.path.realpath(resume) == os.path.realpath(self.output_dir):
             return ""
-        return resume
+        if self._is_own_further is None:
+            n_own, n_other = (finished_epochs(folder, names) for folder in (self.output_dir, resume))
+            self._is_own_further = n_own > n_other or (n_own == n_other and interrupted.exists(self.output_dir))
+            if self._is_own_further:
+                print(f"{self.output_dir} is further than {resume}, which RESUME names, and is gone on from")
+        return "" if self._is_own_further else resume
 
     def begin_record(self) -> None:
         """Write `result.json`, unfinished, and keep the metrics of finished epochs alone; once a training."""
         if self._record_begun:
             return
         self._record_begun, self._recorded = True, None
-        self.record.start(describe_run(self), self.start_epoch, self._resumed_dir())
+        n_batches = self.interrupted["n_batches"] if self.interrupted else 0
+        self.record.start(describe_run(self), self.start_epoch, self._resumed_dir(), n_batches)
 
     def after_epoch(self) -> None:
         """Evaluate on val if the best model is wanted, then save, then drop the checkpoint before."""
-        if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
+        if self._chooses_on_val():
             result = self.test(split="val")
             if result > self.best_result:
                 self.best_result = result
-                self.save_model(self.epoch, self.output_dir, val_result=result, model_name="model-best.pth.tar")
-        self.save_model(self.epoch, self.output_dir)
-        self._drop_checkpoint(self.epoch)
+                self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_NAME)
         self.begin_record()  # for a loop that does without before_train
         if self.record.last_line_epoch != self.epoch + 1:  # an epoch of the trainer's own, or PRINT_FREQ below 1
             self.record.step({"epoch": self.epoch + 1, "max_epoch": self.max_epoch})
+        self.record.sync()  # a checkpoint never counts an epoch whose metrics are not on disk
+        self.save_model(self.epoch, self.output_dir)
+        interrupted.drop(self.output_dir)
+        self._drop_checkpoint(self.epoch)
         self.record.epoch_done(self.epoch + 1)
+
+    def _chooses_on_val(self) -> bool:
+        return self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
+
+    def _close_epoch(self) -> None:
+        """`after_epoch`; a signal in its test on val, which may be long, saves the epoch as it was before."""
+        state = copy.deepcopy(interrupted.capture(self, self.num_batches)) if self._chooses_on_val() else None
+        try:
+            super()._close_epoch()
+        except StopRequested as stop:
+            if state is None or stop.saved:
+                raise
+            interrupted.write(state, self.output_dir)
+            raise StopRequested(stop.signum, f"the test on val after epoch {self.epoch + 1}") from stop
 
     def _drop_checkpoint(self, n_epochs: int) -> None:
         """Remove the models' files of `n_epochs` finished epochs, unless TRAIN.CHECKPOINT_FREQ keeps them."""
@@ -261,36 +267,57 @@ class SimpleTrainer(TrainerBase):
             self._train_rows = digest_rows(rows or (), self.cfg.DATASET.ROOT)
         return self._train_rows
 
-    def _run_batches(self, batches: Iterable[tuple]) -> None:
-        """One epoch: a step a tuple of batches, with its time, losses, lines and scalars."""
+    def _run_batches(self, batches: Callable[[int], Iterable[tuple]]) -> None:
+        """One epoch: a step a tuple of batches, with its time, losses, lines and scalars.
+
+        Args:
+            batches: gives them from a step on; 0, unless the run was stopped within the epoch.
+        """
         self.set_model_mode("train")
         self._loss_watch.reset()
         progress = EpochProgress(self)
-        for self.batch_idx, batch in enumerate(batches):
-            progress.data_ready()
-            lr = self.get_current_lr()
-            summary = self.forward_backward(*batch)
-            if isinstance(summary, dict) and "loss" in summary:
-                self.detect_anomaly(summary["loss"])
-            if progress.step_done(summary, lr):
-                self._stop_if_bad(self._loss_watch.first_bad())
-                progress.show(lr)
+        first = interrupted.enter(self, self.interrupted, progress)
+        self.interrupted, self.batch_idx = None, first - 1
+        with STOP.held():
+            for self.batch_idx, batch in enumerate(batches(first), first):
+                progress.data_ready()
+                self._loss_watch.begin_step(self.batch_idx, batch)
+                lr = self.get_current_lr()
+                summary = self.forward_backward(*batch)
+                if isinstance(summary, dict) and "loss" in summary:
+                    self.detect_anomaly(summary["loss"])
+                if progress.step_done(summary, lr):
+                    self._stop_if_bad(self._loss_watch.first_bad())
+                    progress.show(lr)
+                if STOP.is_requested:
+                    self._stop_in_epoch(progress)
+        interrupted.leave(self)
+        self._check_numbers()
+        progress.end(self.num_batches - first)
+
+    def _check_numbers(self) -> None:
         self._stop_if_bad(self._loss_watch.first_bad())
+        self._stop_if_not_learned()
+
+    def _stop_in_epoch(self, progress: EpochProgress) -> None:
+        """Save the run as it is after this step, and end it.
+
+        With loaders of the trainer's own nothing is saved, and the epoch begins anew.
+        """
+        self._check_numbers()
         progress.flush_scalars()
+        self.close_writer()
+        state = interrupted.capture(self, self.batch_idx + 1, progress)
+        if state is not None:
+            self.record.sync()
+            interrupted.write(state, self.output_dir)
+            self.record.epoch_done(self.epoch)
+        STOP.look(f"{'' if state else 'an earlier moment than '}{self.where()}")
 
     # --- testing --------------------------------------------------------------------------------------------------
 
     def _loader_of(self, split: str) -> Iterable[Any]:
-        loaders = {"val": self.val_loader, "test": self.test_loader}
-        check_availability(split, list(loaders), "TEST.SPLIT")
-        if loaders[split] is None:
-            present = [name for name, loader in loaders.items() if loader is not None]
-            raise ValueError(
-                f"{self.cfg.DATASET.NAME} has no {split} pictures; it has {' and '.join(present) or 'neither val nor test'}: "
-                "set TEST.SPLIT to what is there, and TEST.FINAL_MODEL to last_step if there is no val"
-            )
-        _check_transform(loaders[split])
-        return loaders[split]
+        return loader_of(self, split)
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
@@ -315,6 +342,7 @@ class SimpleTrainer(TrainerBase):
         for batch in tqdm(loader, disable=None, leave=False):
             input, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(input), label)
+            STOP.look()
         results = self.evaluator.evaluate()
         seconds = time.perf_counter() - start
         self._outcome = {"split": split, "test_seconds": seconds, **results, **getattr(self.evaluator, "summary", {})}
@@ -337,7 +365,7 @@ class TrainerX(SimpleTrainer):
     def run_epoch(self) -> None:
         """One pass over `train_loader_x`."""
         self.num_batches = len(self.train_loader_x)
-        self._run_batches((batch,) for batch in self.train_loader_x)
+        self._run_batches(lambda first: ((batch,) for batch in self.train_loader_x))
 
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Pictures, labels and domains on the run's device."""
@@ -360,23 +388,14 @@ class TrainerXU(SimpleTrainer):
         n_x, n_u = len(self.train_loader_x), len(self.train_loader_u)
         counts = {"train_x": n_x, "train_u": n_u, "smaller_one": min(n_x, n_u)}
         self.num_batches = counts[self.cfg.TRAIN.COUNT_ITER]
-        pairs = zip(range(self.num_batches), _repeated(self.train_loader_x), _repeated(self.train_loader_u), strict=False)
-        self._run_batches((batch_x, batch_u) for _, batch_x, batch_u in pairs)
+
+        def pairs(first: int) -> Iterator[tuple]:
+            numbers = range(first, self.num_batches)
+            for _, *pair in zip(numbers, repeated(self.train_loader_x), repeated(self.train_loader_u), strict=False):
+                yield tuple(pair)
+
+        self._run_batches(pairs)
 
     def parse_batch_train(self, batch_x: dict[str, Any], batch_u: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Labelled pictures, their labels, and unlabelled pictures, on the run's device."""
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)
-
-
-def _check_transform(loader: Any) -> None:
-    wrapper = loader.dataset.dataset if isinstance(loader, EpochLoader) else None
-    if type(wrapper) is DatasetWrapper and wrapper.transform is None:
-        raise ValueError(
-            "INPUT.NO_TRANSFORM True gives PIL pictures, which cannot be put together to a batch; set it to False, or give the "
-            "loaders a dataset wrapper or a transform of the trainer's own"
-        )
-
-
-def _repeated(loader: Iterable[Any]) -> Iterator[Any]:
-    while True:
-        yield from loader

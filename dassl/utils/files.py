@@ -1,5 +1,6 @@
 """Files and folders: JSON, listings, whole-or-not-at-all writing, downloads."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -7,6 +8,8 @@ import urllib.request
 import warnings
 from collections.abc import Callable
 from typing import IO, Any
+
+_UNFINISHED = ".part"  # ending of a file that is still being written
 
 
 def mkdir_if_missing(dirname: str) -> None:
@@ -66,7 +69,7 @@ def write_whole(fpath: str, write: Callable[[IO[bytes]], Any]) -> None:
     """
     folder = os.path.dirname(os.path.abspath(fpath))
     mkdir_if_missing(folder)
-    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(fpath)}.", suffix=".part", dir=folder)
+    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(fpath)}.", suffix=_UNFINISHED, dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -74,10 +77,35 @@ def write_whole(fpath: str, write: Callable[[IO[bytes]], Any]) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, fpath)
+        _sync_folder(folder)
     except BaseException:
         if os.path.exists(temporary):
             os.remove(temporary)
         raise
+
+
+def _sync_folder(folder: str) -> None:
+    """Force a folder's entries to disk, where the system can: only then does a renamed file outlive a power failure."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse to sync a folder, and the file is there
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what `write_whole` left in `folder` and in the folders within, when the process was killed in it.
+
+    Only for a folder that no other process writes to.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(".") and name.endswith(_UNFINISHED):
+                with contextlib.suppress(OSError):
+                    os.remove(os.path.join(parent, name))
 
 
 def _umask() -> int:

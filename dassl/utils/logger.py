@@ -1,5 +1,6 @@
 """What is printed goes to the terminal and to a file."""
 
+import contextlib
 import os
 import sys
 import time
@@ -26,11 +27,19 @@ class Logger:
             self.file = open(fpath, "a", encoding="utf-8")  # noqa: SIM115, it stays open with the logger
 
     def write(self, text: str) -> int:
-        """Write to both."""
+        """Write to both.
+
+        Raises:
+            OSError: the file cannot be written any more, as on a full disk; from then on there is the other stream alone.
+        """
         self.console.write(text)
         if self.file is not None:
-            self.file.write(text)
-            self.file.flush()
+            try:
+                self.file.write(text)
+                self.file.flush()
+            except OSError as error:
+                self.close()
+                raise OSError(error.errno, error.strerror, self.fpath) from error
         return len(text)
 
     def flush(self) -> None:
@@ -42,7 +51,8 @@ class Logger:
     def close(self) -> None:
         """Close the file; the other stream stays open."""
         if self.file is not None:
-            self.file.close()
+            with contextlib.suppress(OSError):  # what cannot be written has been told
+                self.file.close()
             self.file = None
 
     def __getattr__(self, name: str) -> Any:

@@ -37,6 +37,15 @@ class AverageMeter:
         self.count += n
         self._avg = self._avg * 0.9 + val * 0.1 if self.ema else self._sum / max(self.count, 1)
 
+    def state_dict(self) -> dict[str, Number]:
+        """What the running average depends on, as numbers and tensors."""
+        return {"val": self._val, "avg": self._avg, "sum": self._sum, "count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Number]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._val, self._avg, self._sum = state["val"], state["avg"], state["sum"]
+        self.count = int(state["count"])
+
     @property
     def val(self) -> float:
         """The last value."""

@@ -1,0 +1,77 @@
+"""What would fail only after the training, or in its first step, is told before it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from dassl.data.data_manager import DatasetWrapper
+from dassl.data.loader import EpochLoader
+from dassl.utils.registry import check_availability
+
+
+def check_before_training(trainer: Any) -> None:
+    """Check that there is something to train and test on, and that its steps can take the pictures as they are loaded.
+
+    Raises:
+        ValueError, or KeyError for an unknown name: names the setting and what to change.
+    """
+    test, name = trainer.cfg.TEST, trainer.cfg.DATASET.NAME
+    check_availability(test.FINAL_MODEL, ("last_step", "best_val"), "TEST.FINAL_MODEL")
+    if trainer.train_loader_x is None:
+        raise ValueError(f"{name} has no training pictures: test with --eval-only, or train on another dataset")
+    _check_pictures(trainer)
+    if test.NO_TEST:
+        return
+    loader_of(trainer, test.SPLIT)
+    if test.FINAL_MODEL == "best_val":
+        if trainer.val_loader is None:
+            raise ValueError(f"TEST.FINAL_MODEL best_val needs val pictures, and {name} has none; set it to last_step")
+        loader_of(trainer, "val")
+
+
+def loader_of(trainer: Any, split: str) -> Iterable[Any]:
+    """The loader of "test" or "val"; one is never taken for the other.
+
+    Raises:
+        KeyError: neither of them. ValueError: the dataset has no such pictures, or they come without a transform.
+    """
+    loaders = {"val": trainer.val_loader, "test": trainer.test_loader}
+    check_availability(split, list(loaders), "TEST.SPLIT")
+    if loaders[split] is None:
+        present = [name for name, loader in loaders.items() if loader is not None]
+        raise ValueError(
+            f"{trainer.cfg.DATASET.NAME} has no {split} pictures; it has {' and '.join(present) or 'neither val nor test'}: "
+            "set TEST.SPLIT to what is there, and TEST.FINAL_MODEL to last_step if there is no val"
+        )
+    _check_transform(loaders[split])
+    return loaders[split]
+
+
+def _check_pictures(trainer: Any) -> None:
+    """Raise ValueError for INPUT.NO_TRANSFORM or DATALOADER.K_TRANSFORMS that would end the first step."""
+    for loader in (trainer.train_loader_x, trainer.train_loader_u):
+        _check_transform(loader)
+    k_transforms = trainer.cfg.DATALOADER.K_TRANSFORMS
+    if k_transforms == 1:
+        return
+    views, numbers = [torch.zeros(1, 3, 2, 2)] * k_transforms, torch.zeros(1, dtype=torch.long)
+    batch = {"img": views, "label": numbers, "domain": numbers, "impath": [""], "index": numbers}
+    try:
+        trainer.parse_batch_train(*(dict(batch) for _ in range(trainer.n_batches_a_step)))
+    except AttributeError as error:  # a list has no .to()
+        raise ValueError(
+            f"DATALOADER.K_TRANSFORMS {k_transforms} gives a list of pictures as img, and {type(trainer).__name__} takes one "
+            f"({error}); set it to 1, or define parse_batch_train for lists"
+        ) from error
+    except (LookupError, TypeError, NotImplementedError):
+        pass  # its batches are of another kind, which this one cannot stand for
+
+
+def _check_transform(loader: Any) -> None:
+    wrapper = loader.dataset.dataset if isinstance(loader, EpochLoader) else None
+    if type(wrapper) is DatasetWrapper and wrapper.transform is None:
+        raise ValueError(
+            "INPUT.NO_TRANSFORM True gives PIL pictures, which cannot be put together to a batch; set it to False, or give the "
+            "loaders a dataset wrapper or a transform of the trainer's own"
+        )

@@ -1,0 +1,49 @@
+"""What makes a run the run it is, so that a checkpoint is gone on from, or tested, only under the settings that made it."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from .records import plain
+
+
+def method_settings(cfg: Any) -> dict[str, Any]:
+    """The method's own settings, `cfg.TRAINER.<NAME IN CAPITALS>`, as plain data; without PREC, which may change."""
+    node = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
+    return {key: value for key, value in plain(node).items() if key != "PREC"}
+
+
+def digest_rows(rows: Iterable[Any], root: str) -> str:
+    """SHA-256 of the paths and labels of Datum rows, whatever their order and wherever the folder of the data stands.
+
+    Args:
+        rows: the rows.
+        root: DATASET.ROOT; of a path that does not begin with it, the file's name alone counts.
+    """
+    roots = [os.path.join(folder, "") for folder in (os.path.abspath(os.path.expanduser(root)), root)]
+
+    def name(path: str) -> str:
+        prefix = next((folder for folder in roots if folder and path.startswith(folder)), None)
+        return os.path.basename(path) if prefix is None else path[len(prefix) :].replace(os.sep, "/")
+
+    lines = sorted(f"{name(row.impath)}\t{row.label}\n" for row in rows)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def differences(saved: Any, own: dict[str, Any]) -> str:
+    """A line for each entry of `own` that `saved` has with another value; groups are compared entry by entry."""
+    saved = saved if isinstance(saved, dict) else {}
+    rows = []
+    for key in own:
+        if isinstance(own[key], dict) and isinstance(saved.get(key), dict):
+            pairs = {f"{key} {name}": (saved[key][name], own[key][name]) for name in own[key] if name in saved[key]}
+        else:
+            pairs = {key: (saved[key], own[key])} if key in saved else {}
+        rows += [f"\n  {name}: saved {_short(old)}, now {_short(new)}" for name, (old, new) in pairs.items() if old != new]
+    return "".join(rows)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

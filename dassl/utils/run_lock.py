@@ -1,0 +1,103 @@
+"""One run a folder: a second process that is given the same one is told who has it."""
+
+import contextlib
+import datetime
+import json
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from .files import mkdir_if_missing, remove_unfinished, write_whole
+
+LOCK_NAME = ".run.lock"
+HOLDER_NAME = ".run.holder.json"
+PATIENCE = 15.0  # seconds; loading processes of a killed run hold its lock until they notice, which takes PyTorch's up to five
+
+
+class FolderHeldError(OSError):
+    """Another run works in the output folder."""
+
+
+@contextlib.contextmanager
+def hold_run_folder(folder: str) -> Iterator[None]:
+    """Keep a run's folder for this process in this block, and clear away what a killed run left half-written in it.
+
+    The lock is the operating system's: it goes with the process that holds it, however that ends.
+
+    Args:
+        folder: OUTPUT_DIR; it is made where needed.
+
+    Raises:
+        FolderHeldError: another process holds it; the message says which, on which machine, since when, and with which command.
+        OSError: the folder cannot be written.
+    """
+    mkdir_if_missing(folder)
+    lock = FileLock(os.path.join(folder, LOCK_NAME))
+    holder_path = os.path.join(folder, HOLDER_NAME)
+    _acquire(lock, holder_path, folder)
+    try:
+        remove_unfinished(folder)
+        text = json.dumps(_myself())
+        write_whole(holder_path, lambda file: file.write(text.encode()))
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(holder_path)
+        lock.release()
+
+
+def _acquire(lock: Any, holder_path: str, folder: str) -> None:
+    """Take the lock; where its holder has ended, wait for the loading processes that it left behind."""
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            return
+        except Timeout as error:
+            holder = _read_holder(holder_path)
+            if not _has_ended(holder) or time.monotonic() > give_up:
+                raise FolderHeldError(_told(folder, holder)) from error
+            time.sleep(0.2)
+
+
+def _myself() -> dict[str, Any]:
+    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    return {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "command": shlex.join(sys.argv)}
+
+
+def _read_holder(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            holder = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _has_ended(holder: dict[str, Any]) -> bool:
+    """Whether the process that wrote `holder` is known to have ended, as only its own machine can tell."""
+    if holder.get("host") != socket.gethostname() or not isinstance(holder.get("pid"), int) or os.name != "posix":
+        return False
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _told(folder: str, holder: dict[str, Any]) -> str:
+    who = "it did not say who it is"
+    if holder:
+        who = f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}: {holder.get('command')}"
+    return (
+        f"another run works in the folder {folder} ({who}). Two runs in one folder would spoil each other's checkpoints: wait for it, end it, or give "
+        "another --output-dir (OUTPUT in the launchers)"
+    )
