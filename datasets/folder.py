@@ -6,18 +6,18 @@ docs/OWN_PICTURES.md leads from a folder of pictures to results; `folder_layout.
 
 import os
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import PictureDataset
-from .folder_layout import check_files, read_class_folders, wrong_with_text
+from .folder_layout import check_files, read_class_folders
 from .folder_lists import Listing, read_any_json, read_list
 from .folder_split import KeptSplit, labels_of, to_split
 from .pictures import N_SHOWN, list_folders
-from .splits import PARTS, Split
+from .splits import PARTS, Split, shown, wrong_with_name
 
 GUIDE = "docs/OWN_PICTURES.md"
 
@@ -139,16 +139,18 @@ def read_class_names(path: Path, classes: Collection[str], owner: str) -> dict[s
     """
     renamed = read_any_json(path, owner)
     if not isinstance(renamed, dict) or not all(
-        isinstance(name, str) and name.strip() and not wrong_with_text(name) for name in renamed.values()
+        isinstance(name, str) and name.strip() and not wrong_with_name(name) for name in renamed.values()
     ):
         raise ValueError(f'{owner}: {path} has to hold an object of classes and their names, such as {{"n02089867": "walker hound"}}.')
     unknown = sorted(set(renamed) - set(classes))
     if unknown:
-        more = " …" if len(classes) > N_SHOWN else ""
-        raise ValueError(
-            f"{owner}: {path} names {unknown[:N_SHOWN]}, which are no classes; the classes are {sorted(classes)[:N_SHOWN]}{more}."
-        )
+        raise ValueError(f"{owner}: {path} names {_few(unknown)}, which are no classes; the classes are {_few(sorted(classes))}.")
     return {key: name.strip() for key, name in renamed.items()}
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names of a list, and whether there are more."""
+    return ", ".join(map(shown, names[:N_SHOWN])) + (" …" if len(names) > N_SHOWN else "")
 
 
 def refuse_alike(names: Mapping[str, str], owner: str) -> None:

@@ -9,13 +9,13 @@ What is not taken is named, so that no picture is lost unnoticed; a link is foll
 
 import os
 import stat
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from .pictures import N_SHOWN, SUFFIXES, list_folders, list_pictures
+from .splits import shown, wrong_with_name, wrong_with_text
 
 PART_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Part of a split -> by the name, in lower case, of a folder or of an entry in a list."""
@@ -146,9 +146,9 @@ def check_files(pictures: Iterable[Picture], folder: Path, follows_links: bool, 
     home = os.path.realpath(folder)
     inside: dict[str, str] = {}  # parent folder -> where it leads if that is outside, else ""
     for picture in pictures:
-        wrong = wrong_with_text(picture.path) or wrong_with_text(picture.class_name)
+        wrong = wrong_with_text(picture.path) or wrong_with_name(picture.class_name)
         if wrong:
-            raise ValueError(f"{owner}: {picture.path!a} (class {picture.class_name!a}) {wrong}: rename it.")
+            raise ValueError(f"{owner}: {shown(picture.path)} (class {shown(picture.class_name)}) {wrong}: rename it.")
         path = folder / picture.path
         parent = os.path.dirname(path)
         if parent not in inside:
@@ -174,13 +174,6 @@ def _leads_out(path: str | Path, home: str) -> str:
     """Where `path` leads, links resolved, if that is not inside `home`; else an empty string."""
     real = os.path.realpath(path)
     return "" if real == home or real.startswith(os.path.join(home, "")) else real
-
-
-def wrong_with_text(text: str) -> str:
-    """What is wrong with a name or path that has to be printed and written to JSON; an empty string if nothing is."""
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
-        return "has control characters, or bytes that are not UTF-8, in its name"
-    return ""
 
 
 def _shown(names: Sequence[str]) -> str:

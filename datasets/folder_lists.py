@@ -8,28 +8,20 @@ The file may come from anywhere, so everything in it is checked, and every messa
 
 import csv
 import io
-import json
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import Repr
 from typing import Any
 
-from .folder_layout import PART_OF, Picture, wrong_with_text
-from .splits import PARTS, check_file, parse_rows, wrong_with_path
+from .folder_layout import PART_OF, Picture
+from .splits import MAX_NAME, PARTS, check_file, parse_json, parse_rows, shown, wrong_with_name, wrong_with_path
 
 COLUMNS = ("path", "class", "split")
 """What a list says of a picture; split may be absent as a whole. Upper and lower case count alike, other columns are passed over."""
 
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t", ".txt": ",;\t"}
 """Ending of a list in columns -> what may stand between them; the one most frequent in the first line does."""
-
-MAX_PATH = 1024
-"""Longest path of a picture in a list, in characters; our choice: what common file systems take is of this order."""
-
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
 
 Record = tuple[str, Mapping[str, Any]]  # where it stands, column -> value
 
@@ -74,14 +66,14 @@ def read_list(path: Path, owner: str) -> Listing:
         known = pictures.setdefault(picture.path, picture)
         if known != picture:
             raise ValueError(
-                f"{where}, {at}: {picture.path!r} is {_said(picture)}, but {_said(known)} in {first_at[picture.path]}. "
+                f"{where}, {at}: {shown(picture.path)} is {_said(picture)}, but {_said(known)} in {first_at[picture.path]}. "
                 "A picture has one class and one part of the split: take one of the rows away."
             )
         n_repeated += picture.path in first_at
         first_at.setdefault(picture.path, at)
         if "label" in record and labels.setdefault(picture.class_name, record["label"]) != record["label"]:
             raise ValueError(
-                f"{where}, {at}: class {picture.class_name!r} has the labels {labels[picture.class_name]} and {record['label']}."
+                f"{where}, {at}: class {shown(picture.class_name)} has the labels {labels[picture.class_name]} and {record['label']}."
             )
     if not pictures:
         raise ValueError(f"{where} lists no pictures; it needs rows of {', '.join(COLUMNS)}.")
@@ -107,32 +99,25 @@ def read_any_text(path: Path, owner: str) -> str:
 
 def read_any_json(path: Path, owner: str) -> Any:
     """What a JSON file in one of the encodings of `read_any_text` holds; ValueError if it is no JSON."""
-    return _parse_json(read_any_text(path, owner), f"{owner}: {path}")
-
-
-def _parse_json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is not valid JSON ({error}).") from error
+    return parse_json(read_any_text(path, owner), f"{owner}: {path}")
 
 
 def _json_records(text: str, where: str) -> Iterator[Record]:
     """The objects of a JSON list; of a split file, its rows as such."""
-    data = _parse_json(text, where)
+    data = parse_json(text, where)
     if isinstance(data, dict) and set(PARTS) <= set(data):
         for part in PARTS:
             for i, row in enumerate(parse_rows(data[part], f"{where}, {part!r}")):
                 yield f"{part!r}, row {i}", {"path": row.path, "class": row.name, "split": part, "label": row.label}
         return
     if not isinstance(data, list):
-        found = f"an object with the keys {_SHORT.repr(sorted(data))}" if isinstance(data, dict) else f"a JSON {type(data).__name__}"
+        found = f"an object with the keys {shown(sorted(data))}" if isinstance(data, dict) else f"a JSON {type(data).__name__}"
         raise ValueError(
             f"{where} holds {found}; expected a list of objects with {', '.join(COLUMNS)}, or an object with {', '.join(PARTS)}."
         )
     for i, entry in enumerate(data):
         if not isinstance(entry, dict):
-            raise ValueError(f"{where}, entry {i}: it is not an object with {', '.join(COLUMNS)}; received {_SHORT.repr(entry)}.")
+            raise ValueError(f"{where}, entry {i}: it is not an object with {', '.join(COLUMNS)}; received {shown(entry)}.")
         columns = _columns([str(key) for key in entry], f"{where}, entry {i}")
         yield f"entry {i}", {column: entry[key] for column, key in columns.items()}
 
@@ -154,8 +139,8 @@ def _csv_records(text: str, where: str, delimiters: str) -> Iterator[Record]:
                 continue
             if len(fields) != len(names):
                 raise ValueError(
-                    f"{where}, line {reader.line_num}: {len(fields)} fields where the columns are {len(names)} ({', '.join(names)}); received "
-                    f"{_SHORT.repr(delimiter.join(fields))}. A field that holds {delimiter!r} stands in double quotes."
+                    f"{where}, line {reader.line_num}: {len(fields)} fields where the columns are {len(names)} ({shown(', '.join(names))[1:-1]}); received "
+                    f"{shown(delimiter.join(fields))}. A field that holds {delimiter!r} stands in double quotes."
                 )
             by_name = dict(zip(names, fields, strict=True))
             yield f"line {reader.line_num}", {column: by_name[name] for column, name in columns.items()}
@@ -169,13 +154,13 @@ def _columns(names: Sequence[str], where: str) -> dict[str, str]:
     for name in names:
         column = name.strip().lower()
         if column in COLUMNS and column in found:
-            raise ValueError(f"{where}: the column {column!r} is there twice, as {found[column]!r} and {name!r}: take one away.")
+            raise ValueError(f"{where}: the column {column!r} is there twice, as {shown(found[column])} and {shown(name)}: take one away.")
         if column in COLUMNS:
             found[column] = name
     absent = [column for column in COLUMNS[:2] if column not in found]
     if absent:
         raise ValueError(
-            f"{where}: {' and '.join(map(repr, absent))} missing among the columns; found {_SHORT.repr(list(names))}, expected 'path' and 'class', "
+            f"{where}: {' and '.join(map(repr, absent))} missing among the columns; found {shown(list(names))}, expected 'path' and 'class', "
             "and 'split' if the list states one."
         )
     return found
@@ -186,27 +171,27 @@ def _picture(record: Mapping[str, Any], where: str) -> Picture:
     path, name, part = (record.get(column) for column in COLUMNS)
     part = "" if part is None else part
     path = path.strip() if isinstance(path, str) else path
-    wrong = wrong_with_path(path) or (
-        f"has {len(path):,} characters, of at most {MAX_PATH:,}" if len(path) > MAX_PATH else wrong_with_text(path)
-    )
+    wrong = wrong_with_path(path)
     if wrong:
-        raise ValueError(f"{where}: the path {_SHORT.repr(path)} {wrong}. It has to be relative to DATASET.FOLDER_PATH, and inside it.")
-    if not isinstance(name, str) or not name.strip() or wrong_with_text(name.strip()):
-        raise ValueError(f"{where}: the class {_SHORT.repr(name)} is not a string of printable characters with something in it.")
+        raise ValueError(f"{where}: the path {shown(path)} {wrong}. It has to be relative to DATASET.FOLDER_PATH, and inside it.")
+    if not isinstance(name, str) or not name.strip() or wrong_with_name(name.strip()):
+        raise ValueError(
+            f"{where}: the class {shown(name)} is not a string of printable characters with something in it, {MAX_NAME:,} at most."
+        )
     if not isinstance(part, str) or (part.strip() and part.strip().lower() not in PART_OF):
-        raise ValueError(f"{where}: unknown split {_SHORT.repr(part)}; accepted: {', '.join(PART_OF)}, or no such column.")
+        raise ValueError(f"{where}: unknown split {shown(part)}; accepted: {', '.join(PART_OF)}, or no such column.")
     path = posixpath.normpath(path.replace("\\", "/"))
     return Picture(path, name.strip(), PART_OF.get(part.strip().lower(), ""))
 
 
 def _said(picture: Picture) -> str:
-    return f"class {picture.class_name!r}{f' in {picture.part}' if picture.part else ''}"
+    return f"class {shown(picture.class_name)}{f' in {picture.part}' if picture.part else ''}"
 
 
 def _refuse_half_a_split(pictures: Sequence[Picture], where: str) -> None:
     unstated = [picture.path for picture in pictures if not picture.part]
     if unstated and len(unstated) < len(pictures):
         raise ValueError(
-            f"{where}: {len(unstated):,} of its {len(pictures):,} pictures have no split, such as {unstated[0]!r}. "
+            f"{where}: {len(unstated):,} of its {len(pictures):,} pictures have no split, such as {shown(unstated[0])}. "
             "State it for all, or leave the column out to have a split drawn."
         )

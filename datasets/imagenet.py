@@ -6,7 +6,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import PictureDataset
 from .pictures import list_folders, list_pictures
-from .splits import Row, Split, read_lines
+from .splits import Row, Split, read_lines, shown, wrong_with_name, wrong_with_text
 
 
 @DATASET_REGISTRY.register()
@@ -50,8 +50,10 @@ def read_class_names(path: Path, owner: str) -> dict[str, str]:
     names: dict[str, str] = {}
     for number, line in enumerate(read_lines(path, owner), 1):
         wnid, _, name = line.partition(" ")
-        if not name.strip() or wnid in names:
-            raise ValueError(f'{owner}: {path}, entry {number}: {line!r} is not "wnid name" with a wnid of its own. Fetch the file again.')
+        wrong = wrong_with_text(wnid) or wrong_with_name(name)
+        if not name.strip() or wnid in names or wrong:
+            what = f"the class {wrong}" if wrong else 'it is not "wnid name" with a wnid of its own'
+            raise ValueError(f"{owner}: {path}, entry {number}: {what}; received {shown(line)}. Fetch the file again.")
         names[wnid] = name.strip()
     return names
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .pictures import list_folders, list_pictures
-from .splits import Row, Split, check_file, rows_by_label
+from .splits import Row, Split, check_file, rows_by_label, shown, wrong_with_row
 
 SPLIT_SEED = 1
 """Seed of the shuffling; our choice, and apart from the run's seed because a split outlives a run."""
@@ -84,10 +84,20 @@ def read_listed(lines: list[str], parse: Callable[[str], Row], where: str) -> li
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(parse(line))
+            row = parse(line)
         except (KeyError, ValueError, IndexError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ValueError(f"{where}: entry {number} does not fit, {line!r} ({reason}). Fetch the file again.") from error
+            reason = f"{type(error).__name__}: {shown(str(error))[1:-1]}"
+            raise ValueError(f"{where}: entry {number} does not fit, {shown(line)} ({reason}). Fetch the file again.") from error
+        rows.append(row)
+    return checked_rows(rows, where)
+
+
+def checked_rows(rows: list[Row], where: str) -> list[Row]:
+    """`rows`, made of what a list or annotation says; `where` (dataset and file) opens the ValueError for one that no split may hold."""
+    for number, row in enumerate(rows, 1):
+        wrong = wrong_with_row(row)
+        if wrong:
+            raise ValueError(f"{where}: entry {number} does not fit, {wrong}; received {shown(tuple(row))}. Fetch the file again.")
     return rows
 
 

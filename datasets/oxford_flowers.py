@@ -2,6 +2,8 @@
 
 import random
 
+import numpy as np
+
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import PictureDataset
@@ -24,7 +26,7 @@ class OxfordFlowers(PictureDataset):
         owner = type(self).__name__
         names = read_json_object(self.folder / "cat_to_name.json", owner)
         path = self.folder / "imagelabels.mat"
-        labels = [str(int(label)) for label in read_mat(path, owner).get("labels", ())]
+        labels = [str(label) for label in np.ravel(read_mat(path, owner).get("labels", ()))]
 
         def row(entry: str) -> Row:
             number, label = entry.split()

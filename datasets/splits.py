@@ -7,20 +7,35 @@ name]. Everything read from one is checked here, row by row, before any picture 
 import hashlib
 import json
 import os
+import unicodedata
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from reprlib import Repr
 from typing import Any, NamedTuple
 
-MAX_FILE_BYTES = 512 * 2**20
-"""Largest split or list that is read, in bytes; our choice: the largest published one, SUN397's, has under 5 MB."""
+MAX_FILE_BYTES = 128 * 2**20
+"""Largest split or list that is read, in bytes; our choice: the largest published one, SUN397's, has under 5 MB, a list of ImageNet's training pictures some
+80 MB, and JSON takes up to 20 times its size in memory."""
+
+MAX_PATH = 1024
+"""Longest path of a picture in a list, in characters; our choice: what common file systems take is of this order."""
+
+MAX_NAME = 1_000
+"""Longest class name, in characters; our choice: CLIP's 77 tokens hold some 300."""
 
 PARTS = ("train", "val", "test")
 
 _SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+
+def shown(value: Any) -> str:
+    """A value from a file as a message shows it: short, on one line, and in characters that every terminal prints."""
+    text = _SHORT.repr(value)
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 class Row(NamedTuple):
@@ -65,8 +80,8 @@ class Split:
                 known = names.setdefault(row.label, row.name)
                 if known != row.name:
                     raise ValueError(
-                        f"{self.origin}: label {row.label} has two class names, {known!r} and {row.name!r} (the second "
-                        f"at {row.path!r} of {part!r}). A label stands for one class: correct the rows, or fetch the file again."
+                        f"{self.origin}: label {row.label} has two class names, {shown(known)} and {shown(row.name)} (the second "
+                        f"at {shown(row.path)} of {part!r}). A label stands for one class: correct the rows, or fetch the file again."
                     )
         return dict(sorted(names.items()))
 
@@ -80,12 +95,12 @@ class Split:
             if not getattr(self, part):
                 raise ValueError(f"{self.origin}: {part!r} holds no pictures; train and test each need at least one.")
         trained = {row.label for row in self.train}
-        missing = [label for label in range(max(names) + 1) if label not in trained]
-        if missing:
-            label = missing[0]
-            what = f"class {label} ({names[label]!r})" if label in names else f"label {label}, of no known name,"
+        n_labels = max(names) + 1
+        if len(trained) < n_labels:
+            label = next(label for label in range(n_labels) if label not in trained)  # found within the first len(trained) + 1
+            what = f"class {label} ({shown(names[label])})" if label in names else f"label {label}, of no known name,"
             raise ValueError(
-                f"{self.origin}: {what} has no training pictures ({len(missing)} such of {max(names) + 1} labels). "
+                f"{self.origin}: {what} has no training pictures ({n_labels - len(trained):,} such of {n_labels:,} labels). "
                 "Labels of train must run from 0 without a gap: give the class pictures, or leave it out and renumber."
             )
 
@@ -106,10 +121,10 @@ def check_file(path: Path, owner: str) -> None:
 
 
 def read_text(path: Path, owner: str) -> str:
-    """The text (UTF-8) of a file that passes `check_file`; ValueError if it is not UTF-8."""
+    """The text (UTF-8, with or without a byte-order mark) of a file that passes `check_file`; ValueError if it is not UTF-8."""
     check_file(path, owner)
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ValueError(f"{owner}: {path} is not UTF-8 text ({error.reason} at byte {error.start}): fetch it again.") from error
 
@@ -121,13 +136,26 @@ def read_lines(path: Path, owner: str) -> list[str]:
 
 def read_json_object(path: Path, owner: str) -> dict[str, Any]:
     """The object in a JSON file; ValueError if the file is no JSON or holds something else."""
-    text = read_text(path, owner)
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{owner}: {path} is not valid JSON ({error}): fetch it again.") from error
+    data = parse_json(read_text(path, owner), f"{owner}: {path}")
     if not isinstance(data, dict):
         raise ValueError(f"{owner}: {path} holds a JSON {type(data).__name__}, expected an object.")
+    return data
+
+
+def parse_json(text: str, where: str) -> Any:
+    """What a JSON text holds; `where` (dataset and file) opens the ValueError if it is no JSON, is nested too deep, or gives a key of an object twice."""
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{where} is not valid JSON ({str(error) or type(error).__name__}): fetch or write it again.") from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values; Python would keep the last of two values of one key without a word."""
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"the key {shown(next(key for key, n in counts.items() if n > 1))} is given twice in one object")
     return data
 
 
@@ -146,7 +174,7 @@ def read_split_file(path: Path, owner: str) -> Split:
     data = read_json_object(path, owner)
     absent = [part for part in PARTS if part not in data]
     if absent:
-        raise ValueError(f"{owner}: {path} lacks the keys {absent}; it has {_SHORT.repr(sorted(data))}. A split file has {list(PARTS)}.")
+        raise ValueError(f"{owner}: {path} lacks the keys {absent}; it has {shown(sorted(data))}. A split file has {list(PARTS)}.")
     train, val, test = (parse_rows(data[part], f"{owner}: {path}, {part!r}") for part in PARTS)
     return Split(train, val, test, origin=f"{owner}: {path}", is_own="made_by" in data)
 
@@ -156,17 +184,17 @@ def parse_rows(rows: Any, where: str) -> list[Row]:
     if not isinstance(rows, list):
         raise ValueError(f"{where} holds a JSON {type(rows).__name__}, expected a list of rows [path, label, class name].")
     for i, row in enumerate(rows):
-        wrong = _wrong_with(row)
+        wrong = wrong_with_row(row)
         if wrong:
             raise ValueError(
-                f"{where}, row {i}: {wrong}; received {_SHORT.repr(row)}. "
+                f"{where}, row {i}: {wrong}; received {shown(row)}. "
                 "A row is [path relative to the image folder, label (an integer from 0), class name]."
             )
     return [Row(*row) for row in rows]
 
 
-def _wrong_with(row: Any) -> str:
-    """What is wrong with one row of a split file; an empty string if nothing is."""
+def wrong_with_row(row: Any) -> str:
+    """What is wrong with one row of a split, whichever file it comes from; an empty string if nothing is."""
     if not isinstance(row, (list, tuple)) or len(row) != 3:
         return "it is not a list of three"
     path, label, name = row
@@ -177,6 +205,21 @@ def _wrong_with(row: Any) -> str:
         return "its label is not an integer from 0"
     if not isinstance(name, str) or not name.strip():
         return "its class name is not a string with something in it"
+    wrong = wrong_with_name(name)
+    return f"its class name {wrong}" if wrong else ""
+
+
+def wrong_with_name(name: str) -> str:
+    """What is wrong with a class name, which goes into prompts, messages and files; an empty string if nothing is."""
+    if len(name) > MAX_NAME:
+        return f"has {len(name):,} characters, of at most {MAX_NAME:,}"
+    return wrong_with_text(name)
+
+
+def wrong_with_text(text: str) -> str:
+    """What is wrong with a name or path that has to be printed and written to JSON; an empty string if nothing is."""
+    if not text.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        return "has control characters, or bytes that are not UTF-8, in its name"
     return ""
 
 
@@ -184,11 +227,13 @@ def wrong_with_path(path: Any) -> str:
     """What is wrong with the path of a picture as a list gives it, such as "is absolute"; an empty string if nothing is."""
     if not isinstance(path, str) or not path or "\0" in path:
         return "is not a usable string"
+    if len(path) > MAX_PATH:
+        return f"has {len(path):,} characters, of at most {MAX_PATH:,}"
     if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or PureWindowsPath(path).root:
         return "is absolute"
     if ".." in PureWindowsPath(path).parts:  # which splits at both "/" and "\"
         return 'leaves the image folder by ".."'
-    return ""
+    return wrong_with_text(path)
 
 
 def write_json_whole(path: Path, data: dict[str, Any]) -> None:

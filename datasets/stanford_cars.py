@@ -6,7 +6,7 @@ from typing import Any
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import PictureDataset
-from .make_split import hold_out_val, read_mat
+from .make_split import checked_rows, hold_out_val, read_mat
 from .splits import Row, Split
 
 
@@ -38,12 +38,13 @@ class StanfordCars(PictureDataset):
         """Rows of annotations with the fields fname and class (from 1)."""
         try:
             labels = [(entry["fname"], int(entry["class"]) - 1) for entry in self._entries(mat_file, "annotations")]
-            return [Row(f"{folder}/{picture}", label, year_first(names[label])) for picture, label in labels]
-        except (KeyError, IndexError, TypeError) as error:
+            rows = [Row(f"{folder}/{picture}", label, year_first(names[label])) for picture, label in labels]
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
                 f"{type(self).__name__}: {self.folder / mat_file} does not fit devkit/cars_meta.mat ({type(error).__name__}: {error}); "
                 "expected are annotations with fname and class, the class a place in class_names. Fetch both again."
             ) from error
+        return checked_rows(rows, f"{type(self).__name__}: {self.folder / mat_file}")
 
 
 def year_first(name: str) -> str:

@@ -7,7 +7,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import PictureDataset
 from .make_split import hold_out_val, read_listed
-from .splits import Row, Split, read_lines
+from .splits import Row, Split, read_lines, shown
 
 
 @DATASET_REGISTRY.register()
@@ -28,7 +28,7 @@ class UCF101(PictureDataset):
         for line in read_lines(path, type(self).__name__):
             number, _, action = line.partition(" ")
             if not number.isdecimal() or not action:
-                raise ValueError(f'{type(self).__name__}: {path}: {line!r} is not "number action". Fetch the file again.')
+                raise ValueError(f'{type(self).__name__}: {path}: {shown(line)} is not "number action". Fetch the file again.')
             labels[action] = int(number) - 1
         train, val = hold_out_val(self._read_list("trainlist01.txt", labels), type(self).__name__, rng)
         return Split(train, val, self._read_list("testlist01.txt", labels))

@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import os
 import platform
 import random
 import re
@@ -33,7 +34,10 @@ MEMORY_BYTES = 2 << 30
 """What reading one file may take beyond what the process takes when it starts; our choice: the files have at most 1 MiB."""
 
 SLOW_SECONDS = 10
-"""Reading that takes longer is a finding; our choice, with room for a machine that does other work."""
+"""Reading that takes longer, in seconds of the processor, is a finding; our choice: what is read whole takes some 10 ms."""
+
+STUCK_SECONDS = 300
+"""Reading that takes longer by the clock is a finding too; our choice, with room for a machine that does much other work."""
 
 FORBIDDEN_EVENTS = (
     "os.system",
@@ -179,8 +183,8 @@ def _follow(child: Any, pipe: Connection, outcomes: Counter[str], findings: Find
     seed_name, content = "", b""
     while True:
         try:
-            if not pipe.poll(SLOW_SECONDS if seed_name else 120):
-                findings.add(seed_name, f"more than {SLOW_SECONDS} s", content)
+            if not _answers(child, pipe, patient=not seed_name):
+                findings.add(seed_name, f"more than {SLOW_SECONDS} s of work", content)
                 outcomes["finding"] += 1
                 return "hang"
             kind, name, told, data = pipe.recv()
@@ -198,6 +202,26 @@ def _follow(child: Any, pipe: Connection, outcomes: Counter[str], findings: Find
         outcomes["finding" if kind == "finding" else told] += 1
         if kind == "finding":
             findings.add(name, told, content)
+
+
+def _answers(child: Any, pipe: Connection, patient: bool) -> bool:
+    """Wait for the process's next word, until it has worked for `SLOW_SECONDS` or is stuck; `patient` while it starts."""
+    worked = _cpu_seconds(child.pid)
+    for _ in range(STUCK_SECONDS):
+        if pipe.poll(1):
+            return True
+        if not patient and _cpu_seconds(child.pid) - worked > SLOW_SECONDS:
+            return False
+    return False
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Seconds that a process has worked, where /proc says so; else the time, which counts waiting as well."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return time.time()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def versions() -> dict[str, str]:

@@ -101,7 +101,7 @@ def test_a_split_file_of_absurd_size_is_not_read(tmp_path, lay_out, read):
     path = tmp_path / "eurosat/split_zhou_EuroSAT.json"
     with open(path, "ab") as file:
         file.truncate(splits.MAX_FILE_BYTES + 1)  # sparse: takes no room
-    assert "files of at most 536,870,912 bytes are read" in message_of(read, "EuroSAT", tmp_path, ValueError)
+    assert "files of at most 134,217,728 bytes are read" in message_of(read, "EuroSAT", tmp_path, ValueError)
 
 
 def test_missing_pictures_are_counted_and_named(tmp_path, lay_out, read):
