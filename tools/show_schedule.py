@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import train
 
+EXPECTED_ERRORS = (ValueError, TypeError, OSError, LookupError)  # what a setting, a name or a file can cause
 KINDS = (".png", ".svg", ".pdf")
 
 
@@ -71,8 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_intermixed_args(argv)
     try:
         show(args)
-    except train.EXPECTED_ERRORS as e:
-        print(f"Error: {train.message_of(e)}", file=sys.stderr)
+    except EXPECTED_ERRORS as e:
+        from dassl.engine.failures import message_of
+
+        print(f"Error: {message_of(e)}", file=sys.stderr)
         return 2
     return 0
 
