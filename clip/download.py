@@ -205,8 +205,13 @@ class _Part:
 
     def begin(self, mark: str | None, total: int | None) -> None:
         """Start afresh with the file that the server has now."""
-        self.facts = {"identity": self.identity, "mark": mark, "total": total}
+        self.facts = {"identity": self.identity, "mark": mark}
         self.path.write_bytes(b"")
+        self.note_total(total)
+
+    def note_total(self, total: int | None) -> None:
+        """Keep how many bytes there will be, which some servers tell only when they are asked for the rest."""
+        self.facts["total"] = total
         self.facts_path.write_text(json.dumps(self.facts), encoding="utf-8")
 
     def discard(self) -> None:
@@ -270,6 +275,7 @@ class _Transfer:
             if found is None or int(found[1]) != asked:
                 self.part.discard()
                 raise _Interrupted(f"it sent another range than it was asked for ({response.headers.get('Content-Range')})")
+            self.part.note_total(int(found[2]))
             return asked, int(found[2])
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if length.isdecimal() else None

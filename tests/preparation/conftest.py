@@ -11,7 +11,7 @@ from clip.download import Patience
 from preparation import fetch
 from tests.preparation.server import Server, serving
 
-HASTE = Patience(timeout=0.4, min_rate=4096, window=0.3, tries=2, pause=0)
+HASTE = Patience(timeout=1.0, min_rate=4096, window=0.3, tries=2, pause=0)
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ from email.message import Message
 from urllib.parse import parse_qs, urlsplit
 
 COMMIT = "1" * 40
-DRIVE_PAGE = '<!DOCTYPE html><html><body><form id="download-form" action="{action}" method="get"><input type="hidden" name="id" value="{id}"></form></body></html>'
+DRIVE_PAGE = (
+    "<!DOCTYPE html><html><body>"
+    '<form id="download-form" action="{action}" method="get"><input type="hidden" name="id" value="{id}"></form></body></html>'
+)
 DRIVE_REFUSAL = (
     '<!DOCTYPE html><html><p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently.</p></html>'
 )
@@ -22,8 +25,9 @@ DRIVE_REFUSAL = (
 class Server(http.server.ThreadingHTTPServer):
     """Serves ``files``: path -> content.
 
-    ``behaviour`` says for a path what goes wrong: ``404``, ``403``, ``500`` (any status), ``page``, ``silent``, ``drip``, ``wrong`` (another content of the
-    same length), ``short`` (another length), ``cut`` (every answer ends after ``cut_at`` bytes), ``cut once``, ``cut, no ranges``, ``chunked``, ``chunked cut``.
+    ``behaviour`` says for a path what goes wrong: a status such as ``404``, ``page``, ``silent``, ``drip``, ``wrong`` (another content of the same
+    length), ``short`` (another length), ``cut`` (every answer ends after ``cut_at`` bytes), ``cut once``, ``cut, no ranges``, ``chunked`` and
+    ``chunked cut`` (no length is told; every answer ends in the middle).
     """
 
     daemon_threads = True
