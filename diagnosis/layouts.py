@@ -137,8 +137,8 @@ class Search:
         """The dataset's folder, and those of the data folder that are named like it."""
         root = self.reader.root
         _, children = _listing(root)
-        like = [child for child in children if re.fullmatch(self.marks.aliases, re.sub("[^a-z0-9]", "", child.lower()))]
-        return [self.reader.folder, *(root / child for child in like if root / child != self.reader.folder)]
+        like = [root / child for child in children if self._is_alias(child)]
+        return [self.reader.folder, *(folder for folder in like if folder != self.reader.folder)]
 
     def misplaced(self) -> list[Finding]:
         """A finding for each piece of the pictures that is not where the reader looks for it but elsewhere; one a command."""
@@ -223,9 +223,17 @@ class Search:
         """Archives of the dataset that lie packed, and files of unfinished downloads, in the data folder and the folders searched."""
         root = self.reader.root
         files = [folder / name for folder, names in self.folders() for name in sorted(names)]
-        files += [root / name for name in sorted(_listing(root)[0]) if re.match(self.marks.aliases, re.sub("[^a-z0-9]", "", name.lower()))]
+        files += [root / name for name in sorted(_listing(root)[0]) if self._is_alias(_without(_without(name, UNFINISHED), ARCHIVES))]
         packed = [path for path in files if path.name.lower().endswith(ARCHIVES) and path.is_file()]
         return packed, [path for path in files if path.name.lower().endswith(UNFINISHED) and path.is_file()]
+
+    def _is_alias(self, name: str) -> bool:
+        """Whether something in the data folder is named like the dataset."""
+        return re.fullmatch(self.marks.aliases, re.sub("[^a-z0-9]", "", name.lower())) is not None
+
+
+def _without(name: str, endings: Sequence[str]) -> str:
+    return next((name[: -len(ending)] for ending in endings if name.lower().endswith(ending)), name)
 
 
 def wrong_root(reader: PictureDataset) -> Path | None:

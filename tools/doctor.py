@@ -107,9 +107,9 @@ def show(args: argparse.Namespace, datasets: Sequence[DatasetReport], weights: S
         print("\n".join(finding_lines(name, finding)))
     absent = [(report.name, report.findings[0].cure) for report in datasets if not report.is_found and not args.names]
     absent_weights = [(report.name, report.findings[0].cure) for report in weights if report.path is None and not args.weights]
-    for missing in (absent, absent_weights):
-        if missing:
-            print(f"Not there: {', '.join(name for name, _ in missing)}.\n      cure: {missing[0][1]}")
+    for group in (absent, absent_weights):
+        if group:
+            print(f"Not there: {', '.join(name for name, _ in group)}.\n      cure: {group[0][1]}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

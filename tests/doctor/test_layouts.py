@@ -169,6 +169,25 @@ def test_an_archive_that_lies_packed_or_half_fetched_is_named(path, kind, cure_e
         assert finding.cure.endswith(f"--from {quoted(str(root) + cure_ends)}")
 
 
+def test_an_archive_is_taken_for_its_own_dataset_alone(root, inspect, write):
+    own = {
+        "imagenet": "ILSVRC2012_img_train.tar",
+        "imagenet_r": "imagenet-r.tar",
+        "imagenet_a": "imagenet-a.tar",
+        "imagenet_sketch": "ImageNet-Sketch.zip",
+        "imagenetv2": "imagenetv2-matched-frequency.tar.gz",
+        "sun397": "SUN397.tar.gz",
+        "oxford_flowers": "102flowers.tgz",
+        "dtd": "dtd-r1.0.1.tar.gz",
+        "caltech101": "101_ObjectCategories.tar.gz",
+    }
+    for archive in own.values():
+        write(root / archive, b"...")
+    for name, archive in own.items():
+        assert inspect(name).findings[0].what == f"{inspect(name).folder} does not exist; packed still: {root / archive}"
+    assert [finding.kind for finding in inspect("food101").findings] == ["absent"]
+
+
 @pytest.mark.parametrize("place", ("", "eurosat/"))
 def test_an_archive_of_another_name_is_unpacked_by_the_command_and_its_layout_put_right(place, root, lay_out, inspect, bash):
     lay_out("eurosat")
