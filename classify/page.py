@@ -36,8 +36,11 @@ CSS = """
 .gradio-container {max-width: 1080px !important; margin: auto}
 #message {border-left: 4px solid #c2410c; padding: 0.4rem 0.9rem; background: color-mix(in srgb, #c2410c 8%, transparent)}
 #picture img {width: 100%; height: 100%; object-fit: contain}
-#explanation {width: 100%; contain: inline-size; overflow-x: auto !important}
-@media (max-width: 640px) {#explanation img {min-width: 720px; max-width: none} #explanation * {justify-content: flex-start}}
+@media (max-width: 640px) {
+  #explanation {width: 100%; contain: inline-size; overflow-x: auto !important}
+  #explanation * {justify-content: flex-start}
+  #explanation img {min-width: 720px; max-width: none}
+}
 """
 
 
