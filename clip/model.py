@@ -8,13 +8,22 @@ Letters of shapes: B images, C texts, N sequences of either kind, L tokens, D wi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import HEAD_WIDTH, CLIPConfig, n_heads_of
-from .prompt_ops import LayerPrompts, PromptSpan, update
+from .fast import FastPaths
+from .packing import TextPacking
+from .prompt_ops import LayerPrompts, PromptSchedule, PromptSpan, update
 from .resnet import ModifiedResNet
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Attention of queries, keys and values ``[N, heads, L, D/heads]``, to the same shape."""
+Positions = slice | Tensor
+"""Positions in a sequence of tokens: a slice, or int64 ``[K]``."""
 
 
 class LayerNorm(nn.LayerNorm):
@@ -43,12 +52,14 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
         nn.init.normal_(self.in_proj_weight, std=width**-0.5)
 
-    def forward(self, x: Tensor) -> Tensor:
-        n, length, width = x.shape
+    def forward(self, x: Tensor, attend: Attend | None = None, read: Positions | None = None) -> Tensor:
+        """The tokens' updates, of all positions or of those in ``read``; ``attend`` says which tokens see which, in place of all or the earlier ones."""
+        n, length, _ = x.shape
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)  # [N, L, 3D]
         q, k, v = qkv.view(n, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # each [N, heads, L, D/heads]
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=self.is_causal)
-        return self.out_proj(x.transpose(1, 2).reshape(n, length, width))
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=self.is_causal) if attend is None else attend(q, k, v)
+        x = x.transpose(1, 2).flatten(2)  # [N, L, D]
+        return self.out_proj(x if read is None else x[:, read])
 
 
 class MLP(nn.Sequential):
@@ -65,7 +76,7 @@ class MLP(nn.Sequential):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """One pre-norm transformer layer ``[N, L, D] -> [N, L, D]``."""
+    """One pre-norm transformer layer ``[N, L, D] -> [N, L, D]``, or of the tokens at the positions ``read`` alone, where nothing else is read from it."""
 
     def __init__(self, width: int, n_heads: int, is_causal: bool, quick_gelu: bool, mlp_width: int | None = None) -> None:
         super().__init__()
@@ -74,8 +85,8 @@ class ResidualAttentionBlock(nn.Module):
         self.mlp = MLP(width, mlp_width or 4 * width, quick_gelu)
         self.ln_2 = LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x: Tensor, attend: Attend | None = None, read: Positions | None = None) -> Tensor:
+        x = (x if read is None else x[:, read]) + self.attn(self.ln_1(x), attend, read)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -94,24 +105,30 @@ class Transformer(nn.Module):
         """Number of blocks."""
         return len(self.resblocks)
 
-    def forward(self, x: Tensor, prompts: LayerPrompts | None = None, start: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        prompts: LayerPrompts | None = None,
+        start: int = 0,
+        attend: Attend | None = None,
+        read: Positions | None = None,
+    ) -> Tensor:
         """Run all blocks.
 
         Args:
             x: ``[N, L, D]``, the initial prompts already among its tokens.
             prompts: schedule and tokens; None for none.
             start: position of the first prompt in ``x``.
+            attend: the attention of every block, where it is not the tower's own.
+            read: the positions that are wanted of the last block, as they then are; all by default.
 
         Returns:
-            ``[N, L + n_final - n_initial, D]``.
+            ``[N, L + n_final - n_initial, D]``, or the tokens at ``read``.
 
         Raises:
             ValueError: the schedule was made for another number of layers.
         """
-        if prompts is None:
-            for block in self.resblocks:
-                x = block(x)
-            return x
+        prompts = prompts or LayerPrompts(PromptSchedule(self.n_layers, 0), [])
         if prompts.schedule.n_layers != self.n_layers:
             raise ValueError(f"a schedule for {prompts.schedule.n_layers} layers was given to a transformer of {self.n_layers}")
         span = PromptSpan(start, prompts.schedule.n_initial)
@@ -120,12 +137,15 @@ class Transformer(nn.Module):
             if layer_index > 0:
                 x, span = prompts.before_layer(layer_index, x, span)
             assert x.shape[1] == n_own + span.length, "a layer sees its own tokens and the prompts present, no more and no fewer"
-            x = block(x)
+            x = block(x, attend, read if layer_index == self.n_layers - 1 else None)
         return x
 
 
 class VisionTransformer(nn.Module):
     """The ViT image tower of ``config``: class token, patches, then prompts, ``[B, 3, R, R] -> [B, E]``."""
+
+    read_one_token = FastPaths.read_one_token
+    """Whether the last block computes the class token alone, from which the features are read."""
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
@@ -156,7 +176,7 @@ class VisionTransformer(nn.Module):
         start = x.shape[1]
         if prompts is not None:
             x, _ = update(x, PromptSpan(start, 0), 0, prompts.initial)
-        x = self.transformer(self.ln_pre(x), prompts, start)
+        x = self.transformer(self.ln_pre(x), prompts, start, read=slice(0, 1) if self.read_one_token else None)
         return self.ln_post(x[:, 0]) @ self.proj
 
 
@@ -189,6 +209,7 @@ class CLIP(nn.Module):
         self.ln_final = LayerNorm(config.text_width)
         self.text_projection = nn.Parameter(torch.empty(config.text_width, config.embed_dim))
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # arXiv 2103.00020, section 2.5
+        self.fast = FastPaths()
         self._initialise()
 
     def _initialise(self) -> None:
@@ -227,6 +248,17 @@ class CLIP(nn.Module):
         self.text_projection.data = self.text_projection.data.to(dtype)
         return self
 
+    def set_fast_paths(self, fast: FastPaths) -> CLIP:
+        """Say which savings are made; class prompts are built for those of their time.
+
+        Returns:
+            self.
+        """
+        self.fast = fast
+        if isinstance(self.visual, VisionTransformer):
+            self.visual.read_one_token = fast.read_one_token
+        return self
+
     def encode_image(self, images: Tensor, prompts: LayerPrompts | None = None) -> Tensor:
         """Features ``[B, E]`` of ``images`` ``[B, 3, R, R]``, with prompts after the patches of a ViT.
 
@@ -250,10 +282,14 @@ class CLIP(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Features ``[C, E]`` of token ids ``[C, L]`` as the tokenizer gives them."""
-        tokens, end_index = trim_padding(tokens)
+        end_index = find_end(tokens)
+        if self.fast.trim_text:
+            tokens = trim_padding(tokens, end_index)
         return self.encode_embedded_text(self.embed_tokens(tokens), end_index)
 
-    def encode_embedded_text(self, embedded: Tensor, end_index: Tensor, prompts: LayerPrompts | None = None) -> Tensor:
+    def encode_embedded_text(
+        self, embedded: Tensor, end_index: Tensor, prompts: LayerPrompts | None = None, packing: TextPacking | None = None
+    ) -> Tensor:
         """Features of texts whose word vectors are given, the way by which learned context reaches the text tower.
 
         Args:
@@ -261,18 +297,26 @@ class CLIP(nn.Module):
                 last end mark: the transformer is causal, so later positions change no feature.
             end_index: int64 ``[C]``, the position of each text's end mark.
             prompts: what changes before the deeper layers.
+            packing: of these texts; by it, words that all have in common are computed once, and no padding, unless :attr:`fast` says otherwise.
 
         Returns:
             ``[C, E]``.
         """
         x = (embedded + self.positional_embedding[: embedded.shape[1]]).to(self.dtype)
-        x = self.transformer(x, prompts, start=1)
         shift = 0 if prompts is None else prompts.schedule.n_final - prompts.schedule.n_initial
-        x = x[torch.arange(x.shape[0], device=x.device), end_index + shift]  # [C, D]
+        if packing is None or not self.fast.pack_text:
+            x = self.transformer(x, prompts, start=1)
+            x = x[torch.arange(x.shape[0], device=x.device), end_index + shift]  # [C, D]
+        else:
+            x = self.transformer(packing.pack(x), prompts, start=1, attend=packing.attend, read=packing.ends + shift)[0]  # [C, D]
         return self.ln_final(x) @ self.text_projection
 
 
-def trim_padding(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Token ids ``[C, L]`` cut after the last end mark of all texts, and the position ``[C]`` of each text's end mark, its largest id."""
-    end_index = tokens.argmax(dim=-1)
-    return tokens[:, : int(end_index.max()) + 1], end_index
+def find_end(tokens: Tensor) -> Tensor:
+    """The position ``[C]`` of the end mark, the largest id, in each of the texts ``[C, L]``."""
+    return tokens.argmax(dim=-1)
+
+
+def trim_padding(tokens: Tensor, end_index: Tensor) -> Tensor:
+    """Token ids ``[C, L]`` cut after the last end mark of all texts."""
+    return tokens[:, : int(end_index.max()) + 1]

@@ -21,6 +21,7 @@ from .learned import LearnedParameters
 from .precision import check_precision, choose_precision
 from .prompted_clip import PromptedCLIP, TextFeatureCache
 from .prompts import PromptLearner
+from .speed import caches_text, fast_paths
 
 
 def load_frozen_clip(cfg: Any, device: torch.device) -> CLIP:
@@ -37,7 +38,7 @@ def load_frozen_clip(cfg: Any, device: torch.device) -> CLIP:
         raise ValueError(
             f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but the weights {name} read pictures of {size} x {size}: set INPUT.SIZE to ({size}, {size})"
         )
-    return model
+    return model.set_fast_paths(fast_paths(cfg))
 
 
 def require_vit(cfg: Any, clip_model: CLIP) -> None:
@@ -116,7 +117,7 @@ class PromptTrainer(TrainerX):
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.checkpoint_name, self.learned, self.optim, self.sched)
         self.scaler = torch.amp.GradScaler(self.device.type) if precision.scales_loss else None
-        self._text_features = TextFeatureCache()
+        self._text_features = TextFeatureCache(caches_text(cfg))
 
     def _print_what_is_learned(self) -> None:
         schedules = self.model.prompt_learner.describe()

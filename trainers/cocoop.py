@@ -48,7 +48,7 @@ class ConditionalWords(PromptLearner):
 
     def text_with(self, ctx: Tensor) -> TextPrompts:
         """The prompts with words ``ctx`` ``[n, D]``."""
-        return TextPrompts(self.class_prompts.with_context(ctx), self.class_prompts.end_index)
+        return self.class_prompts.text(ctx)
 
     def context_of(self, image_features: Tensor) -> Tensor:
         """Words ``[B, n, D]`` for pictures of features ``[B, E]``, normalised."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from clip import CLIP
+from clip.packing import TextPacking, n_common_tokens
 from clip.tokenizer import default_tokenizer
 from dassl.engine import TRAINER_REGISTRY
 
@@ -81,12 +82,16 @@ class ContextWords(PromptLearner):
         name_lengths = [len(encode(name.replace("_", " "))) for name in classnames]
         order = class_name_order(n_ctx, name_lengths, self.class_prompts.embedded.shape[1], position)
         self.register_buffer("order", None if position == "end" else order, persistent=False)
+        tokens, end_index = self.class_prompts.tokens.gather(1, order), self.class_prompts.end_index
+        # Class names between the learned words end what the prompts have in common, and so does a set of words for each class.
+        n_common = 1 if class_specific else min(n_common_tokens(order, end_index), n_common_tokens(tokens, end_index))
+        self.packing = TextPacking(end_index, n_common)
 
     def text(self) -> TextPrompts:
         embedded = self.class_prompts.with_context(self.ctx)  # [C, L, D]
         if self.order is not None:
             embedded = embedded.gather(1, self.order.unsqueeze(-1).expand_as(embedded))
-        return TextPrompts(embedded, self.class_prompts.end_index)
+        return TextPrompts(embedded, self.class_prompts.end_index, self.packing)
 
     def published_names(self) -> dict[str, nn.Parameter]:
         return {"ctx": self.ctx}

@@ -69,9 +69,9 @@ class IndependentPrompts(PromptLearner):
 
     def text(self) -> TextPrompts:
         if self.ctx is None or self.text_prompts is None:
-            return TextPrompts(self.class_prompts.embedded, self.class_prompts.end_index)
+            return self.class_prompts.text()
         deep = self.text_prompts.layer_prompts(self.ctx)
-        return TextPrompts(self.class_prompts.with_context(self.ctx), self.class_prompts.end_index, deep)
+        return self.class_prompts.text(self.ctx, deep)
 
     def vision(self) -> LayerPrompts | None:
         return None if self.vision_prompts is None else self.vision_prompts.layer_prompts()

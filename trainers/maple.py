@@ -55,8 +55,7 @@ class MaPLePrompts(PromptLearner):
         self.compound_prompt_projections = nn.ModuleList(deepcopy(shared_start) for _ in range(prompt_depth - 1))
 
     def text(self) -> TextPrompts:
-        deep = LayerPrompts(self.text_schedule, [self.ctx, *self.compound_prompts_text])
-        return TextPrompts(self.class_prompts.with_context(self.ctx), self.class_prompts.end_index, deep)
+        return self.class_prompts.text(self.ctx, LayerPrompts(self.text_schedule, [self.ctx, *self.compound_prompts_text]))
 
     def vision(self) -> LayerPrompts:
         mapped = [project(p) for project, p in zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)]

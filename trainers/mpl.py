@@ -143,8 +143,7 @@ class MPLPrompts(PromptLearner):
         deep: list[Tensor | None] = [self.ctx]
         for index, text_groups in enumerate(self.schedules.text_groups):
             deep.append(self.compound_prompts_text[str(index)] if text_groups else None)
-        embedded = self.class_prompts.with_context(self.ctx)
-        return TextPrompts(embedded, self.class_prompts.end_index, LayerPrompts(self.schedules.text, deep))
+        return self.class_prompts.text(self.ctx, LayerPrompts(self.schedules.text, deep))
 
     def vision(self) -> LayerPrompts:
         n_ctx = self.schedules.n_ctx

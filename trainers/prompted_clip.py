@@ -47,7 +47,7 @@ class PromptedCLIP(nn.Module):
     def encode_text_prompts(self, text: TextPrompts) -> Tensor:
         """Normalised float32 features ``[C, E]`` of given class prompts."""
         with self.precision.autocast():
-            features = self.clip.encode_embedded_text(text.embedded, text.end_index, text.deep)
+            features = self.clip.encode_embedded_text(text.embedded, text.end_index, text.deep, text.packing)
         return F.normalize(features.float(), dim=-1)
 
     def image_features(self, images: Tensor) -> Tensor:
@@ -66,9 +66,14 @@ class PromptedCLIP(nn.Module):
 
 
 class TextFeatureCache:
-    """Text features of the present prompts, computed again only when a parameter that they depend on has another value."""
+    """Text features of the present prompts, computed again only when a parameter that they depend on has another value.
 
-    def __init__(self) -> None:
+    Args:
+        keeps: False computes them at every call.
+    """
+
+    def __init__(self, keeps: bool = True) -> None:
+        self.keeps = keeps
         self._features: Tensor | None = None
         self._made_from: Tensor | None = None
 
@@ -76,7 +81,7 @@ class TextFeatureCache:
         """Text features ``[C, E]`` of ``model``, without gradient."""
         parameters = [p.detach().flatten() for p in model.prompt_learner.text_parameters()]
         present = torch.cat(parameters) if parameters else torch.empty(0)
-        if self._features is None or self._made_from is None or not torch.equal(self._made_from, present):
+        if not self.keeps or self._features is None or self._made_from is None or not torch.equal(self._made_from, present):
             with torch.no_grad():
                 self._features = model.text_features()
             self._made_from = present.clone()

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from clip import CLIP, LayerPrompts, PromptSchedule, tokenize
-from clip.model import trim_padding
+from clip.model import find_end, trim_padding
+from clip.packing import TextPacking, n_common_tokens
 from clip.tokenizer import default_tokenizer
 
 CONTEXT_WORD = "X"  # stands in a class prompt where learned context goes
@@ -35,12 +36,22 @@ def placeholders(n_ctx: int) -> str:
     return " ".join([CONTEXT_WORD] * n_ctx)
 
 
+@dataclass(frozen=True)
+class TextPrompts:
+    """What the text tower is given: word vectors ``[C, L, D]``, end positions ``[C]``, how to pack them, and prompts for the deeper layers."""
+
+    embedded: Tensor
+    end_index: Tensor
+    packing: TextPacking | None = None
+    deep: LayerPrompts | None = None
+
+
 class ClassPrompts(nn.Module):
     """The word vectors of one prompt a class, into which the learned context is put.
 
     Args:
         clip: its tokens' vectors and context length are used.
-        texts: one prompt a class, of which the first ``n_ctx`` tokens are to be replaced.
+        texts: one prompt a class, of which the first ``n_ctx`` tokens are to be replaced, by the same in all.
         n_ctx: n, how many.
 
     Raises:
@@ -52,13 +63,17 @@ class ClassPrompts(nn.Module):
 
     def __init__(self, clip: CLIP, texts: Sequence[str], n_ctx: int) -> None:
         super().__init__()
-        tokens, end_index = trim_padding(tokenize(texts, clip.config.context_length))
+        tokens = tokenize(texts, clip.config.context_length)
+        end_index = find_end(tokens)
+        if clip.fast.trim_text:
+            tokens = trim_padding(tokens, end_index)
         with torch.no_grad():
             embedded = clip.embed_tokens(tokens.to(clip.token_embedding.weight.device))
         self.n_ctx = n_ctx
         self.register_buffer("tokens", tokens, persistent=False)  # [C, L]
         self.register_buffer("embedded", embedded, persistent=False)  # [C, L, D]
         self.register_buffer("end_index", end_index, persistent=False)  # [C]
+        self.packing = TextPacking(end_index, n_common_tokens(tokens, end_index))
 
     @property
     def initial_context(self) -> Tensor:
@@ -74,6 +89,10 @@ class ClassPrompts(nn.Module):
         """Prompts ``[C, L, D]`` with ``ctx`` (``[n, D]``, or ``[C, n, D]`` one set a class) at positions 1 to n."""
         ctx = ctx.expand(self.embedded.shape[0], -1, -1)
         return torch.cat([self.embedded[:, :1], ctx, self.embedded[:, 1 + self.n_ctx :]], dim=1)
+
+    def text(self, ctx: Tensor | None = None, deep: LayerPrompts | None = None) -> TextPrompts:
+        """What the text tower is given with context ``ctx`` ``[n, D]``, the words' own by default, and prompts for its deeper layers."""
+        return TextPrompts(self.embedded if ctx is None else self.with_context(ctx), self.end_index, self.packing, deep)
 
 
 def learned_words(clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str) -> tuple[ClassPrompts, Tensor]:
@@ -101,15 +120,6 @@ def learned_words(clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: s
 def fixed_words(clip: CLIP, classnames: Sequence[str], ctx_init: str) -> ClassPrompts:
     """Class prompts ``"<ctx_init> <class name>."`` with nothing to learn."""
     return ClassPrompts(clip, [class_prompt(ctx_init, name) for name in classnames], n_ctx=0)
-
-
-@dataclass(frozen=True)
-class TextPrompts:
-    """What the text tower is given: word vectors ``[C, L, D]``, end positions ``[C]``, and prompts for the deeper layers."""
-
-    embedded: Tensor
-    end_index: Tensor
-    deep: LayerPrompts | None = None
 
 
 class PromptLearner(nn.Module):

@@ -46,7 +46,7 @@ class VisionPrompts(PromptLearner):
         self.vision_prompts = DeepPrompts(n_ctx_vision, depth_vision, clip.config.vit_layers, clip.config.vision_width, "image tower")
 
     def text(self) -> TextPrompts:
-        return TextPrompts(self.class_prompts.embedded, self.class_prompts.end_index)
+        return self.class_prompts.text()
 
     def vision(self) -> LayerPrompts:
         return self.vision_prompts.layer_prompts()

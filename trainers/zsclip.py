@@ -19,6 +19,7 @@ from .base import load_frozen_clip
 from .precision import choose_precision
 from .prompted_clip import PromptedCLIP, TextFeatureCache
 from .prompts import ClassPrompts, PromptLearner, TextPrompts
+from .speed import caches_text
 from .templates import ENSEMBLE, chosen_template, fill
 
 
@@ -33,7 +34,7 @@ class FixedPrompts(PromptLearner):
 
     def texts(self) -> list[TextPrompts]:
         """What the text tower is given, one entry a template."""
-        return [TextPrompts(prompts.embedded, prompts.end_index) for prompts in self._class_prompts()]
+        return [prompts.text() for prompts in self._class_prompts()]
 
     def _class_prompts(self) -> Iterator[ClassPrompts]:
         for prompts in self.per_template:
@@ -80,7 +81,7 @@ class ZeroshotCLIP(TrainerX):
         prompts = FixedPrompts(clip_model, self.dm.dataset.classnames, self.templates())
         print(f"Prompt templates: {', '.join(map(repr, self.templates()))}")
         self.model = ZeroshotModel(clip_model, prompts, precision).to(self.device)
-        self._text_features = TextFeatureCache()
+        self._text_features = TextFeatureCache(caches_text(cfg))
 
     def before_train(self) -> Any:
         """Refuse to train.

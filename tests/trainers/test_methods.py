@@ -97,6 +97,20 @@ def test_what_is_saved_are_the_learned_keys_and_they_come_back(method: str, euro
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_the_fast_paths_change_no_logit_and_no_gradient(method: str, eurosat: Path, weights: dict, tmp_path: Path) -> None:
+    slow = [v for key in ("TRIM_TEXT", "PACK_TEXT", "READ_ONE_TOKEN", "CACHE_TEXT") for v in (f"SPEED.{key}", False)]
+    found = []
+    for pairs in ([], slow):
+        trainer = build(method, eurosat, weights["narrow"], tmp_path / str(len(pairs)), *pairs)
+        batch = next(iter(trainer.train_loader_x))
+        loss = trainer.loss(*trainer.parse_batch_train(batch))
+        loss.backward()
+        found.append([trainer.model_inference(batch["img"]), loss.detach(), *(p.grad for p in trainer.learned.parameters())])
+    for fast, plain in zip(*found, strict=True):  # float32, another order of summation
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-5 * max(1.0, float(plain.abs().max())))
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("prec", ["fp16", "bf16", "amp", "fp32"])
 def test_each_precision_trains_a_step_on_the_cpu(method: str, prec: str, eurosat: Path, weights: dict, tmp_path: Path, capsys) -> None:
     trainer = build(method, eurosat, weights["narrow"], tmp_path, f"TRAINER.{NODES[method]}.PREC", prec, "OPTIM.WARMUP_EPOCH", -1)

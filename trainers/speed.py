@@ -1,0 +1,29 @@
+"""The settings by which savings of time and memory are turned off; all are on by default and none changes a result beyond rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from yacs.config import CfgNode
+
+from clip.fast import FastPaths
+
+
+def extend_cfg(cfg: Any) -> None:
+    """Declare ``SPEED``."""
+    cfg.SPEED = CfgNode()
+    cfg.SPEED.TRIM_TEXT = True  # text positions behind the last end mark are not computed
+    cfg.SPEED.PACK_TEXT = True  # words that all class prompts have in common are computed once, and no padding
+    cfg.SPEED.READ_ONE_TOKEN = True  # the last block of a ViT computes the class token alone
+    cfg.SPEED.CACHE_TEXT = True  # in an evaluation, the class prompts are encoded once and not for each batch
+
+
+def fast_paths(cfg: Any) -> FastPaths:
+    """What ``cfg.SPEED`` asks of CLIP; everything where the config has no such node."""
+    speed = cfg.get("SPEED")
+    return FastPaths() if speed is None else FastPaths(speed.TRIM_TEXT, speed.PACK_TEXT, speed.READ_ONE_TOKEN)
+
+
+def caches_text(cfg: Any) -> bool:
+    """Whether ``cfg.SPEED`` lets an evaluation keep its text features; so it does where the config has no such node."""
+    return "SPEED" not in cfg or cfg.SPEED.CACHE_TEXT
