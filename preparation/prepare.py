@@ -78,6 +78,8 @@ def _prepare_files(dataset: Dataset, wishes: Wishes, downloads: Path) -> list[st
     """Bring every file into place; gives what is to be said of those that could not be had."""
     folder, failures = wishes.root / dataset.folder, []
     for file in dataset.files:
+        if file.unless and is_there(wishes.root / file.unless):
+            continue
         is_unsorted = file.kind == "imagenet_val" and imagenet.is_unsorted(folder)
         if not wishes.replaces and not is_unsorted and all(is_there(folder / place) for place in file.makes.values()):
             continue

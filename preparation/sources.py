@@ -18,7 +18,7 @@ PROJECT_FILES = Path(__file__).parent
 WAYS = ("url", "drive", "hub", "project", "by_hand")
 KINDS = ("archive", "split", "file", "imagenet_train", "imagenet_val")
 DATASET_KEYS = {"folder", "needs", "licence", "page", "note", "files"}
-FILE_KEYS = {"name", "makes", "also", "kind", "optional", "bytes", "sha256", "md5", "sources"}
+FILE_KEYS = {"name", "makes", "also", "kind", "optional", "unless", "bytes", "sha256", "md5", "sources"}
 SOURCE_KEYS = {*WAYS, "name", "bytes", "sha256", "md5", "revision"}
 
 
@@ -57,6 +57,7 @@ class File:
         makes: name in the archive -> path in the dataset's folder of what it must hold; for a file, itself.
         also: the same for what is put into place if it is there.
         is_optional: whether readers do without it.
+        unless: path in the data folder of a file that serves in its place; empty for none.
         sources: in the order in which they are tried.
     """
 
@@ -65,6 +66,7 @@ class File:
     makes: dict[str, str]
     also: dict[str, str]
     is_optional: bool
+    unless: str
     sources: tuple[Source, ...]
 
     @property
@@ -144,7 +146,8 @@ def _file(where: str, entry: Any) -> File:
     )
     if not sources:
         raise _TableError(f"{where} has no sources")
-    return File(name, kind, makes or {name: name}, also, bool(entry.get("optional", False)), sources)
+    unless = _safe(f"{where}, unless", entry["unless"]) if "unless" in entry else ""
+    return File(name, kind, makes or {name: name}, also, bool(entry.get("optional", False)), unless, sources)
 
 
 def _source(where: str, entry: Any, file: dict[str, Any]) -> Source:

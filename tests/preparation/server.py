@@ -144,7 +144,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for key, value in headers.items():
+        for key, value in {**headers, "Connection": "close"}.items():
             self.send_header(key, value)
         self.end_headers()
 

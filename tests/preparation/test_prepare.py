@@ -151,6 +151,15 @@ def test_validation_pictures_without_class_folders_are_sorted_in_place(world: Wo
     assert sorted(path.relative_to(val) for path in val.rglob("*.JPEG")) == expected
 
 
+def test_imagenet_s_class_names_serve_its_variants(world: World) -> None:
+    world.lay_out("imagenet_a")
+    own = world.root / "imagenet/classnames.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text((Path(TABLE_PATH).parent / "imagenet_classnames.txt").read_text().replace("tench", "another name"))
+    assert world.run("imagenet_a") == 0
+    assert not (world.root / "imagenet-adversarial/classnames.txt").exists() and all(world.rows("imagenet_a")[2])
+
+
 # What servers do wrong
 
 
