@@ -137,7 +137,7 @@ def _draw_words(ax: Axes, found: Interpretation) -> None:
         ax.set_title(f"Nearest words, {MAX_VECTORS} of {len(vectors)} vectors", loc="left", color=INK)
         vectors = vectors[:MAX_VECTORS]
     nearest = {(w.layer, w.prompt): w.euclidean for w in found.words if w.rank == 1}
-    longest = max(nearest.values())
+    longest = max([*nearest.values(), 1e-6])
     for place, vector in enumerate(vectors):
         ax.barh(place, nearest[vector], height=0.72, color="#99d5cf")
         names = [w.word for w in found.words if (w.layer, w.prompt) == vector][:3]
