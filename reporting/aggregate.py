@@ -148,7 +148,10 @@ class Asked:
     seeds: tuple[int, ...] | None = None
 
 
-def make_table(experiment: Experiment, asked: Asked = Asked()) -> ResultTable:  # noqa: B008, it is frozen
+ALL_FOUND = Asked()
+
+
+def make_table(experiment: Experiment, asked: Asked = ALL_FOUND) -> ResultTable:
     """The table of an experiment.
 
     Args:

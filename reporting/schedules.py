@@ -12,7 +12,7 @@ import torch
 import clip
 from clip import CLIP, CLIPConfig, PromptSchedule
 from clip.open_clip_models import PREFIX, resolve
-from clip.weights import BUNDLED, published_models, read_weights
+from clip.weights import BUNDLED, build, published_models, read_weights
 from dassl.engine import TRAINER_REGISTRY
 from trainers.base import PromptTrainer
 from trainers.prompts import PromptLearner
@@ -58,12 +58,8 @@ def sizes_of(backbone: str) -> CLIPConfig:
     path = BUNDLED.get(backbone, Path(backbone).expanduser())
     if not path.is_file():
         return clip.load(backbone).config  # says what is accepted
-    return clip.weights.build(*_weights(path)).config
-
-
-def _weights(path: Path) -> tuple[dict[str, torch.Tensor], Path, dict[str, str] | None]:
     state, metadata = read_weights(path)
-    return state, path, metadata
+    return build(state, path, metadata).config
 
 
 def build_schedules(cfg: Any) -> MethodSchedules:
@@ -79,8 +75,9 @@ def build_schedules(cfg: Any) -> MethodSchedules:
     settings = ", ".join(f"{key} {value}" for key, value in node.items() if key != "PREC")
     if not issubclass(trainer_class, PromptTrainer):
         return MethodSchedules(method, backbone, None, None, settings)
+    sizes = sizes_of(backbone)
     with torch.device("meta"):
-        model = CLIP(sizes_of(backbone))
+        model = CLIP(sizes)
     learner = trainer_class.build_prompt_learner(cfg, model, ["class"]).to("meta")
     vision = learner.vision()
     return MethodSchedules(method, backbone, _text_schedule(learner, model), None if vision is None else vision.schedule, settings)

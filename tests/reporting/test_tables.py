@@ -11,13 +11,13 @@ import pytest
 from run_files import checkpoint_of, write_base2new, write_published_base2new, write_run
 
 from reporting import published
-from reporting.aggregate import AVERAGE, Asked, ResultTable, make_table
+from reporting.aggregate import ALL_FOUND, AVERAGE, Asked, ResultTable, make_table
 from reporting.protocols import sort_into_experiments
 from reporting.runs import find_runs
 from reporting.text import to_csv, to_latex, to_markdown, to_terminal
 
 
-def tables_of(*dirs: Path, asked: Asked = Asked()) -> list[ResultTable]:
+def tables_of(*dirs: Path, asked: Asked = ALL_FOUND) -> list[ResultTable]:
     experiments, _ = sort_into_experiments(find_runs(dirs).runs)
     return [make_table(experiment, asked) for experiment in experiments]
 
