@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datasets.folder_layout import wrong_with_text
+
 N_SHOWN = 3
 """How many file names a finding shows; our choice: it stays one line."""
-
 
 REPLACE_FLAG = "--force"
 """The flag of tools/prepare.py with which what is in place already is fetched again and replaced."""
@@ -88,10 +89,10 @@ class WeightsReport:
 
 
 def shown(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, those that cannot be printed as they are escaped, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - N_SHOWN:,} more" if len(names) > N_SHOWN else ""
-    return ", ".join(ascii(name)[1:-1] for name in names[:N_SHOWN]) + more
+    return ", ".join(ascii(name) if wrong_with_text(name) else name for name in names[:N_SHOWN]) + more
 
 
 def prepare_command(name: str, root: Path, archive_dir: Path | None = None, replaces: bool = False) -> str:
