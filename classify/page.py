@@ -221,8 +221,10 @@ def serving(classifier: PromptClassifier, port: int | None = None, open_browser:
     if port is not None:
         _check_port(port)
     _reach_this_machine_directly()
-    with tempfile.TemporaryDirectory(prefix="prompt-page-", ignore_cleanup_errors=True) as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+    with (
+        tempfile.TemporaryDirectory(prefix="prompt-page-", ignore_cleanup_errors=True) as uploads,
+        _environment("GRADIO_TEMP_DIR", uploads),
+    ):
         page = build_page(classifier)
         theme = _theme()
         try:
@@ -243,6 +245,20 @@ def serving(classifier: PromptClassifier, port: int | None = None, open_browser:
             yield address
         finally:
             page.close(verbose=False)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """The environment variable ``name`` set to ``value`` within the context."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _theme() -> Any:
