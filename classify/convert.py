@@ -110,7 +110,7 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
     """
     if not file.learned:
         raise ValueError(f"{file.method} learns nothing, so it has no checkpoint: run it with --eval-only")
-    method = {key.rpartition(".")[2]: value for key, value in file.settings.items() if not key.endswith(".PREC")}
+    method = {key.rpartition(".")[2]: value for key, value in file.settings.items()}
     run = {
         "trainer": file.method,
         "backbone": file.backbone.name,

@@ -25,7 +25,7 @@ def table(predictions: Sequence[Prediction], terminal_width: int | None = None) 
     wide = _drawn(_row_a_picture(predictions), PIPE_WIDTH)
     if terminal_width is None or max(map(len, wide)) <= terminal_width:
         return "\n".join(wide)
-    return "\n".join(_drawn(_row_a_class(predictions), terminal_width))
+    return "\n".join(_drawn(_row_a_class(predictions, terminal_width), terminal_width))
 
 
 def _row_a_picture(predictions: Sequence[Prediction]) -> Table:
@@ -40,11 +40,12 @@ def _row_a_picture(predictions: Sequence[Prediction]) -> Table:
     return grid
 
 
-def _row_a_class(predictions: Sequence[Prediction]) -> Table:
-    """A picture's name is folded where it is too long, never cut."""
+def _row_a_class(predictions: Sequence[Prediction], width: int) -> Table:
+    """A picture's name, then a class's, is folded where it is too long for ``width`` columns, never cut."""
+    longest = max(len(score.name) for prediction in predictions for score in prediction.scores)
     grid = Table(box=None, pad_edge=False, header_style="")
     grid.add_column("picture", overflow="fold")
-    grid.add_column("class", overflow="fold")
+    grid.add_column("class", overflow="fold", min_width=min(longest, width // 2))
     grid.add_column("%", justify="right", no_wrap=True)
     for prediction in predictions:
         for rank, score in enumerate(prediction.scores):

@@ -1,0 +1,130 @@
+"""The classifier leaves the project: logits of onnxruntime and of torch.export are PyTorch's, for any number of pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from classify import PromptClassifier, export
+from tests.classify.conftest import trained
+from tests.trainers.small_runs import NAMES, SIZES, write_weights
+from tools import export as tool
+from trainers import prompt_file
+
+IMAGES = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def load(prompts: Callable, weights: dict) -> Callable[..., PromptClassifier]:
+    def get(case: str, names: list[str] | None = None) -> PromptClassifier:
+        return PromptClassifier.load(prompts(case)[1], names, weights["narrow"], "cpu", "fp32")
+
+    return get
+
+
+@pytest.mark.parametrize("case", ["MPL", "MaPLe", "VPT", "CoOp CSC", "CoCoOp", "ZeroshotCLIP2"])
+def test_the_exportable_module_computes_what_the_classifier_does(case: str, load: Callable) -> None:
+    classifier = load(case)
+    with torch.no_grad():
+        logits, image_features, text_features = export.exportable(classifier)(IMAGES)
+    torch.testing.assert_close(logits, classifier.logits(IMAGES), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(image_features, classifier.encode_image(IMAGES), rtol=1e-4, atol=1e-5)
+    expected = classifier.encode_text(IMAGES if case == "CoCoOp" else None)
+    torch.testing.assert_close(text_features, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_one_call_of_the_tool_writes_both_programs(load: Callable, prompts: Callable, weights: dict, tmp_path: Path, capsys) -> None:
+    """MPL, with class names of one's own."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    (tmp_path / "names.txt").write_text(f"a heron\n\n{NAMES[1]}\na stork\n")
+    words = [prompts("MPL")[1], "--torch-export", tmp_path / "out" / "a.pt2", "--onnx", tmp_path / "out" / "a.onnx"]
+    words += ["--names", tmp_path / "names.txt", "--backbone", weights["narrow"]]
+    assert tool.main([str(word) for word in words]) == 0
+    out = capsys.readouterr().out
+    assert out.count("bytes): 3 classes, any number of pictures") == out.count("Run on 1 and on 3 random pictures: logits within") == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.onnx", "a.pt2"], "one file holds all"
+    classifier = load("MPL", ["a heron", NAMES[1], "a stork"])
+    check_torch_export(classifier, tmp_path / "out" / "a.pt2")
+    check_onnx(classifier, tmp_path / "out" / "a.onnx")
+
+
+def test_cocoop_is_exported_with_its_text_tower(eurosat: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    weights = write_weights(tmp_path / "shallow.pt", dataclasses.replace(SIZES["narrow"], vision_layers=1, text_layers=1))
+    trainer = trained("CoCoOp", eurosat, weights, tmp_path)
+    path = prompt_file.of_trainer(trainer, type(trainer), trainer.learned.state_dict()).write(tmp_path / prompt_file.FILE_NAME)
+    classifier = PromptClassifier.load(path, ["a heron", NAMES[1]], weights, "cpu", "fp32")
+    check_onnx(classifier, export.export_onnx(classifier, tmp_path / "a.onnx"))
+
+
+def check_torch_export(classifier: PromptClassifier, path: Path) -> None:
+    """Hold a program of torch.export against the classifier."""
+    extra = {export.ABOUT: ""}
+    program = torch.export.load(path, extra_files=extra).module()
+    for n_images in (1, 2, 5):
+        check_outputs(classifier, n_images, program(IMAGES[:n_images]))
+    check_about(classifier, json.loads(extra[export.ABOUT]))
+
+
+def check_onnx(classifier: PromptClassifier, path: Path) -> None:
+    """Hold an ONNX file against the classifier."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for n_images in (1, 2, 5):
+        outputs = session.run(export.OUTPUTS, {"images": IMAGES[:n_images].numpy()})
+        check_outputs(classifier, n_images, tuple(map(torch.from_numpy, outputs)))
+    check_about(classifier, session.get_modelmeta().custom_metadata_map)
+
+
+def check_outputs(classifier: PromptClassifier, n_images: int, outputs: tuple[torch.Tensor, ...]) -> None:
+    """Logits, image features and text features are the classifier's."""
+    images = IMAGES[:n_images]
+    expected = (
+        classifier.logits(images),
+        classifier.encode_image(images),
+        classifier.encode_text(images if classifier.depends_on_picture else None),
+    )
+    for output, wanted, tolerance in zip(outputs, expected, (1e-3, 1e-4, 1e-4), strict=True):
+        torch.testing.assert_close(output, wanted, rtol=0, atol=tolerance)
+
+
+def check_about(classifier: PromptClassifier, about: dict[str, str]) -> None:
+    """What a program needs to know is in the file."""
+    assert json.loads(about["classnames"]) == list(classifier.classnames)
+    assert json.loads(about["input_size"]) == [32, 32] and about["method"] == classifier.file.method
+    assert len(json.loads(about["pixel_mean"])) == len(json.loads(about["pixel_std"])) == 3
+
+
+def test_a_file_whose_logits_differ_is_not_to_be_used(
+    prompts: Callable, weights: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(export, "export_torch", lambda classifier, path: Path(path).write_bytes(b"a program that computes something else"))
+    monkeypatch.setattr(export, "torch_export_logits", lambda path, images: torch.full((len(images), 5), torch.nan))
+    words = [prompts("VPT")[1], "--torch-export", tmp_path / "a.pt2", "--backbone", weights["narrow"]]
+    assert tool.main([str(word) for word in words]) == 2
+    assert "its logits differ from PyTorch's by nan, more than 0.001: do not use it" in capsys.readouterr().err
+
+
+def test_a_missing_exporter_is_told(load: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with pytest.raises(
+        ModuleNotFoundError, match="PyTorch writes ONNX with onnxscript, which is not installed: pip install onnx onnxscript"
+    ):
+        export.export_onnx(load("VPT"), tmp_path / "a.onnx")
+
+
+def test_only_float32_on_the_cpu_is_exported(prompts: Callable, weights: dict, tmp_path: Path) -> None:
+    from trainers.precision import Precision
+
+    classifier = PromptClassifier.load(prompts("VPT")[1], backbone=weights["narrow"], device="cpu")
+    classifier.model.precision = Precision(autocast_dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match='load it with device="cpu", precision="fp32"'):
+        export.export_torch(classifier, tmp_path / "a.pt2")
