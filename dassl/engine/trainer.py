@@ -23,7 +23,6 @@ from dassl.utils import count_num_param, load_pretrained_weights, mkdir_if_missi
 from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs
 from dassl.utils.files import write_whole
 from dassl.utils.registry import check_availability
-from dassl.utils.seeding import make_deterministic
 
 from . import interrupted
 from .base import TrainerBase
@@ -50,8 +49,6 @@ class SimpleTrainer(TrainerBase):
         super().__init__()
         check_ranges(cfg)
         self.check_cfg(cfg)
-        if cfg.get("DETERMINISTIC", False):
-            make_deterministic()
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         self.start_epoch = self.epoch = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH

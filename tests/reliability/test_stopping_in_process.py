@@ -1,0 +1,136 @@
+"""Stopping at every step and in the test on val, for trainers that are hard to stop: two kinds of pictures, and a running average."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dassl.engine import TRAINER_REGISTRY, TrainerXU
+from dassl.engine.stopping import STOP, StopRequested
+from tests.reliability.conftest import outcome
+from tests.reliability.same import assert_same
+from tests.trainers.small_runs import SIZES, build, write_eurosat, write_weights
+
+SHORT = ("TEST.FINAL_MODEL", "best_val", "TRAIN.PRINT_FREQ", 1)
+
+
+@TRAINER_REGISTRY.register(force=True)
+class ShortAndLong(TrainerXU):
+    """Learns from labelled pictures and from fewer unlabelled ones, whose passes end and begin within an epoch; its steps draw random numbers."""
+
+    def build_data_loader(self) -> None:
+        super().build_data_loader()
+        cfg, data = self.cfg, self.dm.dataset.train_x
+        from dassl.data import build_data_loader
+        from dassl.data.transforms import build_transform
+
+        self.train_loader_u = build_data_loader(cfg, "RandomSampler", data[:9], 4, tfm=build_transform(cfg, is_train=True))
+
+    def build_model(self) -> None:
+        self.model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Dropout(0.3), torch.nn.Linear(12, 5))
+        self.optim = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
+        self.register_model("net", self.model, self.optim, None)
+
+    def forward_backward(self, batch_x: Any, batch_u: Any) -> dict[str, Any]:
+        input_x, label_x, input_u = self.parse_batch_train(batch_x, batch_u)
+        loss = F.cross_entropy(self.model(input_x), label_x) + 0.1 * self.model(input_u).square().mean()
+        self.model_backward_and_update(loss)
+        return {"loss": loss.detach()}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("world")
+    return write_eurosat(folder), write_weights(folder / "narrow.pt", SIZES["narrow"])
+
+
+@pytest.fixture(autouse=True)
+def _listening() -> Iterator[None]:
+    with STOP.listening():
+        yield
+
+
+def stop_at(trainer: Any, name: str, moment: int) -> None:
+    """Send this process SIGTERM in the `moment`th call of a trainer's method."""
+    real, calls = getattr(trainer, name), iter(range(1, 1000))
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == moment:
+            signal.raise_signal(signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    setattr(trainer, name, call)
+
+
+def start(method: str, world: tuple[Path, Path], folder: Path) -> Any:
+    return build(method, *world, folder, *SHORT)
+
+
+@pytest.mark.parametrize("method", ["ShortAndLong", "PromptSRC"])
+@pytest.mark.parametrize(("name", "moments"), [("forward_backward", (2, 5, 8)), ("model_inference", (1, 2))])
+def test_stopped_twice_and_the_same_in_the_end(
+    world: tuple[Path, Path], tmp_path: Path, method: str, name: str, moments: tuple[int, ...]
+) -> None:
+    """forward_backward: within an epoch, and in its last step; model_inference: in the test on val."""
+    start(method, world, tmp_path / "whole").train()
+    whole = outcome(tmp_path / "whole")
+    for moment in moments:
+        folder = tmp_path / str(moment)
+        trainer = start(method, world, folder)
+        stop_at(trainer, name, moment)
+        with pytest.raises(StopRequested, match="stopped by SIGTERM at (epoch|the test on val)"):
+            trainer.train()
+        assert (folder / "interrupted.pth.tar").is_file()
+        with STOP.listening():
+            start(method, world, folder).train()
+        assert_same(outcome(folder), whole, f"{method}, {name} {moment}")
+
+
+def test_a_state_of_another_run_or_of_a_shorter_one_is_refused(world: tuple[Path, Path], tmp_path: Path) -> None:
+    trainer = start("MPL", world, tmp_path)
+    stop_at(trainer, "forward_backward", 7)
+    with pytest.raises(StopRequested):
+        trainer.train()
+    with pytest.raises(ValueError, match=r"interrupted.pth.tar is of another run.*\n  seed: saved 1, now 2"):
+        build("MPL", *world, tmp_path, *SHORT, "SEED", 2).train()
+    with pytest.raises(ValueError, match=r"has 2 epochs \(the last one begun\) and OPTIM.MAX_EPOCH is 1"):
+        build("MPL", *world, tmp_path, *SHORT, "OPTIM.MAX_EPOCH", 1).train()
+    state = torch.load(tmp_path / "interrupted.pth.tar")
+    torch.save({**state, "num_batches": 9}, tmp_path / "interrupted.pth.tar")
+    with pytest.raises(ValueError, match="stopped in an epoch of 9 steps, and now an epoch has 5"), STOP.listening():
+        start("MPL", world, tmp_path).train()
+    torch.save({"state_dict": {}}, tmp_path / "interrupted.pth.tar")
+    with pytest.raises(ValueError, match="interrupted.pth.tar lacks epoch, .*delete it"):
+        start("MPL", world, tmp_path).train()
+
+
+def test_a_state_older_than_the_last_checkpoint_is_passed_over(world: tuple[Path, Path], tmp_path: Path) -> None:
+    """As when a run is killed between the saving of an epoch and the removal of the state within it."""
+    trainer = start("MPL", world, tmp_path)
+    stop_at(trainer, "forward_backward", 2)
+    with pytest.raises(StopRequested):
+        trainer.train()
+    state = (tmp_path / "interrupted.pth.tar").read_bytes()
+    with STOP.listening():
+        start("MPL", world, tmp_path).train()
+    (tmp_path / "interrupted.pth.tar").write_bytes(state)
+    assert start("MPL", world, tmp_path).resume_model_if_exist(str(tmp_path)) == 2
+
+
+def test_a_job_with_resume_goes_on_from_its_own_folder_once_that_is_further(world: tuple[Path, Path], tmp_path: Path) -> None:
+    build("MPL", *world, tmp_path / "a", "OPTIM.MAX_EPOCH", 1).train()
+    options = (*SHORT, "RESUME", tmp_path / "a", "OPTIM.MAX_EPOCH", 3)
+    trainer = build("MPL", *world, tmp_path / "b", *options)
+    stop_at(trainer, "forward_backward", 7)
+    with pytest.raises(StopRequested):
+        trainer.train()
+    with STOP.listening():
+        again = build("MPL", *world, tmp_path / "b", *options)
+        again.train()
+    assert again.start_epoch == 2
