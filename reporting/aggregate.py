@@ -128,6 +128,16 @@ class ResultTable:
         """Whether any published figure stands in it."""
         return any(cell.published is not None for row in self.rows for cell in row.cells.values())
 
+    @property
+    def training_seconds(self) -> dict[str, float]:
+        """Mean seconds of training of each row, over its datasets and seeds; rows that train nothing are absent."""
+        means = {}
+        for label in self.labels:
+            seconds = [run.result["train_seconds"] for run in self.experiment.runs.get(label, {}).values() if run.has_trained]
+            if seconds:
+                means[label] = statistics.mean(seconds)
+        return means
+
     def cell(self, dataset: str, label: str, metric: str) -> Cell:
         """One figure; a missing one where the table has none."""
         row = next((row for row in self.rows if (row.dataset, row.label) == (dataset, label)), None)

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from .aggregate import ResultTable
-from .figures import accuracy_against_time, base_and_new_bars, few_shot_curves, heat_map, save, training_seconds
+from .figures import accuracy_against_time, base_and_new_bars, few_shot_curves, heat_map, save
 from .pivot import PivotTable
 from .training import training_curves
 
@@ -33,7 +33,7 @@ def figures_of(table: ResultTable | PivotTable) -> list[NamedFigure]:
         return [NamedFigure(_file_name(name), heat_map(table), table.title)]
     stem = "_".join(str(part) for part in (table.protocol, table.experiment.shots or "", table.experiment.source) if part)
     found = []
-    if training_seconds(table) and table.protocol != "fewshot":
+    if table.training_seconds and table.protocol != "fewshot":
         hardware = ", ".join(table.provenance.facts["hardware"]) or "unknown hardware"
         found.append(
             NamedFigure(f"time_{stem}", accuracy_against_time(table), f"{table.title}: accuracy against mean training time on {hardware}")

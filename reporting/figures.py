@@ -10,7 +10,6 @@ import functools
 import io
 import math
 import re
-import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -42,7 +41,7 @@ STYLE: dict[Any, Any] = {
     "font.size": 10, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": "#666666", "axes.labelcolor": "#333333", "xtick.color": "#333333", "ytick.color": "#333333",
     "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.8, "axes.axisbelow": True, "figure.facecolor": "white",
-    "svg.fonttype": "path", "svg.hashsalt": "modular-prompt-learning", "savefig.dpi": 160,
+    "svg.fonttype": "path", "svg.hashsalt": "modular-prompt-learning", "savefig.dpi": 120,
 }  # fmt: skip
 WIDTH = 5.4  # inches: on a phone's 375 pixels, letters of 10 points are then some 9 pixels high
 
@@ -138,22 +137,12 @@ def _styles(table: ResultTable) -> dict[str, tuple[str, str]]:
     return styles
 
 
-def training_seconds(table: ResultTable) -> dict[str, float]:
-    """Mean seconds of training of each row, over its datasets and seeds; rows that train nothing are absent."""
-    means = {}
-    for label, slots in table.experiment.runs.items():
-        seconds = [run.result["train_seconds"] for run in slots.values() if run.has_trained]
-        if seconds:
-            means[label] = statistics.mean(seconds)
-    return means
-
-
 @styled
 def accuracy_against_time(table: ResultTable) -> Figure:
     """Each method's accuracy (H for base-to-new) against its mean seconds of training, as the MPL paper's figure 2; untrained ones are lines."""
     figure = new_figure()
     axes = figure.add_subplot()
-    seconds, styles, where = training_seconds(table), _styles(table), _panel_of(table)
+    seconds, styles, where = table.training_seconds, _styles(table), _panel_of(table)
     metric, points, lines = table.main_metric, {}, []
     for label in table.labels:
         cell, (colour, marker) = table.cell(where, label, metric), styles[label]

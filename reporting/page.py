@@ -16,7 +16,7 @@ from .aggregate import AVERAGE, Cell, ResultTable
 from .figure_sets import NamedFigure, figures_of
 from .figures import svg_text
 from .pivot import PivotTable
-from .text import LEGEND, MISSING, grid, heading, lack, n_seeds, signed
+from .text import LEGEND, MISSING, facts, grid, heading, lack, n_seeds, signed
 
 
 @dataclass
@@ -27,12 +27,14 @@ class Section:
         table: the table.
         heads: of the columns.
         groups: rows under a dataset's name.
+        facts: what its runs ran on, and how long they took.
         figures: svg, caption, and how each is shown.
     """
 
     table: ResultTable | PivotTable
     heads: list[str]
     groups: list[dict[str, Any]]
+    facts: list[str]
     figures: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -76,13 +78,13 @@ def _section(table: ResultTable) -> Section:
             for row in rows
         ]
         groups.append({"name": dataset, "is_average": dataset == AVERAGE, "rows": shown})
-    return Section(table, heads, groups)
+    return Section(table, heads, groups, facts(table))
 
 
 def _pivot_section(pivot: PivotTable) -> Section:
     heads, _ = grid(pivot)
     rows = [{"label": str(r), "seeds": "", "cells": [_cell(pivot.cell(r, c)) for c in pivot.column_values]} for r in pivot.row_values]
-    return Section(pivot, heads, [{"name": "", "is_average": False, "rows": rows}])
+    return Section(pivot, heads, [{"name": "", "is_average": False, "rows": rows}], facts(pivot))
 
 
 def _cell(cell: Cell) -> dict[str, Any]:

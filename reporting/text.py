@@ -84,9 +84,16 @@ def n_seeds(cells: Sequence[Cell]) -> str:
 def remarks(table: ResultTable | PivotTable) -> list[str]:
     """What stands below a table: warnings first, what its runs ran on, and notes."""
     lines = [f"WARNING: {warning}" for warning in table.provenance.warnings]
-    lines += table.provenance.lines
+    lines += facts(table)
     lines += [f"Note: {note}" for note in table.notes]
     return lines
+
+
+def facts(table: ResultTable | PivotTable) -> list[str]:
+    """What the runs of a table ran on, and how long a training took."""
+    seconds = table.training_seconds if isinstance(table, ResultTable) else {}
+    times = [f"training of a run, mean: {', '.join(f'{label} {s:.0f} s' for label, s in seconds.items())}"] if seconds else []
+    return [*table.provenance.lines, *times]
 
 
 def claims(tables: Sequence[ResultTable | PivotTable]) -> list[str]:

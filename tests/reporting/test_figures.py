@@ -158,7 +158,7 @@ def test_files_are_a_real_png_and_svg_and_the_same_each_time(base2new, tmp_path)
     again = save(accuracy_against_time(base2new), tmp_path / "b/figure")
     assert [path.name for path in first] == ["figure.png", "figure.svg"]
     png = first[0].read_bytes()
-    assert png[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", png[16:24]) == (864, 544)
+    assert png[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", png[16:24]) == (648, 408)
     assert "<svg" in first[1].read_text()
     assert [a.read_bytes() == b.read_bytes() for a, b in zip(first, again, strict=True)] == [True, True]
 
@@ -202,4 +202,4 @@ def test_page_stands_alone_with_tables_figures_claims_and_warnings(base2new, few
     assert "A &amp; B" in html and "left out: &lt;b&gt;/x/result.json" in html
     assert "largest gain on one dataset 10.7 points, EuroSAT" in html and "arXiv 2210.03117" in html
     assert f"{base2new.cell('EuroSAT', 'MPL', 'H').mean:.2f}" in html
-    assert "Tesla T4" in html
+    assert "Tesla T4" in html and "training of a run, mean: MaPLe 80 s, MPL 100 s" in html
