@@ -144,21 +144,21 @@ def reasons_against(model_cfg: Mapping[str, Any]) -> list[str]:
 def _wrong_sizes(embed_dim: Any, vision: Mapping[str, Any], text: Mapping[str, Any]) -> list[str]:
     """Which sizes are no whole numbers from 1 to `MAX_SIZE`, or no positive ratio."""
     layers, image_size = vision["layers"], vision["image_size"]
-    sizes = {"embed_dim": embed_dim} | {
-        f"vision_cfg.{key}": vision[key] for key in ("width", "head_width", "patch_size") if vision[key] is not None
-    }
-    sizes |= (
-        {f"vision_cfg.layers[{i}]": n for i, n in enumerate(layers)} if isinstance(layers, list | tuple) else {"vision_cfg.layers": layers}
-    )
+    is_resnet = isinstance(layers, list | tuple)
+    sizes = {"embed_dim": embed_dim} | {f"vision_cfg.{key}": vision[key] for key in ("width", "head_width")}
+    if is_resnet:
+        sizes |= {f"vision_cfg.layers[{i}]": n for i, n in enumerate(layers)}
+    else:
+        sizes |= {f"vision_cfg.{key}": vision[key] for key in ("layers", "patch_size")}
     is_pair = isinstance(image_size, list | tuple) and len(image_size) == 2
     sizes |= {f"vision_cfg.image_size[{i}]": n for i, n in enumerate(image_size)} if is_pair else {"vision_cfg.image_size": image_size}
     sizes |= {f"text_cfg.{key}": text[key] for key in ("context_length", "width", "heads", "layers")}
     wrong = [
         f"{key} is {_short(value)} (a whole number from 1 to {MAX_SIZE:,} is needed)" for key, value in sizes.items() if not _is_size(value)
     ]
-    if isinstance(layers, list | tuple) and len(layers) != 4:
+    if is_resnet and len(layers) != 4:
         wrong.append(f"vision_cfg.layers is {_short(layers)} (a ResNet has four stages)")
-    if not wrong and (vision["width"] * (32 if isinstance(layers, list | tuple) else 1)) % vision["head_width"]:
+    if not wrong and (vision["width"] * (32 if is_resnet else 1)) % vision["head_width"]:
         wrong.append(f"vision_cfg.head_width is {vision['head_width']} (the width, {vision['width']}, is no multiple of it)")
     if not wrong and text["width"] % text["heads"]:
         wrong.append(f"text_cfg.heads is {text['heads']} (the width, {text['width']}, is no multiple of it)")

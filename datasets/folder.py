@@ -150,7 +150,7 @@ def read_class_names(path: Path, classes: Collection[str], owner: str) -> dict[s
 
 def _few(names: Sequence[str]) -> str:
     """The first names of a list, and whether there are more."""
-    return ", ".join(map(shown, names[:N_SHOWN])) + (" …" if len(names) > N_SHOWN else "")
+    return f"[{', '.join(map(shown, names[:N_SHOWN]))}]" + (" …" if len(names) > N_SHOWN else "")
 
 
 def refuse_alike(names: Mapping[str, str], owner: str) -> None:

@@ -52,8 +52,8 @@ def read_class_names(path: Path, owner: str) -> dict[str, str]:
         wnid, _, name = line.partition(" ")
         wrong = wrong_with_text(wnid) or wrong_with_name(name)
         if not name.strip() or wnid in names or wrong:
-            what = f"the class {wrong}" if wrong else 'it is not "wnid name" with a wnid of its own'
-            raise ValueError(f"{owner}: {path}, entry {number}: {what}; received {shown(line)}. Fetch the file again.")
+            what = f": the class {wrong}" if wrong else ' is not "wnid name" with a wnid of its own'
+            raise ValueError(f"{owner}: {path}, entry {number}: {shown(line)}{what}. Fetch the file again.")
         names[wnid] = name.strip()
     return names
 

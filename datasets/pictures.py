@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
+from dassl.utils.images import why_unreadable
 
 from .splits import PARTS, Split, write_json_whole
 
@@ -77,6 +77,27 @@ def check_present(split: Split, image_folder: Path, source: str) -> None:
             f"{_shown(missing)}.\n"
             f"  cure: unpack the pictures again in full (from {source}), or use the split file that belongs to these pictures."
         )
+    outside = linked_out(paths, image_folder)
+    if outside:
+        print(
+            f"NOTE: {split.origin}: {len(outside):,} of its pictures are reached by links that lead out of {image_folder}: {_shown(outside)}. "
+            "They are read as the links say; where the links are not your own, unpack the pictures again."
+        )
+
+
+def linked_out(paths: Iterable[str], image_folder: Path) -> list[str]:
+    """Those of `paths` that a link below `image_folder` leads out of it; the folder itself may be a link."""
+    home = os.path.join(os.path.realpath(image_folder), "")
+    leads: dict[str, bool] = {}  # folder -> whether it is outside
+    outside = []
+    for path in paths:
+        folder = os.path.dirname(path)
+        if folder not in leads:
+            leads[folder] = not os.path.join(os.path.realpath(image_folder / folder), "").startswith(home)
+        full = image_folder / path
+        if leads[folder] or (os.path.islink(full) and not os.path.realpath(full).startswith(home)):
+            outside.append(path)
+    return outside
 
 
 def check_readable(split: Split, image_folder: Path, memory_path: Path, parts: Iterable[str] = PARTS) -> None:
@@ -149,20 +170,6 @@ def _write_memory(path: Path, sound: dict[str, list[int] | None]) -> None:
     """Remember; where the folder cannot be written, the next run decodes again."""
     with contextlib.suppress(OSError):
         write_json_whole(path, sound)
-
-
-def why_unreadable(path: Path) -> str:
-    """Why a picture cannot be decoded to its end; an empty string if it can.
-
-    A JPEG is decoded at an eighth of its size, which is several times faster and still reads the whole stream.
-    """
-    try:
-        with Image.open(path) as picture:
-            picture.draft(None, (max(1, picture.width // 8), max(1, picture.height // 8)))
-            picture.load()
-    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        return str(error).replace(str(path), path.name) or type(error).__name__
-    return ""
 
 
 def _shown(names: Iterable[str]) -> str:
