@@ -110,6 +110,7 @@ def refusal(choice: Choice, method: str, dataset: str, config_path: str, root: s
     import train
     from dassl.config.checks import check_ranges
     from dassl.engine import TRAINER_REGISTRY
+    from dassl.engine.failures import message_of
     from reporting.schedules import build_schedules
 
     words = ["--root", root, "--trainer", method, "--seed", str(choice.seeds[0])]
@@ -122,7 +123,7 @@ def refusal(choice: Choice, method: str, dataset: str, config_path: str, root: s
         trainer_class.__new__(trainer_class).check_cfg(cfg)  # without the data and weights that its constructor reads
         build_schedules(cfg)
     except (ValueError, TypeError, LookupError, OSError) as e:
-        return train.message_of(e).replace("\n", " ")
+        return message_of(e).replace("\n", " ")
     return ""
 
 

@@ -43,17 +43,24 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def print_plan(console: Console, runs: Sequence[Run], estimator: Estimator, n_slots: int) -> None:
-    """The runs, what is finished, and how long the others will take."""
+def _plan_table(runs: Sequence[Run], estimator: Estimator, with_folders: bool) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "state", "time", "from", "folder"):
+    for heading in ("run", "state", "time", "from", *(["folder"] if with_folders else [])):
         table.add_column(heading, overflow="fold", justify="right" if heading == "time" else "left")
     for run in runs:
         colour = COLOURS.get(run.state, "default")
         estimate = estimator.estimate(run)
         time_cells = ("", "") if run.state == "finished" else (in_words(estimate.seconds), "runs" if estimate.is_measured else "assumption")
-        folder = escape(str(run.run_dir.relative_to(run.top_dir)))
-        table.add_row(escape(run.title), f"[{colour}]{run.state}[/]", *time_cells, folder)
+        folder = [escape(str(run.run_dir.relative_to(run.top_dir)))] if with_folders else []
+        table.add_row(escape(run.title), f"[{colour}]{run.state}[/]", *time_cells, *folder)
+    return table
+
+
+def print_plan(console: Console, runs: Sequence[Run], estimator: Estimator, n_slots: int) -> None:
+    """The runs, what is finished, and how long the others will take."""
+    table = _plan_table(runs, estimator, with_folders=True)
+    if console.measure(table).maximum > console.width:  # folders fold over many lines on a narrow terminal, and can be had through a pipe
+        table = _plan_table(runs, estimator, with_folders=False)
     console.print(table)
     console.print()
     to_do = [run for run in runs if run.state not in ("finished", "refused")]
@@ -61,8 +68,9 @@ def print_plan(console: Console, runs: Sequence[Run], estimator: Estimator, n_sl
     seconds = sum(estimator.estimate(run).seconds for run in to_do)
     console.print(f"{len(runs)} runs: {counts}")
     console.print(f"To do: {seconds / 3600:.2f} hours of runs, {seconds / 3600 / n_slots:.2f} hours with {n_slots} at once")
-    for line in estimator.assumptions(to_do):
-        console.print(f"Assumed, where no finished run tells: {line}")
+    assumptions = estimator.assumptions(to_do)
+    if assumptions:
+        console.print(f"Assumed, where no finished run tells: {'; '.join(assumptions)}")
     for run in runs:
         if run.state == "refused":
             console.print(f"[red]Refused[/]: {escape(run.title)}: {escape(run.why)}")
@@ -75,7 +83,7 @@ def print_summary(console: Console, outcomes: Sequence[Outcome], n_total: int, n
         console.print(f"[red]Not finished because of errors ({len(failed)}):[/]")
     for outcome in failed:
         log = f"; log: {outcome.run.log_path}" if outcome.status == "failed" and outcome.tail else ""
-        console.print(f"  {escape(f'{outcome.run.title}: {outcome.why}{log}')}")
+        console.print(f"  {outcome.run.title}: {outcome.why}{log}", markup=False, soft_wrap=True)
     n_made = sum(outcome.status == "finished" for outcome in outcomes)
     n_stopped = sum(outcome.status == "stopped" for outcome in outcomes)
     stopped = f", {n_stopped} not made: the same command goes on" if n_stopped else ""
@@ -156,5 +164,6 @@ class LiveReport(PlainReport):
             self.progress.remove_task(self._lines.pop(title))
         for title, active in titles.items():
             if title not in self._lines:
-                self._lines[title] = self.progress.add_task(f"  {escape(title)}", total=None, more="")
-            self.progress.update(self._lines[title], more=in_words(active.seconds))
+                self._lines[title] = self.progress.add_task(f"  {escape(title)}", total=active.expected, more="")
+            more = f"{in_words(active.seconds)} of about {in_words(active.expected)}"
+            self.progress.update(self._lines[title], completed=min(active.seconds, active.expected), more=more)

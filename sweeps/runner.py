@@ -69,11 +69,12 @@ class Report(Protocol):
 
 @dataclass
 class Active:
-    """A run that is being made."""
+    """A run that is being made, and the seconds that it is expected to take."""
 
     run: Run
     slot: Slot
     process: subprocess.Popen[bytes]
+    expected: float
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -190,7 +191,7 @@ class Sweep:
             start_new_session=True,  # Ctrl-C reaches the sweep alone, which ends its runs in order
         )
         self.waiting.remove(run)
-        self.active.append(Active(run, slot, process))
+        self.active.append(Active(run, slot, process, self.estimator.estimate(run).seconds))
         self.report.started(run, slot)
 
     def _look_again_later(self, run: Run) -> None:
@@ -225,7 +226,7 @@ class Sweep:
     def _tick(self) -> None:
         statuses = [outcome.status for outcome in self.outcomes.values()]
         left = sum(self.estimator.estimate(run).seconds for run in self.waiting)
-        left += sum(max(0.0, self.estimator.estimate(active.run).seconds - active.seconds) for active in self.active)
+        left += sum(max(0.0, active.expected - active.seconds) for active in self.active)
         n_failed = sum(status in ("failed", "left out") for status in statuses)
         self.report.tick(self.n_there + statuses.count("finished"), self.active, n_failed, left / len(self.slots))
 

@@ -33,7 +33,7 @@ def test_every_script_parses_and_needs_no_newer_bash() -> None:
         assert (done.returncode, done.stderr) == (0, ""), path
         newer = re.search(r"declare -A|local -[An]|mapfile|readarray|\$\{\w+(,,|\^\^)|&>>|\|&|\[-1\]", path.read_text(encoding="utf-8"))
         assert not newer, f"{path}: bash 3.2 has no {newer.group()}"
-    assert len(SCRIPTS) == 58 + 8 + 2 + 5 + 3  # launchers, settings.sh, protocols.sh, shared files, setup.sh, test.sh and test_matrix.sh
+    assert len(SCRIPTS) == 58 + 8 + 2 + 5 + 4  # launchers, settings.sh, protocols.sh, shared files; setup.sh, test.sh, test_matrix.sh and mpl/reproduce.sh
 
 
 def test_the_launchers_are_there_and_say_their_own_command() -> None:

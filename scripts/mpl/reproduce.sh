@@ -1,10 +1,27 @@
 #!/usr/bin/env bash
-# Run what the MPL paper reports, with the methods it is compared with: base-to-new and cross-dataset, seeds 1 to 3:  bash scripts/mpl/reproduce.sh [--plan] [--gpus 0,1,2] [OPTION OF tools/reproduce.py …]
+# Run what the MPL paper reports, with the methods it is compared with, and make its tables and figures:  bash scripts/mpl/reproduce.sh [--plan] [--gpus 0,1,2] [OPTION OF tools/reproduce.py …]
 # The paper: arXiv 2502.14125, section 4: base-to-new over 11 datasets, accuracy against training time (its figure 2), transfer from ImageNet to 10 datasets.
-# A later option takes the place of one below: --methods MPL runs MPL alone, --datasets shapes the embedded dataset.
+# A later option takes the place of one below: --methods MPL runs MPL alone, --datasets shapes the embedded dataset. What is missing is run, and what is
+# there is shown in $OUTPUT/results.html and $OUTPUT/figures.
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+
+case " $* " in
+    *" --output"*) fail "--output is OUTPUT here: run OUTPUT=FOLDER bash scripts/mpl/reproduce.sh" ;;
+    *" --root"*) fail "--root is DATA here: run DATA=FOLDER bash scripts/mpl/reproduce.sh" ;;
+esac
 setup_python
 export PYTHON
-cd "$START_DIR" # paths among the options are given from there
-exec "$PYTHON" "$REPO_DIR/tools/reproduce.py" base2new,xd --methods ZeroshotCLIP,CoOp,CoCoOp,MaPLe,MPL --datasets all --seeds 1,2,3 \
-    --root "$DATA" --output "$OUTPUT" "$@"
+
+status=0
+"$PYTHON" "$REPO_DIR/tools/reproduce.py" base2new,xd --methods ZeroshotCLIP,CoOp,CoCoOp,MaPLe,MPL --datasets all --seeds 1,2,3 \
+    --root "$DATA" --output "$OUTPUT" "$@" || status=$?
+case " $* " in *" --plan "* | *" --help "* | *" -h "*) exit "$status" ;; esac
+[ "$status" -le 1 ] || exit "$status" # 1: some runs failed; the others are shown
+
+asked=
+[ $# -gt 0 ] || asked="--datasets all --seeds 1,2,3"
+"$PYTHON" "$REPO_DIR/tools/results.py" "$OUTPUT" --protocols base2new,xd $asked
+"$PYTHON" "$REPO_DIR/tools/results.py" "$OUTPUT" --protocols base2new,xd $asked --format html --out "$OUTPUT/results.html" --figures "$OUTPUT/figures" \
+    --title "MPL, arXiv 2502.14125"
+say "Page: $OUTPUT/results.html"
+exit "$status"

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-# Behaviour: a file of lines "PART OF THE OUTPUT FOLDER|WORDS": fail (status 3), kill (by SIGKILL), wait SECONDS, wait-then-linger (a child outlives it).
+# Behaviour: a file of lines "PART OF THE OUTPUT FOLDER|WORDS": fail (status 3), kill (by SIGKILL), wait SECONDS.
 SCRIPT = """#!{python} -SE
 import json, os, signal, sys, time
 if "check_requirements" in sys.argv[1]:
     sys.exit(0)
+if sys.argv[1].endswith("reproduce.py"):
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 folder = sys.argv[sys.argv.index("--output-dir") + 1]
 world = {world!r}
 def note(what):

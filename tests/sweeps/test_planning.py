@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from sweeps.command import build_parser, choice_of, make_plan
 from sweeps.plan import Run
 from sweeps.protocols import ALL_ELEVEN, IMAGENET_VARIANTS, PROTOCOLS, TRANSFER_TARGETS, SweepError, launcher_folders
-from tests.launchers import METHODS, run, succeeded
+from tests.launchers import METHODS, refused, run, succeeded
 from tests.sweeps.stand_in import StandIn
 
 FIVE = "ZeroshotCLIP,CoOp,CoCoOp,MaPLe,MPL"
@@ -137,3 +138,16 @@ def test_all_methods_are_those_of_the_launchers() -> None:
     choice = choice_of(build_parser().parse_args(["base2new", "--methods", "all"]))
     assert set(choice.methods) == {*METHODS.values(), "ZeroshotCLIP"}
     assert set(PROTOCOLS) == {"base2new", "xd", "dg", "fewshot"}
+
+
+def test_the_papers_own_set(stand_in: StandIn, tmp_path: Path) -> None:
+    python = {"PYTHON": str(stand_in.path)}
+    out = succeeded(run(tmp_path, "mpl/reproduce --plan --datasets eurosat --seeds 1", **python))
+    lines = [re.split(r"\s{2,}", line.strip()) for line in out.splitlines()]
+    where = [line[-1] for line in lines[1 : lines.index([""])]]
+    assert len(where) == 2 + 4 * 2 + 2 + 4 * 2  # zero-shot once and four methods: base and new; source and target
+    assert where[:2] == ["ZeroshotCLIP/vit_b16/eurosat/base", "ZeroshotCLIP/vit_b16/eurosat/new"]
+    assert where[-1] == "crossdataset/evaluation/eurosat/MPL/vit_b4_c1_add2_rm1_cross_datasets_16shots/seed1"
+    assert f"{len(where)} runs: {len(where)} missing" in out
+    refused(run(tmp_path, "mpl/reproduce --output runs", **python), "OUTPUT=FOLDER bash scripts/mpl/reproduce.sh")
+    assert stand_in.folders() == []
