@@ -142,12 +142,12 @@ def _place_sources(trained: Sequence[Run], source_dirs: set[Path], placed: dict[
 
 
 def _spread_untrained_halves(placed: dict[tuple[str, int, str], list[_Placed]]) -> None:
-    """Zero-shot base and new join the base-to-new table of every number of shots, where there are any."""
-    untrained = placed.pop(("base2new", UNTRAINED_SHOTS, ""), [])
-    tables = [key for key in placed if key[0] == "base2new"]
-    for key in tables or ([("base2new", UNTRAINED_SHOTS, "")] if untrained else []):
-        present = {p.slot.dataset for p in placed[key]} if tables else None
-        placed[key] += [p for p in untrained if present is None or p.slot.dataset in present]
+    """Zero-shot base and new join the base-to-new tables, of whatever shots, that have their dataset; those that find none make a table of their own."""
+    own_table = ("base2new", UNTRAINED_SHOTS, "")
+    present = {key: {p.slot.dataset for p in group} for key, group in placed.items() if key[0] == "base2new" and key != own_table}
+    for p in placed.pop(own_table, []):
+        for key in [key for key, datasets in present.items() if p.slot.dataset in datasets] or [own_table]:
+            placed[key].append(p)
 
 
 def _place_untrained(untrained: Sequence[Run], placed: dict[tuple[str, int, str], list[_Placed]]) -> None:

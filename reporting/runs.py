@@ -12,6 +12,7 @@ from typing import Any
 
 RESULT_NAME = "result.json"
 METRICS_NAME = "metrics.jsonl"
+CURVE_KEYS = ("epoch", "max_epoch", "loss_avg", "lr")
 HALVES = ("base", "new")
 NOT_SETTINGS = (  # where a run stood, which cell of a table it fills, and what it printed: no setting by which results could differ
     "VERSION", "OUTPUT_DIR", "RESUME", "SEED", "USE_CUDA", "VERBOSE", "DATASET.ROOT", "DATASET.NAME", "DATASET.NUM_SHOTS",
@@ -178,7 +179,7 @@ def find_runs(dirs: Sequence[Path]) -> FoundRuns:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, less one that a crash cut short; empty if there is none."""
+    """The lines of a run's `metrics.jsonl` that have what a curve needs, less one that a crash cut short; empty if there is none."""
     path = run_dir / METRICS_NAME
     if not path.is_file():
         return []
@@ -188,6 +189,6 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
         except ValueError:
             continue
-        if isinstance(line, dict) and "step" in line:
+        if isinstance(line, dict) and all(isinstance(line.get(key), (int, float)) for key in CURVE_KEYS):
             lines.append(line)
     return lines

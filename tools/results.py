@@ -127,9 +127,10 @@ def write(args: argparse.Namespace) -> None:
         text = WRITERS[args.format](tables)
     for note in left_out:
         print(note, file=sys.stderr)
-    for table in tables:
-        for warning in table.provenance.warnings:
-            print(f"WARNING: {table.title}: {warning}", file=sys.stderr)
+    if args.out is not None or args.format == "csv":  # otherwise they stand below the tables on the same terminal
+        for table in tables:
+            for warning in table.provenance.warnings:
+                print(f"WARNING: {table.title}: {warning}", file=sys.stderr)
     if args.figures:
         from reporting.figure_sets import save_figures
 

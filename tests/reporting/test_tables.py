@@ -209,6 +209,27 @@ def test_cross_dataset_and_domain_averages_leave_the_source_out(transfer):
     assert "missing (—): ZeroshotCLIP on ImageNet" in transfer["xd"].notes
 
 
+def test_zero_shot_halves_join_the_tables_that_have_their_dataset_and_none_is_lost(tmp_path):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
+    write_base2new(tmp_path / "few", "MPL", "EuroSAT", 1, 70.0, 60.0, shots=4)
+    for dataset in ("EuroSAT", "UCF101"):
+        write_base2new(tmp_path, "ZeroshotCLIP", dataset, 1, 50.0, 40.0)
+    found = {table.title: (table.labels, table.datasets) for table in tables_of(tmp_path)}
+    assert found == {
+        "Base-to-new generalisation": (["ZeroshotCLIP"], ["UCF101"]),
+        "Base-to-new generalisation, 4 training pictures a class": (["ZeroshotCLIP", "MPL"], ["EuroSAT"]),
+        "Base-to-new generalisation, 16 training pictures a class": (["ZeroshotCLIP", "MPL"], ["EuroSAT"]),
+    }
+
+
+def test_a_test_of_a_training_that_is_not_at_hand_is_told(tmp_path):
+    write_run(tmp_path / "t", "MPL", "EuroSAT", 50.0, loaded_from=checkpoint_of(tmp_path / "gone", "MPL"))
+    write_run(tmp_path / "i", "MPL", "UCF101", 50.0, loaded_from=checkpoint_of(tmp_path / "gone/imagenet/MPL", "MPL"))
+    experiments, notes = sort_into_experiments(find_runs([tmp_path]).runs)
+    assert [(e.protocol, e.source) for e in experiments] == [("xd", "ImageNet")]
+    assert len(notes) == 1 and "which is not at hand to say its dataset; give its folder as well" in notes[0]
+
+
 def test_few_shot_tables_have_a_column_for_each_number_of_shots(tmp_path):
     for shots in (1, 2, 16):
         for seed in (1, 2):
