@@ -1,6 +1,7 @@
 """The ranges of the engine's numbers, checked before anything is built."""
 
 import math
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -41,5 +42,11 @@ def check_ranges(cfg: Any) -> None:
         if not (math.isfinite(value) and _RULES[accepted](value)):
             finite = " and finite" if isinstance(value, float) else ""
             mistakes.append(f"\n  - {key} = {value!r}: accepted: {accepted}{finite}")
+    for key in ("PIXEL_MEAN", "PIXEL_STD"):
+        values = cfg.INPUT[key]
+        if len(values) != 3 or not all(type(v) in (int, float) and math.isfinite(v) and (v > 0 or key == "PIXEL_MEAN") for v in values):
+            mistakes.append(
+                f"\n  - INPUT.{key} = {reprlib.repr(values)}: accepted: three finite numbers{', above 0' if key == 'PIXEL_STD' else ''}"
+            )
     if mistakes:
         raise ConfigError(f"settings out of range:{''.join(mistakes)}")

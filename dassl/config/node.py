@@ -4,12 +4,31 @@ import copy
 import difflib
 import os
 from collections.abc import Iterator, Sequence
+from reprlib import Repr
 from typing import Any
 
-import yaml
 from yacs.config import CfgNode as YacsNode
 
+from .yaml_text import parse_yaml, read_yaml_text
+
+MAX_VALUE = 20_000
+"""Longest text of a value that is read as Python's notation of a number or list, in characters; our choice. A longer one stays text."""
+
 _DECLARED = "__list_or_scalar__"
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 120
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it: short, and in characters that every terminal prints."""
+    text = _SHORT.repr(value)
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _key(key: str) -> str:
+    """A key as a message shows it."""
+    return key if key.isprintable() and len(key) <= 120 else _shown(key)[1:-1]
 
 
 class ConfigError(ValueError):
@@ -65,7 +84,7 @@ class CfgNode(YacsNode):
         where = "options given as KEY VALUE pairs"
         if len(cfg_list) % 2:
             raise ConfigError(
-                f"{where}: {len(cfg_list)} words cannot be paired, got {list(cfg_list)}; "
+                f"{where}: {len(cfg_list)} words cannot be paired, got {_shown(list(cfg_list))}; "
                 "give each key one value, and quote a value that holds spaces"
             )
         pairs = [(str(key), value) for key, value in zip(cfg_list[::2], cfg_list[1::2], strict=True)]
@@ -82,6 +101,8 @@ class CfgNode(YacsNode):
 
     @classmethod
     def _decode_cfg_value(cls, value: Any) -> Any:
+        if isinstance(value, str) and len(value) > MAX_VALUE:
+            return value
         try:
             return super()._decode_cfg_value(value)
         except (TypeError, MemoryError, RecursionError):
@@ -92,8 +113,11 @@ class CfgNode(YacsNode):
         _refuse_python(path)
         if not os.path.isfile(path):
             raise FileNotFoundError(f"no config file at {path}; check the path, given relative to {os.getcwd()}")
-        with open(path, encoding="utf-8") as file:
-            return _parse_yaml(file.read(), path)
+        try:
+            text = read_yaml_text(path)
+        except ValueError as error:
+            raise ConfigError(f"config file {path} is not read: {error}") from error
+        return _parse_yaml(text, path)
 
     def _merge_tree(self, tree: dict, where: str) -> None:
         self._apply(list(_leaves(tree, self)), where)
@@ -120,16 +144,16 @@ class CfgNode(YacsNode):
     def _accept(self, key: str, raw: Any, declared: set[str]) -> Any:
         """The value to store for `key`, decoded and converted; ConfigError when the key or the type is wrong."""
         if self.key_is_renamed(key):
-            raise ConfigError(f"{key} = {raw!r}: renamed to {self.__dict__[YacsNode.RENAMED_KEYS][key]}")
+            raise ConfigError(f"{_key(key)} = {_shown(raw)}: renamed to {self.__dict__[YacsNode.RENAMED_KEYS][key]}")
         *parents, last = key.split(".")
         node = _find(self, parents)
         if not isinstance(node, YacsNode) or (last not in node and not node.is_new_allowed()):
-            raise ConfigError(f"{key} = {raw!r}: no such setting.{_hint(key, self)}")
+            raise ConfigError(f"{_key(key)} = {_shown(raw)}: no such setting.{_hint(key, self)}")
         value = self._decode_cfg_value(raw)
         if last not in node:
             return value
         if isinstance(node[last], YacsNode):
-            raise ConfigError(f"{key} = {raw!r}: this is a group of settings; accepted: {key}.<{'|'.join(node[last])}>")
+            raise ConfigError(f"{_key(key)} = {_shown(raw)}: this is a group of settings; accepted: {key}.<{'|'.join(node[last])}>")
         if key in declared:
             return value if value is None and node[last] is None else _int_or_ints(key, value)
         return _coerce(key, value, raw, node[last])
@@ -142,8 +166,8 @@ def _refuse_python(path: str) -> None:
 
 def _parse_yaml(text: str, where: str) -> dict:
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        tree = parse_yaml(text)
+    except ValueError as error:
         raise ConfigError(f"config file {where} is not valid YAML: {error}") from error
     if tree is None:
         return {}
@@ -187,7 +211,7 @@ def _declared_keys(node: YacsNode, prefix: str = "") -> Iterator[str]:
 
 def _hint(key: str, root: YacsNode) -> str:
     """' Nearest known: ...' for an unknown key, judged by the dotted key, or else by its last part; '' if none is near."""
-    names = list(_known_keys(root))
+    names, key = list(_known_keys(root)), key[:200]  # the search is slow for long texts
     for of in (str.upper, lambda name: name.upper().rpartition(".")[2]):
         known = {of(name): name for name in names}
         nearest = difflib.get_close_matches(of(key), known, n=1, cutoff=0.7)
@@ -201,7 +225,7 @@ def _int_or_ints(key: str, value: Any) -> Any:
         return value
     if isinstance(value, (list, tuple)) and value and all(type(entry) is int for entry in value):
         return value
-    raise ConfigError(f"{key} = {value!r}: expected an integer or a list of integers, got {type(value).__name__}")
+    raise ConfigError(f"{_key(key)} = {_shown(value)}: expected an integer or a list of integers, got {type(value).__name__}")
 
 
 def _coerce(key: str, value: Any, raw: Any, present: Any) -> Any:
@@ -219,4 +243,6 @@ def _coerce(key: str, value: Any, raw: Any, present: Any) -> Any:
         return wanted(value)
     if wanted is float and type(value) is int:
         return float(value)
-    raise ConfigError(f"{key} = {raw!r}: expected {wanted.__name__} (such as the present {present!r}), got {type(value).__name__}")
+    raise ConfigError(
+        f"{_key(key)} = {_shown(raw)}: expected {wanted.__name__} (such as the present {present!r}), got {type(value).__name__}"
+    )
