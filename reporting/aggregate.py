@@ -329,9 +329,14 @@ def _notes(experiment: Experiment, rows: Sequence[Row], averaged: Sequence[str])
     return notes + _notes_on_settings(experiment)
 
 
+def is_due(metric: str, cell: Cell) -> bool:
+    """Whether a row is to have a figure: methods that learn have none without training pictures, and the others none with some."""
+    return not metric.lstrip("-").isdigit() or (metric == str(UNTRAINED_SHOTS)) != cell.is_learned
+
+
 def _missing_in(row: Row) -> str | None:
     """Which figures a row lacks: "" for all, " (base)" for some, None for none; the few-shot column of untrained methods is no lack of others."""
-    due = {m: c for m, c in row.cells.items() if m != "H" and (m == str(UNTRAINED_SHOTS)) == (m.isdigit() and not c.is_learned)}
+    due = {metric: cell for metric, cell in row.cells.items() if metric != "H" and is_due(metric, cell)}
     lacking = [metric for metric, cell in due.items() if cell.mean is None]
     if not lacking:
         return None

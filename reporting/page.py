@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from . import published
-from .aggregate import AVERAGE, Cell, ResultTable
+from .aggregate import AVERAGE, Cell, ResultTable, is_due
 from .figure_sets import NamedFigure, figures_of
 from .figures import svg_text
 from .pivot import PivotTable
@@ -73,7 +73,7 @@ def _section(table: ResultTable) -> Section:
             {
                 "label": row.label,
                 "seeds": f"seeds: {n_seeds(list(row.cells.values()))}",
-                "cells": [_cell(row.cells[metric]) for metric in table.metrics],
+                "cells": [_cell(row.cells[metric], is_due(metric, row.cells[metric])) for metric in table.metrics],
             }
             for row in rows
         ]
@@ -87,9 +87,9 @@ def _pivot_section(pivot: PivotTable) -> Section:
     return Section(pivot, heads, [{"name": "", "is_average": False, "rows": rows}], facts(pivot))
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _cell(cell: Cell, due: bool = True) -> dict[str, Any]:
     return {
-        "main": MISSING if cell.mean is None else f"{cell.mean:.2f}",
+        "main": f"{cell.mean:.2f}" if cell.mean is not None else MISSING if due else "",
         "spread": "" if cell.mean is None or cell.spread is None else f"{cell.spread:.2f}",
         "lack": lack(cell).strip(" ()"),
         "paper": "" if cell.published is None else f"{cell.published:.2f}",

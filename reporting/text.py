@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import published
-from .aggregate import AVERAGE, Cell, ResultTable, Row
+from .aggregate import AVERAGE, Cell, ResultTable, Row, is_due
 from .pivot import PivotTable
 
 MISSING = "—"
@@ -66,10 +66,10 @@ def grid(table: ResultTable | PivotTable) -> tuple[list[str], list[list[str]]]:
 
 
 def _grid_row(table: ResultTable, row: Row) -> list[str]:
-    cells = [row.cells[metric] for metric in table.metrics]
-    line = [row.dataset, row.label, n_seeds(cells)]
-    for cell in cells:
-        line.append(mean_and_spread(cell))
+    line = [row.dataset, row.label, n_seeds(list(row.cells.values()))]
+    for metric in table.metrics:
+        cell = row.cells[metric]
+        line.append(mean_and_spread(cell) if is_due(metric, cell) else "")
         if table.has_published:
             line += [MISSING if cell.published is None else f"{cell.published:.2f}", signed(cell)]
     return line

@@ -240,8 +240,9 @@ def test_few_shot_tables_have_a_column_for_each_number_of_shots(tmp_path):
     assert table.cell("EuroSAT", "MPL", "16").mean == 67.5
     assert table.cell("EuroSAT", "ZeroshotCLIP", "0").mean == 47.84
     assert not any("missing" in note for note in table.notes)
-    heads = to_markdown([table]).splitlines()[2]
-    assert heads == "| dataset | method | seeds | zero-shot | 1 shot | 2 shots | 16 shots |"
+    lines = to_markdown([table]).splitlines()
+    assert lines[4] == "| EuroSAT | ZeroshotCLIP | 1 | 47.84 |  |  |  |"  # no sign of a missing figure where none can be
+    assert lines[2] == "| dataset | method | seeds | zero-shot | 1 shot | 2 shots | 16 shots |"
 
 
 def test_csv_holds_every_digit(published_table, tmp_path):
