@@ -7,10 +7,13 @@ standard deviation are in the file.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import logging
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +171,7 @@ def export_onnx(classifier: PromptClassifier, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     program = _program(classifier)
     n_bytes = sum(values.numel() * values.element_size() for values in program.state_dict.values())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's, of its own deprecations
+    with _quiet_exporter():
         written = torch.onnx.export(
             program, input_names=["images"], output_names=list(OUTPUTS), opset_version=ONNX_OPSET, dynamo=True, verbose=False
         )
@@ -185,6 +187,22 @@ def export_onnx(classifier: PromptClassifier, path: str | Path) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without the exporter's warnings of its own deprecations and its notes on graphs, which say nothing that a person could act on; errors are raised."""
+    loggers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _program(classifier: PromptClassifier) -> torch.export.ExportedProgram:
