@@ -156,12 +156,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         SIGTERM or Ctrl-C.
     """
     args = build_parser().parse_args(argv)
-    from dassl.engine.failures import explain
+    from dassl.engine.failures import explain, threads_in_short
     from dassl.engine.stopping import STOP, StopRequested
 
     cfg = None
     try:
-        with STOP.listening():
+        with STOP.listening(), contextlib.nullcontext() if args.debug else threads_in_short():
             cfg = setup_cfg(args)
             run(args, cfg)
     except StopRequested as stop:

@@ -4,18 +4,27 @@ The embedded default: it shows the whole pipeline on ordinary files, with a doma
 `Tiny-Shapes` has not seen. `shapes_rendering.py` says what the pictures are; this file writes them into the data folder.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import PictureDataset
 from .shapes_rendering import SPLITS, class_names, render
+
+LOCK_NAME = ".lock"
+"""File in a temporary folder that is locked by the process that draws there."""
+
+SETTLED_SECONDS = 60
+"""Age from which a temporary folder without a holder counts as left over; our choice, far above the moment from its making to its lock."""
 
 
 @DATASET_REGISTRY.register()
@@ -78,8 +87,11 @@ def write_pictures(folder: Path, image_dir: str, split_file: str) -> None:
         OSError: if something cannot be written; nothing half-written is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_over(folder)
     drawn = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    lock = FileLock(drawn / LOCK_NAME)
     try:
+        lock.acquire(timeout=0)
         # mkdtemp makes a private folder; the finished one gets the rights that any new folder gets.
         whole = drawn / folder.name
         whole.mkdir()
@@ -95,7 +107,21 @@ def write_pictures(folder: Path, image_dir: str, split_file: str) -> None:
                 if not (folder / split_file).is_file():
                     os.replace(whole / split_file, folder / split_file)
     finally:
+        lock.release()
         shutil.rmtree(drawn, ignore_errors=True)
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove the temporary folders of processes that were killed while they drew: their locks are free.
+
+    One that has just been made is left alone, since its process may not hold the lock yet.
+    """
+    for drawn in folder.parent.glob(f".{folder.name}-*"):
+        with contextlib.suppress(OSError, Timeout):
+            if time.time() - drawn.stat().st_mtime < SETTLED_SECONDS or not drawn.is_dir():
+                continue
+            with FileLock(drawn / LOCK_NAME, timeout=0):
+                shutil.rmtree(drawn, ignore_errors=True)
 
 
 def _absent(image_folder: Path) -> list[tuple[str, int, int]]:

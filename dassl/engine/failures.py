@@ -1,8 +1,11 @@
 """What a failure means to the person at the keyboard: what ran out or went away, and the next step."""
 
+import contextlib
 import errno
 import os
 import re
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,6 +59,24 @@ def message_of(error: BaseException) -> str:
         name = text.split()[1]
         text = text.rpartition(f"{name}: ")[2].strip()
     return text or type(error).__name__
+
+
+@contextlib.contextmanager
+def threads_in_short() -> Iterator[None]:
+    """In this block, a background thread that fails, such as tensorboard's when its folder is gone, gives a line and not a traceback."""
+    before = threading.excepthook
+
+    def tell(args: Any) -> None:
+        print(
+            f"Note: the background thread {getattr(args.thread, 'name', '?')} has ended: {args.exc_type.__name__}: {args.exc_value}",
+            file=sys.stderr,
+        )
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
