@@ -12,7 +12,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
@@ -164,7 +164,7 @@ def _head(archive: Path) -> bytes:
 @contextmanager
 def _plain_tar(archive: Path) -> Iterator[Any]:
     """The archive without its compression, by its first bytes."""
-    openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+    openers: dict[bytes, Callable[[Path, Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
     opener = next((o for magic, o in openers.items() if _head(archive).startswith(magic)), None)
     with opener(archive, "rb") if opener else archive.open("rb") as stream:
         yield stream

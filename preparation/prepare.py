@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from clip.download import DiskSpaceError, DownloadError, Known, check_space, is_offline, locked
@@ -138,16 +139,21 @@ def _candidates(file: File, wishes: Wishes, downloads: Path) -> list[Candidate]:
         for name, source in file.names.items():
             path = wishes.by_hand / name
             if path.is_file():
-                candidates.append((str(path), lambda path=path, source=source: _take(path, source)))
+                candidates.append((str(path), partial(_take, path, source)))
     for source in file.sources:
         if source.way == "by_hand" or (is_offline() and source.way != "project"):
             continue
-        candidates.append((str(source), lambda source=source: (obtain(source, downloads), _known(source))))
+        candidates.append((str(source), partial(_obtain, source, downloads)))
     return candidates
 
 
 def _known(source: Source) -> Known:
     return Known(source.size, source.sha256, source.md5)
+
+
+def _obtain(source: Source, downloads: Path) -> tuple[Path, Known]:
+    """A source's file, fetched."""
+    return obtain(source, downloads), _known(source)
 
 
 def _take(path: Path, source: Source) -> tuple[Path, Known]:
