@@ -12,6 +12,7 @@ from typing import Any
 
 RESULT_NAME = "result.json"
 METRICS_NAME = "metrics.jsonl"
+GRID_FOLDER = "grid"
 CURVE_KEYS = ("epoch", "max_epoch", "loss_avg", "lr")
 HALVES = ("base", "new")
 NOT_SETTINGS = (  # where a run stood, which cell of a table it fills, and what it printed: no setting by which results could differ
@@ -156,20 +157,28 @@ def read_run(run_dir: Path) -> Run:
 def find_runs(dirs: Sequence[Path]) -> FoundRuns:
     """Every run below `dirs`, in the order of their paths; those that cannot be used are told in the notes.
 
+    A folder `grid`, where tools/reproduce.py puts the runs of a grid of settings, is left out, which is told, unless it is one of `dirs`.
+
     Raises:
         FileNotFoundError: one of `dirs` is no folder, or no `result.json` lies below any.
     """
     run_dirs: set[Path] = set()
+    grids: list[Path] = []
     for folder in dirs:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is no folder; give the folders that runs were written to, such as output/base2new")
-        run_dirs.update(Path(parent).resolve() for parent, _, names in os.walk(folder) if RESULT_NAME in names)
-    if not run_dirs:
+        for parent, folders, names in os.walk(folder):
+            if GRID_FOLDER in folders:
+                folders.remove(GRID_FOLDER)
+                grids.append(Path(parent) / GRID_FOLDER)
+            if RESULT_NAME in names:
+                run_dirs.add(Path(parent).resolve())
+    if not run_dirs and not grids:
         raise FileNotFoundError(
             f"no {RESULT_NAME} lies below {', '.join(map(str, dirs))}; run something first, such as bash scripts/mpl/base2new.sh shapes 1 "
             "(logs of other code bases: tools/parse_test_res.py)"
         )
-    found = FoundRuns()
+    found = FoundRuns(notes=[f"left out: the runs of a grid of settings in {grid}; give that folder itself to see them" for grid in grids])
     for run_dir in sorted(run_dirs):
         try:
             found.runs.append(read_run(run_dir))

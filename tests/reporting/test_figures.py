@@ -197,6 +197,8 @@ def test_page_stands_alone_with_tables_figures_claims_and_warnings(base2new, few
     assert not {"script", "link", "iframe", "object", "img"} & set(page.tags)
     assert not re.search(r"@import|url\((?!#)", html)
     assert len(page.ids) == len(set(page.ids)), "two figures share an id"
+    pointed_at = set(re.findall(r'(?:url\(|href=")#([^)"]+)', html))
+    assert len(pointed_at) > 20 and pointed_at <= set(page.ids), "a figure points at what is not in the page"
     assert page.tags.count("svg") == 4 + 1 + 1 and page.tags.count("table") == 3
     assert 'name="viewport"' in html
     assert "A &amp; B" in html and "left out: &lt;b&gt;/x/result.json" in html

@@ -77,7 +77,11 @@ def test_pivot_of_a_grid(tmp_path, capsys):
         for n_remove in (0, 1):
             settings = {"N_ADD_OP": n_add, "N_RM_OP": n_remove}
             write_base2new(tmp_path / "grid", "MPL", "EuroSAT", 1, 50.0 + n_add, 60.0 + n_remove, settings=settings)
-    assert main([str(tmp_path), "--pivot", "N_RM_OP,N_ADD_OP", "--metric", "new", "--format", "markdown"]) == 0
+    write_base2new(tmp_path / "base2new", "MPL", "EuroSAT", 1, 70.0, 70.0, settings={"N_ADD_OP": 2, "N_RM_OP": 1})
+    assert main([str(tmp_path), "--format", "markdown"]) == 0
+    told = capsys.readouterr()
+    assert "| EuroSAT | MPL | 1 | 70.00 |" in told.out and "left out: the runs of a grid of settings in" in told.err
+    assert main([str(tmp_path / "grid"), "--pivot", "N_RM_OP,N_ADD_OP", "--metric", "new", "--format", "markdown"]) == 0
     out = capsys.readouterr().out
     assert "new of MPL on EuroSAT by TRAINER.MPL.N_RM_OP and TRAINER.MPL.N_ADD_OP" in out
     assert "| N_RM_OP | N_ADD_OP 1 | N_ADD_OP 2 |" in out and "| 1 | 61.00 | 61.00 |" in out

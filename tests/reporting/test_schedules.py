@@ -44,8 +44,8 @@ def test_schedules_of_published_configs(name):
 
 
 def test_the_last_prompts_are_removed_first():
-    schedule = PromptSchedule(4, 1, [2, 2], [1, 2])
-    assert token_origins(schedule) == [([0], []), ([1, 1], [0]), ([2, 2], [1, 1]), ([2, 2], [])]
+    schedule = PromptSchedule(4, 1, [2, 1], [0, 1])
+    assert token_origins(schedule) == [([0], []), ([0, 1, 1], []), ([0, 1, 2], [1]), ([0, 1, 2], [])]
 
 
 def test_rows_of_towers_of_unequal_depth(tmp_path):
