@@ -29,7 +29,9 @@ examples:
   python tools/reproduce.py base2new --datasets shapes --jobs 2 --grid TRAINER.MPL.N_ADD_OP=1,2,3 TRAINER.MPL.N_RM_OP=0,1,2
 
 Runs are made by the launchers of scripts/, stand where these put them, and are left alone where they are finished. Ctrl-C or a kill loses nothing: the
-same command goes on. Exit status: 0, 1 if a run failed, 2 if nothing was started because of what was asked for, 130 or 143 if it was ended.
+same command goes on. CFG, SHOTS, SOURCE and TRAINER of the environment, which launchers read, are options here.
+
+Exit status: 0; 1 if a run failed; 2 if nothing was started because of what was asked for; 130 or 143 if the sweep was ended.
 """
 
 
@@ -159,7 +161,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.plan:
         report.print_plan(console, plan.runs, estimator, len(slots))
         return 0
-    return _run(console, plan, slots, root, estimator)
+    try:
+        return _run(console, plan, slots, root, estimator)
+    except OSError as e:  # such as an output folder that cannot be written; the runs end by themselves
+        print(f"Error: the sweep cannot go on: {e}", file=sys.stderr)
+        return 2
 
 
 def _folder(given: Path | None, variable: str, default: str) -> Path:

@@ -64,9 +64,9 @@ def points(texts: Sequence[str]) -> list[Point]:
     lasts = [key.rpartition(".")[2] for key, _ in axes]
     names = lasts if len(set(lasts)) == len(lasts) else [key for key, _ in axes]
     found = []
-    for values in itertools.product(*(values for _, values in axes)):
-        settings = tuple((key, value) for (key, _), value in zip(axes, values, strict=True))
-        parts = [f"{name}={re.sub(r'[^A-Za-z0-9_.-]+', '_', value).strip('_')}" for name, value in zip(names, values, strict=True)]
+    for combination in itertools.product(*(values for _, values in axes)):
+        settings = tuple((key, value) for (key, _), value in zip(axes, combination, strict=True))
+        parts = [f"{name}={re.sub(r'[^A-Za-z0-9_.-]+', '_', value).strip('_')}" for name, value in zip(names, combination, strict=True)]
         found.append(Point(settings, ",".join(parts)))
     _check_once([point.name for point in found], "--grid, as folder names,")
     return found

@@ -81,6 +81,8 @@ def launcher_environment(launch: Launch, root: Path, output_dir: Path) -> dict[s
     """The environment of a launcher: the caller's, with DATA and OUTPUT, this Python unless PYTHON is set, and the call's own variables."""
     kept = {key: value for key, value in os.environ.items() if key not in LAUNCHER_VARIABLES}
     python = os.environ.get("PYTHON") or sys.executable
+    if os.sep in python:
+        python = os.path.abspath(python)  # a launcher may be started from another folder than the sweep
     return kept | {"PYTHON": python, "DATA": str(root), "OUTPUT": str(output_dir)} | dict(launch.variables)
 
 

@@ -83,16 +83,16 @@ def test_a_run_of_other_settings_fails_and_is_left_as_it_is(reproduce: Callable,
 @pytest.mark.skipif(N_CORES < 2, reason="two runs at once need two CPU cores")
 def test_runs_at_once_have_cores_or_gpus_of_their_own(reproduce: Callable, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
-    stand_in.behave(seed="wait 0.5")
-    words = "fewshot --datasets eurosat --seeds 1,2 --shots 1"
-    assert reproduce(f"{words} --jobs 2")[0] == 0
-    cores = [row[2] for row in stand_in.calls()]
-    assert len(set(cores)) == 2
+    stand_in.behave(train_base="wait 0.5")
+    assert reproduce("base2new --datasets eurosat,dtd --seeds 1 --jobs 2")[0] == 0  # no test begins before its training is finished
+    trainings = [row for row in stand_in.calls() if "train_base" in row[0]]
+    assert stand_in.folders()[:2] == [row[0] for row in trainings]  # at once
+    cores = [row[2] for row in trainings]
     assert not set(cores[0].split(",")) & set(cores[1].split(","))
     assert all(int(row[4]) == len(row[2].split(",")) for row in stand_in.calls())
-    assert reproduce(f"{words.replace('eurosat', 'dtd')} --gpus 4,7")[0] == 0
-    assert sorted(row[3] for row in stand_in.calls()[2:]) == ["4", "7"]
-    assert len({row[2] for row in stand_in.calls()[2:]}) == 1  # cores are left to the system there
+    assert reproduce("fewshot --datasets dtd --seeds 1,2 --shots 1 --gpus 4,7")[0] == 0
+    assert sorted(row[3] for row in stand_in.calls()[4:]) == ["4", "7"]
+    assert len({row[2] for row in stand_in.calls()[4:]}) == 1  # cores are left to the system there
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
