@@ -9,7 +9,7 @@ Letters of shapes: B images, H heads, L tokens that a layer sees, D width, G pat
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip import PromptSchedule
-from clip.model import Attention, VisionTransformer
+from clip.model import Attention, ResidualAttentionBlock, VisionTransformer
 from clip.resnet import AttentionPool2d, ModifiedResNet
 
 
@@ -32,10 +32,10 @@ class LayerRecord:
     """
 
     n_heads: int
-    query: Tensor | None = None
-    key: Tensor | None = None
-    value: Tensor | None = None
-    mixed: Tensor | None = None
+    query: Tensor = field(init=False)
+    key: Tensor = field(init=False)
+    value: Tensor = field(init=False)
+    mixed: Tensor = field(init=False)
 
     def split_heads(self, tokens: Tensor) -> Tensor:
         """``[B, L, D]`` as ``[B, H, L, D/H]`` in float32."""
@@ -89,17 +89,19 @@ def watch_attention(visual: VisionTransformer | ModifiedResNet) -> Iterator[Atte
         TypeError: the tower is neither.
     """
     if isinstance(visual, VisionTransformer):
-        attentions: list[nn.Module] = [block.attn for block in visual.transformer.resblocks]
+        blocks = [block for block in visual.transformer.resblocks if isinstance(block, ResidualAttentionBlock)]
+        record = AttentionRecord([LayerRecord(block.attn.n_heads) for block in blocks])
+        handles = [handle for block, layer in zip(blocks, record.layers, strict=True) for handle in _watch_block(block.attn, layer)]
     elif isinstance(visual, ModifiedResNet):
-        attentions = [visual.attnpool]
+        record = AttentionRecord([LayerRecord(visual.attnpool.n_heads)])
+        handles = _watch_pool(visual.attnpool, record.layers[0])
     else:
         raise TypeError(f"attention is read from clip's VisionTransformer or ModifiedResNet; received {type(visual).__name__}")
-    record = AttentionRecord([LayerRecord(attention.n_heads) for attention in attentions])
-    with contextlib.ExitStack() as hooks:
-        for attention, layer in zip(attentions, record.layers, strict=True):
-            for handle in (_watch_pool if isinstance(attention, AttentionPool2d) else _watch_block)(attention, layer):
-                hooks.callback(handle.remove)
+    try:
         yield record
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _watch_block(attention: Attention, layer: LayerRecord) -> list[torch.utils.hooks.RemovableHandle]:
@@ -115,7 +117,7 @@ def _watch_block(attention: Attention, layer: LayerRecord) -> list[torch.utils.h
 
 
 def _watch_pool(pool: AttentionPool2d, layer: LayerRecord) -> list[torch.utils.hooks.RemovableHandle]:
-    def keep(name: str) -> object:
+    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
             setattr(layer, name, layer.split_heads(output.detach()))
 

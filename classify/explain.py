@@ -192,8 +192,8 @@ def draw(square: Image.Image, classnames: Sequence[str], rows: Sequence[tuple[st
     from matplotlib.figure import Figure  # takes a second, and only those who draw need it
 
     explained = rows[0][1].explained
-    figure = Figure(figsize=(10, 2.6 * len(rows) + 1.1), facecolor="white", layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.07, 1, 0.86), w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(10, 2.6 * len(rows) + 1.1), facecolor="white")
+    figure.set_layout_engine("constrained", rect=(0, 0.07, 1, 0.86), w_pad=0.08, h_pad=0.08)
     axes = figure.subplots(len(rows), 4, width_ratios=[1, 1, 1, 1.25], squeeze=False)
     figure.text(0.012, 0.965, title, size=15, weight="bold", color=INK, va="center", parse_math=False)
     even = rows[0][1].gaze.numel()

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clip import CLIP
+from clip.model import VisionTransformer
 from clip.prompt_ops import LayerPlan
 from clip.tokenizer import default_tokenizer
 from dassl.utils import read_image
@@ -230,19 +231,19 @@ def vision_likeness(model: PromptedCLIP, images: Tensor) -> list[LayerLikeness]:
     Returns:
         One entry for each of the layers that add or remove prompts; empty where the image tower has none, or none below the first layer.
     """
-    prompts = model.prompt_learner.vision()
-    if prompts is None:
+    prompts, visual = model.prompt_learner.vision(), model.clip.visual
+    if prompts is None or not isinstance(visual, VisionTransformer):
         return []
     left: list[Tensor] = []  # [B, L, D] after each block
     with contextlib.ExitStack() as hooks:
-        for block in model.clip.visual.transformer.resblocks:
+        for block in visual.transformer.resblocks:
             hooks.callback(block.register_forward_hook(lambda _, args, output: left.append(output.float())).remove)
         model.image_features(images)
     found = []
     for plan, tokens in zip(prompts.schedule.plans[1:], left, strict=False):
         if plan.added or plan.removed:
-            added = prompts.tokens[plan.layer_index].detach().float() if plan.added else None
-            found.append(_likeness(plan, tokens, added))
+            added = prompts.tokens[plan.layer_index] if plan.added else None
+            found.append(_likeness(plan, tokens, None if added is None else added.float()))
     return found
 
 
