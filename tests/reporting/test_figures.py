@@ -142,6 +142,14 @@ def test_pivot_takes_keys_and_a_metric_and_refuses_others(grid, base2new):
     assert make_pivots(base2new) == []
 
 
+def test_settings_outside_of_the_trainers_make_rows_but_no_pivot(tmp_path):
+    for epochs in (5, 10):
+        write_base2new(tmp_path / str(epochs), "MPL", "EuroSAT", 1, 50.0 + epochs, 60.0, epochs=epochs)
+    (table,) = tables_of(tmp_path)
+    assert table.labels == ["MPL (MAX_EPOCH 10)", "MPL (MAX_EPOCH 5)"]
+    assert make_pivots(table) == []
+
+
 def test_a_third_setting_makes_a_pivot_for_each_of_its_values(tmp_path):
     for depth in (3, 9):
         for n_add in (1, 2):
