@@ -55,13 +55,15 @@ class PivotTable:
 
     @property
     def notes(self) -> list[str]:
-        """Points that were not run, in words."""
+        """On how many seeds the figures rest, and points that were not run, in words."""
+        counts = sorted({cell.n_seeds for _, cell in self.points() if cell.mean is not None})
+        notes = [f"seeds of each figure: {' to '.join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))}"] if counts else []
         lacking = [
             f"{row} and {column}" if self.column_key else f"{row}"
             for row, column in product(self.row_values, self.column_values)
             if self.cell(row, column).mean is None
         ]
-        return [f"not there (—): {', '.join(lacking)}"] if lacking else []
+        return [*notes, *([f"not there (—): {', '.join(lacking)}"] if lacking else [])]
 
     @property
     def provenance(self) -> Provenance:

@@ -122,7 +122,7 @@ def test_pivot_has_its_numbers_in_order_and_a_hole_where_nothing_ran(grid):
     assert (pivot.row_values, pivot.column_values) == ((1, 2, 10), (0, 1))
     assert pivot.cell(2, 1).mean == grid.cell("EuroSAT", "MPL (N_ADD_OP 2, N_RM_OP 1)", "H").mean
     assert pivot.cell(10, 1).mean is None
-    assert pivot.notes == ["not there (—): 10 and 1"]
+    assert pivot.notes == ["seeds of each figure: 1", "not there (—): 10 and 1"]
     assert "| 2 | 52.00 | 52.50 |" in to_markdown([pivot]).replace("52.49", "52.50")
     assert len(to_csv([pivot]).splitlines()) == 1 + 5
     figure = heat_map(pivot)
