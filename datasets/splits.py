@@ -219,7 +219,7 @@ def wrong_with_name(name: str) -> str:
 def wrong_with_text(text: str) -> str:
     """What is wrong with a name or path that has to be printed and written to JSON; an empty string if nothing is."""
     if not text.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
-        return "has control characters, or bytes that are not UTF-8, in its name"
+        return "has control characters, or bytes that are not UTF-8"
     return ""
 
 
