@@ -125,7 +125,7 @@ LISTS = {
     "long class": (f"path,class\na.jpg,{'a' * 100_000}\n", "1,000 at most"),
     "colours": ("path,class\na.jpg,\x1b[31mred\n", "the class '\\x1b[31mred' is not a string of printable characters"),
     "direction": ("path,class,split\na.jpg,emu,\u202etrain\n", "unknown split '\\u202etrain'"),
-    "UTF-32": ("path,class\na,b\n".encode("utf-32"), "missing among the columns"),
+    "UTF-32": ("path,class\na,b\n".encode("utf-32"), "line 1: "),
 }
 
 

@@ -142,7 +142,12 @@ def test_base_and_new_part_the_classes(entries):
         assert sorted(row.path for half in (base, new) for row in getattr(half, part)) == sorted(known)
 
 
-VALUES = {int: st.integers(-(10**9), 10**9), float: st.floats(allow_nan=False), bool: st.booleans(), str: st.text(max_size=30)}
+VALUES = {
+    int: st.integers(-(10**9), 10**9),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    bool: st.booleans(),
+    str: st.text(max_size=30),
+}
 KEYS = {"SEED": int, "OPTIM.LR": float, "OPTIM.MAX_EPOCH": int, "USE_CUDA": bool, "OUTPUT_DIR": str, "TRAINER.NAME": str}
 
 
