@@ -38,18 +38,27 @@ def test_the_exportable_module_computes_what_the_classifier_does(case: str, load
     torch.testing.assert_close(text_features, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_one_call_of_the_tool_writes_both_programs(load: Callable, prompts: Callable, weights: dict, tmp_path: Path, capsys) -> None:
-    """MPL, with class names of one's own."""
+def shallow(case: str, root: Path, folder: Path, *settings: object) -> tuple[Path, Path]:
+    """Weights of a CLIP of two layers, which are exported in seconds, and a prompt file learned in it."""
+    weights = write_weights(folder / "shallow.pt", dataclasses.replace(SIZES["narrow"], vision_layers=2, text_layers=2))
+    trainer = trained(case, root, weights, folder, *settings)
+    file = prompt_file.of_trainer(trainer, type(trainer), trainer.learned.state_dict())
+    return weights, file.write(folder / prompt_file.FILE_NAME)
+
+
+def test_one_call_of_the_tool_writes_both_programs(eurosat: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """MPL, with class names of one's own; docs/USING.md has the same with deeper towers."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
+    weights, path = shallow("MPL", eurosat, tmp_path, "TRAINER.MPL.PROMPT_DEPTH", 2)
     (tmp_path / "names.txt").write_text(f"a heron\n\n{NAMES[1]}\na stork\n")
-    words = [prompts("MPL")[1], "--torch-export", tmp_path / "out" / "a.pt2", "--onnx", tmp_path / "out" / "a.onnx"]
-    words += ["--names", tmp_path / "names.txt", "--backbone", weights["narrow"]]
+    words = [path, "--torch-export", tmp_path / "out" / "a.pt2", "--onnx", tmp_path / "out" / "a.onnx"]
+    words += ["--names", tmp_path / "names.txt", "--backbone", weights]
     assert tool.main([str(word) for word in words]) == 0
     out = capsys.readouterr().out
     assert out.count("bytes): 3 classes, any number of pictures") == out.count("Run on 1 and on 3 random pictures: logits within") == 2
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.onnx", "a.pt2"], "one file holds all"
-    classifier = load("MPL", ["a heron", NAMES[1], "a stork"])
+    assert sorted(found.name for found in (tmp_path / "out").iterdir()) == ["a.onnx", "a.pt2"], "one file holds all"
+    classifier = PromptClassifier.load(path, ["a heron", NAMES[1], "a stork"], weights, "cpu", "fp32")
     check_torch_export(classifier, tmp_path / "out" / "a.pt2")
     check_onnx(classifier, tmp_path / "out" / "a.onnx")
 
@@ -57,9 +66,7 @@ def test_one_call_of_the_tool_writes_both_programs(load: Callable, prompts: Call
 def test_cocoop_is_exported_with_its_text_tower(eurosat: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    weights = write_weights(tmp_path / "shallow.pt", dataclasses.replace(SIZES["narrow"], vision_layers=1, text_layers=1))
-    trainer = trained("CoCoOp", eurosat, weights, tmp_path)
-    path = prompt_file.of_trainer(trainer, type(trainer), trainer.learned.state_dict()).write(tmp_path / prompt_file.FILE_NAME)
+    weights, path = shallow("CoCoOp", eurosat, tmp_path)
     classifier = PromptClassifier.load(path, ["a heron", NAMES[1]], weights, "cpu", "fp32")
     check_onnx(classifier, export.export_onnx(classifier, tmp_path / "a.onnx"))
 
