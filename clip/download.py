@@ -257,7 +257,7 @@ class _Transfer:
             if e.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
                 self.part.discard()
                 raise _Interrupted("the file has changed on the server") from e
-            raise DownloadError(f"{self.url} answers HTTP Error {e.code} ({e.reason})") from e
+            raise DownloadError(f"{self.url}: HTTP Error {e.code} ({e.reason})") from e
         except (urllib.error.URLError, http.client.HTTPException, OSError) as e:
             raise DownloadError(f"{self.url} cannot be reached: {_why(e)}") from e
         with response:
@@ -346,7 +346,7 @@ def check_answers(url: str) -> None:
     except urllib.error.HTTPError as e:
         e.close()
         if e.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise DownloadError(f"{url} answers HTTP Error {e.code} ({e.reason})") from e
+            raise DownloadError(f"{url}: HTTP Error {e.code} ({e.reason})") from e
     except (urllib.error.URLError, http.client.HTTPException, OSError) as e:
         raise DownloadError(f"{url} cannot be reached: {_why(e)}") from e
 

@@ -65,7 +65,7 @@ def _behind_page(url: str, opener: urllib.request.OpenerDirector) -> str:
             page = response.read(MAX_PAGE_BYTES).decode("utf-8", "replace")
     except urllib.error.HTTPError as e:
         e.close()
-        raise DownloadError(f"{url} answers HTTP Error {e.code} ({e.reason}); the file may be gone or not shared any more") from e
+        raise DownloadError(f"{url}: HTTP Error {e.code} ({e.reason}); the file may be gone or not shared any more") from e
     except (OSError, ValueError) as e:
         raise DownloadError(f"{url} cannot be reached: {getattr(e, 'reason', e)}") from e
     try:

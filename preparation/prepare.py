@@ -112,8 +112,9 @@ def _prepare_file(dataset: Dataset, file: File, wishes: Wishes, downloads: Path)
         except DiskSpaceError:
             raise
         except (DownloadError, PrepareError, ValueError) as e:
-            failures.append(f"    {told}: {e}")
-            print(f"  Failed: {told}: {e}", flush=True)
+            reason = str(e) if str(e).startswith(told) else f"{told}: {e}"
+            failures.append(f"    {reason}")
+            print(f"  Failed: {reason}", flush=True)
             continue
         if not wishes.keeps:
             _remove_downloads(file, downloads)
@@ -224,8 +225,10 @@ def _by_hand(dataset: Dataset, file: File, wishes: Wishes) -> list[str]:
     lines = []
     if is_offline():
         lines.append("    HF_HUB_OFFLINE is set: no source was tried. Unset it where there is a network.")
-    pages = [source.address for source in file.sources if source.way == "by_hand"] or [dataset.page]
+    pages = [source.address for source in file.sources if source.way == "by_hand"]
+    if not pages and file.sources[0].way == "drive":
+        pages = [f"https://drive.google.com/file/d/{file.sources[0].address}/view"]
     names = " or ".join(dict.fromkeys([file.name, *(source.name for source in file.sources if source.way != "project")]))
-    lines.append(f"    by hand: put {names} (from {pages[0]}) into a folder FOLDER and run")
+    lines.append(f"    by hand: put {names} (from {pages[0] if pages else dataset.page}) into a folder FOLDER and run")
     lines.append(f"      python tools/prepare.py {dataset.name} --root {wishes.root} --from FOLDER")
     return lines

@@ -91,9 +91,9 @@ def test_a_part_that_is_whole_already_is_not_fetched_again(
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [
-        ("404", "answers HTTP Error 404 (Not Found)"),
-        ("403", "answers HTTP Error 403 (Forbidden)"),
-        ("503", "answers HTTP Error 503"),
+        ("404", ": HTTP Error 404 (Not Found)"),
+        ("403", ": HTTP Error 403 (Forbidden)"),
+        ("503", ": HTTP Error 503"),
         ("page", "sends a web page, not the file"),
         ("silent", "does not answer in time"),
         ("drip", "sends less than 4,096 bytes a second"),
