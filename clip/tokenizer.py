@@ -7,10 +7,10 @@ The vocabulary (Radford et al., 2021, section 2.4) is the file ``bpe_simple_voca
 from __future__ import annotations
 
 import gzip
+import heapq
 import html
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 
 import regex
@@ -87,24 +87,44 @@ class Tokenizer:
             return known
         parts = [self._symbol_of_byte[b] for b in word.encode("utf-8")]
         parts[-1] += WORD_END
-        while len(parts) > 1:
-            best = min(pairwise(parts), key=lambda pair: self._rank.get(pair, N_MERGES))
-            if best not in self._rank:
-                break
-            merged: list[str] = []
-            i = 0
-            while i < len(parts):
-                if i + 1 < len(parts) and (parts[i], parts[i + 1]) == best:
-                    merged.append(parts[i] + parts[i + 1])
-                    i += 2
-                else:
-                    merged.append(parts[i])
-                    i += 1
-            parts = merged
+        parts = self._merge(parts)
         ids = [self._id_of[p] for p in parts]
-        if len(self._ids_of_word) < 100_000:  # words repeat; the bound keeps hostile text from filling the memory
+        if len(self._ids_of_word) < 100_000 and len(word) < 100:  # words repeat; the bounds keep hostile text from filling the memory
             self._ids_of_word[word] = ids
         return ids
+
+    def _merge(self, parts: list[str]) -> list[str]:
+        """``parts`` with the pair of lowest rank merged wherever it stands, from left to right, and so on until no pair is left to merge.
+
+        Only the places that a merge touches are looked at again, so that the time of a word of n bytes is of the order n log n.
+        """
+        following, preceding = list(range(1, len(parts) + 1)), list(range(-1, len(parts) - 1))
+        waiting: list[tuple[int, int]] = []  # rank of the pair that begins at a place, and the place
+
+        def look_at(place: int) -> None:
+            if place >= 0 and following[place] < len(parts):
+                rank = self._rank.get((parts[place], parts[following[place]]))
+                if rank is not None:
+                    heapq.heappush(waiting, (rank, place))
+
+        for place in range(len(parts)):
+            look_at(place)
+        while waiting:
+            rank, touched = waiting[0][0], []
+            while waiting and waiting[0][0] == rank:  # all places of this pair, before pairs that merging makes
+                place = heapq.heappop(waiting)[1]
+                after = following[place]
+                if not parts[place] or after >= len(parts) or self._rank.get((parts[place], parts[after])) != rank:
+                    continue  # another merge took a part of it
+                parts[place], parts[after] = parts[place] + parts[after], ""
+                following[place] = following[after]
+                if following[after] < len(parts):
+                    preceding[following[after]] = place
+                touched += [preceding[place], place]
+            for place in touched:
+                if place >= 0 and parts[place]:
+                    look_at(place)
+        return [part for part in parts if part]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``, without the start and end marks."""

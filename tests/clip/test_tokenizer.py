@@ -29,7 +29,9 @@ def test_every_imagenet_class_name_in_every_published_template() -> None:
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 
     assert (len(IMAGENET_CLASSNAMES), len(OPENAI_IMAGENET_TEMPLATES)) == (1000, 80)
-    texts = [f"a photo of a {name}." for name in IMAGENET_CLASSNAMES] + [template("jack-o'-lantern") for template in OPENAI_IMAGENET_TEMPLATES]
+    texts = [f"a photo of a {name}." for name in IMAGENET_CLASSNAMES] + [
+        template("jack-o'-lantern") for template in OPENAI_IMAGENET_TEMPLATES
+    ]
     assert torch.equal(OURS(texts), THEIRS(texts))
 
 
@@ -74,3 +76,16 @@ def test_text_that_is_too_long_is_refused_or_cut() -> None:
 def test_decode_refuses_an_unknown_id() -> None:
     with pytest.raises(IndexError):
         OURS.decode([OURS.vocab_size])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(["a", "b", "ab", "th", "the", "in", "ing", "er", "é", "!", "!?"]), max_size=40).map("".join))
+def test_words_in_which_pairs_overlap(word: str) -> None:
+    assert OURS.encode(word) == THEIRS.encode(word)
+
+
+def test_a_word_without_end_takes_seconds_at_most() -> None:
+    """Merging pair by pair over the whole word, as is usual, would take hours."""
+    word = "".join(chr(ord("a") + i * i % 23) for i in range(50_000))
+    ids = OURS.encode(word)
+    assert OURS.decode(ids).strip() == word
