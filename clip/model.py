@@ -59,7 +59,7 @@ class Attention(nn.Module):
         q, k, v = qkv.view(n, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # each [N, heads, L, D/heads]
         x = F.scaled_dot_product_attention(q, k, v, is_causal=self.is_causal) if attend is None else attend(q, k, v)
         x = x.transpose(1, 2).flatten(2)  # [N, L, D]
-        return self.out_proj(x if read is None else x[:, read])
+        return self.out_proj(x if read is None else x[:, read].contiguous())  # what PyTorch 2.6 exports
 
 
 class MLP(nn.Sequential):
