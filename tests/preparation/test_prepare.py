@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from yacs.config import CfgNode
 import datasets
 from clip import download as downloading
 from dassl.data.datasets import DATASET_REGISTRY
+from preparation import arrange
+from preparation.extract import extract
 from preparation.sources import TABLE_PATH, load_table
 from tests.preparation.archives import READERS, counts, lay_out_archives, serve, zipped
 from tests.preparation.server import Server
@@ -170,7 +173,7 @@ def test_each_failure_names_its_source_and_the_next_is_tried(behaviour: str, wor
     assert world.run("eurosat") == 0
     told = capsys.readouterr().out
     failed, fetched = (
-        told.index(f"Failed: {world.server.url}/eurosat/0/EuroSAT.zip: "),
+        told.index(f"Failed: {world.server.url}/eurosat/0/EuroSAT.zip"),
         told.index("from the hub (torchgeo/eurosat/EuroSAT.zip)"),
     )
     assert failed < fetched
@@ -289,8 +292,16 @@ def test_a_run_that_was_killed_while_unpacking_leaves_nothing_that_is_taken_for_
     assert not half.exists() and len(world.rows("eurosat")[0]) == 54
 
 
-def test_two_at_once_do_not_harm_each_other(world: World) -> None:
+def test_two_at_once_do_not_harm_each_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.lay_out("eurosat")
+    unpacking: list[int] = []
+
+    def slowly(*arguments: Any) -> None:
+        unpacking.append(1)
+        time.sleep(0.2)  # time enough for another run to come along
+        extract(*arguments)
+
+    monkeypatch.setattr(arrange, "extract", slowly)
     world.run("eurosat", "--list")  # writes the tables
     results: list[int] = []
     arguments = [
@@ -307,7 +318,7 @@ def test_two_at_once_do_not_harm_each_other(world: World) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [0, 0, 0] and len(world.server.asked("/eurosat/0/EuroSAT.zip")) == 1
+    assert results == [0, 0, 0] and unpacking == [1] and len(world.server.asked("/eurosat/0/EuroSAT.zip")) == 1
     assert len(world.rows("eurosat")[0]) == 54 and leftovers(world.root) == []
 
 
