@@ -57,7 +57,9 @@ class PromptClassifier:
         self._classnames = checked_names(file.classnames if classnames is None else classnames)
         self.device = clip_model.token_embedding.weight.device
         _check_size(file, clip_model)
-        self.transform: Callable[[Image.Image], Tensor] = build_transform(cfg_of(file), is_train=False)
+        transform = build_transform(cfg_of(file), is_train=False)
+        assert transform is not None, "a prompt file has no INPUT.NO_TRANSFORM"
+        self.transform: Callable[[Image.Image], Tensor] = transform
         self.model: PromptedCLIP = build_model(file, clip_model, self._classnames, precision or Precision(device_type=self.device.type))
         self._text_features = TextFeatureCache()
 
@@ -248,9 +250,8 @@ class PromptClassifier:
                 )
             return picture.to(self.device)
         if isinstance(picture, (str, Path)):
-            picture = read_picture(picture)
-            if isinstance(picture, UnreadablePicture):
-                return picture
+            read = read_picture(picture)
+            return read if isinstance(read, UnreadablePicture) else self.transform(read)
         if not isinstance(picture, Image.Image):
             raise TypeError(f"a list of pictures holds paths, PIL pictures and tensors; received a {type(picture).__name__}")
         return self.transform(picture.convert("RGB"))

@@ -88,7 +88,7 @@ class ExportableConditionalClassifier(nn.Module):
         assert isinstance(words, ConditionalWords)
         self.image_tower = ExportableImageTower(classifier)
         self.text_tower = copy.deepcopy(classifier.model.clip)
-        self.text_tower.token_embedding = nn.Identity()  # the words are embedded already, and 49,408 others are not needed
+        setattr(self.text_tower, "token_embedding", nn.Identity())  # noqa: B010, of another type; the words are embedded already, and 49,408 others are not needed
         self.meta_net = words.meta_net
         n_ctx, embedded = words.class_prompts.n_ctx, words.class_prompts.embedded
         self.register_buffer("ctx", words.ctx.detach().clone())
