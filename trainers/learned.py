@@ -48,7 +48,7 @@ class LearnedParameters(nn.Module):
         """The learned values, float32, detached."""
         return {name: parameter.detach() for name, parameter in self._learned.items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> None:
         """Take the learned values from a checkpoint of this method; frozen towers and token buffers that published files hold are passed over.
 
         Raises:

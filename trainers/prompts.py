@@ -58,6 +58,7 @@ class ClassPrompts(nn.Module):
         ValueError: a prompt is longer than the text tower's context.
     """
 
+    tokens: Tensor
     embedded: Tensor
     end_index: Tensor
 

@@ -23,7 +23,9 @@ class SeededDataset(Dataset):
             loader's dataset another transform.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    n_changes: int
+
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         self.n_changes = 0
 
@@ -65,6 +67,10 @@ class EpochLoader(DataLoader):
         pin_memory: load into page-locked memory, for a GPU.
     """
 
+    dataset: SeededDataset
+    sampler: SeededSampler
+    batch_size: int
+
     def __init__(
         self,
         dataset: Dataset,
@@ -74,13 +80,14 @@ class EpochLoader(DataLoader):
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
+        seeded_sampler = SeededSampler(sampler, is_train)
         super().__init__(
             SeededDataset(dataset),
             batch_size=batch_size,
-            sampler=SeededSampler(sampler, is_train),
+            sampler=seeded_sampler,
             num_workers=num_workers,
             pin_memory=pin_memory,
-            drop_last=is_train and len(sampler) >= batch_size,
+            drop_last=is_train and len(seeded_sampler) >= batch_size,
             persistent_workers=is_train and num_workers > 0,
             # The loader draws its workers' base seed; a generator of its own keeps that out of the global one, from which
             # a loader with workers and one without would otherwise draw unequally often.

@@ -44,6 +44,11 @@ class SimpleTrainer(TrainerBase):
     """
 
     n_batches_a_step = 1  # how many batches `forward_backward` and `parse_batch_train` take
+    model: torch.nn.Module
+    num_batches: int
+    batch_idx: int
+    train_loader_x: Any  # an `EpochLoader`, or a loader of the trainer's own
+    train_loader_u: Any
 
     def __init__(self, cfg: Any) -> None:
         super().__init__()
@@ -93,7 +98,7 @@ class SimpleTrainer(TrainerBase):
 
     # --- training -------------------------------------------------------------------------------------------------
 
-    def train(self) -> None:
+    def train(self) -> None:  # type: ignore[override]  # Dassl's signature
         """Train from the first epoch, or from where a checkpoint in the output folder left off, then test."""
         self._check_before_training()
         super().train(self.start_epoch, self.max_epoch)
@@ -364,7 +369,7 @@ class TrainerX(SimpleTrainer):
         self.num_batches = len(self.train_loader_x)
         self._run_batches(lambda first: ((batch,) for batch in self.train_loader_x))
 
-    def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, ...]:
         """Pictures, labels and domains on the run's device."""
         return batch["img"].to(self.device), batch["label"].to(self.device), batch["domain"].to(self.device)
 
@@ -393,6 +398,8 @@ class TrainerXU(SimpleTrainer):
 
         self._run_batches(pairs)
 
-    def parse_batch_train(self, batch_x: dict[str, Any], batch_u: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def parse_batch_train(  # type: ignore[override]  # Dassl's signature
+        self, batch_x: dict[str, Any], batch_u: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Labelled pictures, their labels, and unlabelled pictures, on the run's device."""
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)

@@ -107,7 +107,7 @@ def not_finite(model: Any) -> str:
     Args:
         model: anything with `named_parameters`; those that require no gradient are passed over.
     """
-    named = getattr(model, "named_parameters", dict)()
+    named: Any = getattr(model, "named_parameters", dict)()
     learned = {name: parameter.detach() for name, parameter in dict(named).items() if parameter.requires_grad}
     if not learned:
         return ""

@@ -41,9 +41,7 @@ def git_commit() -> str | None:
     """The commit of the source tree that this package stands in; None outside a git checkout."""
     folder = os.path.dirname(os.path.abspath(__file__))
     try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5, check=True
-        )
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()
