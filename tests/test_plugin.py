@@ -43,6 +43,9 @@ PUBLISHED_NAMES = {  # module -> names that the published Dassl (of October 2022
     "dassl.data.data_manager": {"DatasetWrapper", "build_data_loader"},
     "dassl.data.transforms": {"build_transform", "INTERPOLATION_MODES"},
 }
+OF_THIS_ENGINE = {  # file -> what it takes besides; the readers stay on this engine, and docs/PLUGIN.md lifts trainers alone
+    "datasets/pictures.py": {"dassl.utils.images": {"why_unreadable"}},  # a picture that is checked is read as it is loaded
+}
 PUBLISHED_TRAINER = {  # what the published TrainerX gives to `self`
     "cfg", "device", "dm", "num_classes", "lab2cname", "num_batches", "batch_idx", "epoch", "max_epoch", "start_epoch", "train_loader_x", "test_loader",
     "val_loader", "output_dir", "register_model", "get_model_names", "model_backward_and_update", "model_zero_grad", "model_backward", "model_update",
@@ -60,8 +63,9 @@ def sources(folder: str) -> list[Path]:
 def test_imports_of_dassl_are_published_names(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dassl":
-            assert node.module in PUBLISHED_NAMES, f"{path.name} imports {node.module}"
-            assert {alias.name for alias in node.names} <= PUBLISHED_NAMES[node.module]
+            published = PUBLISHED_NAMES | OF_THIS_ENGINE.get(f"{path.parent.name}/{path.name}", {})
+            assert node.module in published, f"{path.name} imports {node.module}"
+            assert {alias.name for alias in node.names} <= published[node.module]
         if isinstance(node, ast.Import):
             assert not any(alias.name.split(".")[0] == "dassl" for alias in node.names)
 
