@@ -3,11 +3,12 @@
 
     python tools/benchmark.py --classes 5,50,250                  # CPU, float32
     python tools/benchmark.py --device cuda --classes 5,50,500    # GPU, float16 as published
-    python tools/benchmark.py --json docs/benchmark.json
+    python tools/benchmark.py --method MPL,MaPLe,CoOp,CoCoOp --json docs/benchmark.json
 
-Weights and pictures are random: they do not change the time. For each number of classes: seconds of a training step (batch of 4), pictures a
+Weights and pictures are random: they do not change the time. For each number of classes: seconds of a training step (of the published batch), pictures a
 second in an evaluation (batches of 100; ours encodes the class prompts once for a test set, whose size is --test-pictures), peak memory of a training
-step, and the largest difference of the two sides' logits. Ours is also timed with each of its savings switched off by itself.
+step, and the largest difference of the two sides' logits. Ours is also timed with each of its savings switched off by itself; what its absence costs is
+what it gives.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from clip.fast import FastPaths
 from clip.model import CLIP
 from clip.tokenizer import WORD_END, default_tokenizer
 from clip.weights import published_models
 from tools.published_way import PublishedWay
+from trainers.cocoop import ConditionallyPromptedCLIP, ConditionalWords
 from trainers.coop import ContextWords
 from trainers.maple import MaPLePrompts
 from trainers.mpl import MPLPrompts, MPLSchedules
@@ -40,7 +43,15 @@ from trainers.precision import choose_precision
 from trainers.prompted_clip import PromptedCLIP
 from trainers.prompts import PromptLearner
 
-TRAIN_BATCH, TEST_BATCH = 4, 100  # of the published configs of MPL and MaPLe
+TRAIN_BATCHES = {"MPL": 4, "MaPLe": 4, "CoOp": 32, "CoCoOp": 1}  # of the published configs
+TEST_BATCH = 100  # of every published config
+COCOOP_TEST_BATCH = 4  # CoCoOp encodes the class prompts once a picture, so that the time of a picture does not depend on the batch
+VARIANTS = {  # ours, and what it is with one saving switched off; a packed text is trimmed by being packed, so that trimming shows without packing
+    "ours": FastPaths(),
+    "ours, all positions of every class": FastPaths(trim_text=False, pack_text=False),
+    "ours, classes not packed": FastPaths(pack_text=False),
+    "ours, last block whole": FastPaths(read_one_token=False),
+}
 
 
 def class_names(n_classes: int) -> list[str]:
@@ -59,7 +70,35 @@ def build_learner(method: str, clip: CLIP, names: list[str]) -> PromptLearner:
         return MPLPrompts(clip, names, "a photo of a", MPLSchedules(1, min(9, *layers), *layers, n_add=2, n_remove=1))
     if method == "MaPLe":
         return MaPLePrompts(clip, names, 2, "a photo of a", min(9, *layers))
+    if method == "CoCoOp":
+        return ConditionalWords(clip, names, 4, "a photo of a")
     return ContextWords(clip, names, 16)
+
+
+class Variant:
+    """Ours with some savings switched off, with the prompts of ``like``.
+
+    Args:
+        method: its name.
+        clip: the frozen CLIP, which all variants share.
+        names: C class names.
+        fast: the savings that are made.
+        like: the learner whose values are taken; None keeps those drawn.
+    """
+
+    def __init__(self, method: str, clip: CLIP, names: list[str], fast: FastPaths, like: PromptLearner | None = None) -> None:
+        self.clip, self.fast = clip.set_fast_paths(fast), fast
+        device = clip.token_embedding.weight.device
+        self.learner = build_learner(method, clip, names).to(device)
+        if like is not None:
+            self.learner.load_state_dict(like.state_dict())
+        precision = choose_precision("fp16" if device.type == "cuda" else "fp32", device)
+        self.model = (ConditionallyPromptedCLIP if method == "CoCoOp" else PromptedCLIP)(clip, self.learner, precision).to(device)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits ``[B, C]`` of ``images`` ``[B, 3, R, R]``."""
+        self.clip.set_fast_paths(self.fast)
+        return self.model(images)
 
 
 def synchronise(device: torch.device) -> None:
@@ -111,75 +150,67 @@ def training_step(logits_of: Callable[[Tensor], Tensor], learner: PromptLearner,
     return step
 
 
-class WithoutTrimming(PromptedCLIP):
-    """Ours, but with all positions of the text computed."""
-
-    def text_features(self) -> Tensor:
-        text = self.prompt_learner.text()
-        missing = self.clip.config.context_length - text.embedded.shape[1]
-        padding = self.clip.token_embedding.weight[0].expand(len(text.embedded), missing, -1)
-        features = self.clip.encode_embedded_text(torch.cat([text.embedded, padding], dim=1), text.end_index, text.deep)
-        return F.normalize(features.float(), dim=-1)
-
-
 def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """All figures of one method at one number of classes."""
-    learner = build_learner(method, clip, class_names(n_classes)).to(device)
-    precision = choose_precision("fp16" if device.type == "cuda" else "fp32", device)
-    ours = PromptedCLIP(clip, learner, precision).to(device)
-    published, untrimmed = PublishedWay(ours), WithoutTrimming(clip, learner, precision).to(device)
-    size = clip.config.image_size
-    few, many = torch.randn(TRAIN_BATCH, 3, size, size, device=device), torch.randn(TEST_BATCH, 3, size, size, device=device)
-    labels = torch.arange(TRAIN_BATCH, device=device) % n_classes
+    names = class_names(n_classes)
+    ours = Variant(method, clip, names, FastPaths())
+    size, n_train = clip.config.image_size, TRAIN_BATCHES[method]
+    few = torch.randn(n_train, 3, size, size, device=device)
+    labels = torch.arange(n_train, device=device) % n_classes
     with torch.no_grad():
-        difference = (published(few).float() - ours(few)).abs().max().item()
-    row: dict[str, Any] = {"method": method, "classes": n_classes, "largest_logit_difference": difference}
-    sides = {"published": published, "ours": ours, "ours_all_positions": untrimmed}
-    if args.skip_published_above and n_classes > args.skip_published_above:
-        sides = {"ours": ours}
-    steps = {name: training_step(side, learner, few, labels) for name, side in sides.items()}
+        difference = (PublishedWay(ours.model)(few).float() - ours(few)).abs().max().item()
+    row: dict[str, Any] = {"method": method, "classes": n_classes, "batch": n_train, "largest_logit_difference": difference}
+    is_slow = bool(args.skip_published_above) and n_classes > args.skip_published_above
+    sides = {} if is_slow else {"published": (PublishedWay(ours.model), ours.learner)}
+    for name, fast in VARIANTS.items():
+        if not is_slow or fast.trim_text:
+            variant = ours if name == "ours" else Variant(method, clip, names, fast, ours.learner)
+            sides[name] = (variant, variant.learner)
+    steps = {name: training_step(side, learner, few, labels) for name, (side, learner) in sides.items()}
     row["step_seconds"] = seconds_in_turn(steps, args.repeats, device)
     row["step_peak_bytes"] = {name: peak_bytes(step, device) for name, step in steps.items()}
-    with torch.no_grad():
-        features = ours.text_features()
-        parts = {
-            "published": lambda: published(many),
-            "ours_batch": lambda: ours.logits(ours.image_features(many), features),
-            "ours_text": ours.text_features,
-        }
-        seconds = seconds_in_turn(parts, max(1, args.repeats // 2), device)
-    n_batches = args.test_pictures / TEST_BATCH
-    row["eval_pictures_per_second"] = {
-        "published": TEST_BATCH / seconds["published"],
-        "ours": args.test_pictures / (n_batches * seconds["ours_batch"] + seconds["ours_text"]),
-        "ours_text_each_batch": TEST_BATCH / (seconds["ours_batch"] + seconds["ours_text"]),
-    }
+    row["eval_pictures_per_second"] = evaluation(method, ours, {n: s for n, (s, _) in sides.items()}, args, device)
     return row
 
 
+@torch.no_grad()
+def evaluation(
+    method: str, ours: Variant, sides: dict[str, Callable[[Tensor], Tensor]], args: argparse.Namespace, device: torch.device
+) -> dict[str, float]:
+    """Pictures a second of each side; ours encodes the class prompts once for a test set, and again for each batch where that saving is off."""
+    size, n_pictures = ours.clip.config.image_size, COCOOP_TEST_BATCH if method == "CoCoOp" else TEST_BATCH
+    images = torch.randn(n_pictures, 3, size, size, device=device)
+    repeats = max(1, args.repeats // 2)
+    seconds = seconds_in_turn({name: lambda side=side: side(images) for name, side in sides.items()}, repeats, device)
+    speed = {name: n_pictures / t for name, t in seconds.items()}
+    if method == "CoCoOp":
+        return speed
+    ours.clip.set_fast_paths(ours.fast)
+    features = ours.model.text_features()
+    parts = {"batch": lambda: ours.model.logits(ours.model.image_features(images), features), "text": ours.model.text_features}
+    seconds = seconds_in_turn(parts, repeats, device)
+    n_batches = args.test_pictures / n_pictures
+    speed["ours, text encoded for each batch"] = speed.pop("ours")
+    return {"ours": args.test_pictures / (n_batches * seconds["batch"] + seconds["text"]), **speed}
+
+
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as a Markdown table of both sides and their ratios."""
-    lines = [
-        "| method | classes | step: published | ours | faster | all 77 positions | memory | evaluation: published | ours | faster |",
-        "|" + "---|" * 10,
-    ]
+    """The rows as a Markdown table: a line a side, with its ratio to the published way."""
+    lines = ["| method | classes | side | step | faster | peak memory | share | evaluation | faster |", "|" + "---|" * 9]
     for row in rows:
         step, memory, pictures = row["step_seconds"], row["step_peak_bytes"], row["eval_pictures_per_second"]
-        cells = [row["method"], str(row["classes"])]
-        if "published" in step:
-            share = f"{memory['ours'] / memory['published']:.2f}" if memory["ours"] and memory["published"] else "-"
-            cells += [
-                f"{step['published']:.3f} s",
-                f"{step['ours']:.3f} s",
-                f"{step['published'] / step['ours']:.2f}x",
-                f"{step['ours_all_positions']:.3f} s",
-                share,
-            ]
-        else:
-            cells += ["-", f"{step['ours']:.3f} s", "-", "-", f"{(memory['ours'] or 0) / 2**30:.1f} GiB"]
-        cells += [f"{pictures['published']:.1f} /s", f"{pictures['ours']:.1f} /s", f"{pictures['ours'] / pictures['published']:.2f}x"]
-        lines.append("| " + " | ".join(cells) + " |")
+        for side in dict.fromkeys([*step, *pictures]):
+            cells = [row["method"], str(row["classes"]), side]
+            cells += [f"{step[side]:.3f} s" if side in step else "", ratio(step.get("published"), step.get(side))]
+            cells += [f"{memory[side] / 2**30:.2f} GiB" if memory.get(side) else "", ratio(memory.get(side), memory.get("published"), "")]
+            cells += [f"{pictures[side]:.1f} /s" if side in pictures else "", ratio(pictures.get(side), pictures.get("published"))]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def ratio(part: float | None, whole: float | None, unit: str = "x") -> str:
+    """``part / whole``; empty where one is missing."""
+    return f"{part / whole:.2f}{unit}" if part and whole else ""
 
 
 def main() -> int:
@@ -188,10 +219,15 @@ def main() -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
     parser.add_argument("--classes", default="5,50,250", help="numbers of classes, separated by commas")
     parser.add_argument("--backbone", default="ViT-B/16", choices=[n for n, m in published_models().items() if m.config.has_vit])
-    parser.add_argument("--method", default="MPL", help="MPL, MaPLe, CoOp; separated by commas")
+    parser.add_argument("--method", default="MPL", help="MPL, MaPLe, CoOp, CoCoOp; separated by commas")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each side")
     parser.add_argument("--test-pictures", type=int, default=4200, help="pictures of a test set (EuroSAT's base half by default)")
-    parser.add_argument("--skip-published-above", type=int, default=0, help="number of classes above which the published step is left out")
+    parser.add_argument(
+        "--skip-published-above",
+        type=int,
+        default=0,
+        help="number of classes above which sides that compute all positions are left out",
+    )
     parser.add_argument("--json", help="file for the figures")
     args = parser.parse_args()
     device = torch.device(args.device)

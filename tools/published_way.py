@@ -15,7 +15,9 @@ from torch import Tensor
 
 from clip import LayerPrompts
 from clip.model import ResidualAttentionBlock, Transformer
+from trainers.cocoop import ConditionalWords
 from trainers.prompted_clip import PromptedCLIP
+from trainers.prompts import TextPrompts
 
 
 def attend(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -55,9 +57,9 @@ class PublishedWay:
         self.model = model
         self.context_length = model.clip.config.context_length
 
-    def text_features(self) -> Tensor:
-        """Normalised features ``[C, E]`` from all positions of the context."""
-        clip, text = self.model.clip, self.model.prompt_learner.text()
+    def text_features(self, text: TextPrompts) -> Tensor:
+        """Normalised features ``[C, E]`` of ``text`` from all positions of the context."""
+        clip = self.model.clip
         padding = clip.token_embedding.weight[0].expand(len(text.embedded), self.context_length - text.embedded.shape[1], -1)
         x = (torch.cat([text.embedded, padding], dim=1) + clip.positional_embedding).to(clip.dtype)
         x = run_blocks(clip.transformer, x.permute(1, 0, 2), text.deep, 1).permute(1, 0, 2)
@@ -78,4 +80,10 @@ class PublishedWay:
     def __call__(self, images: Tensor) -> Tensor:
         """Logits ``[B, C]`` of ``images`` ``[B, 3, R, R]``; the text is encoded anew at every call."""
         features = self.image_features(images)
-        return self.model.clip.logit_scale.exp() * features @ self.text_features().t().to(features.dtype)
+        scale, learner = self.model.clip.logit_scale.exp(), self.model.prompt_learner
+        if not isinstance(learner, ConditionalWords):
+            return scale * features @ self.text_features(learner.text()).t().to(features.dtype)
+        contexts = learner.context_of(features.float())  # CoCoOp: the class prompts of each picture in turn
+        return torch.stack(
+            [scale * f @ self.text_features(learner.text_with(ctx)).t().to(f.dtype) for f, ctx in zip(features, contexts, strict=True)]
+        )

@@ -1,0 +1,48 @@
+"""The two sides of tools/benchmark.py compute the same, so that their times can be compared."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+import torch
+
+from clip import CLIP, CLIPConfig
+from clip.fast import FastPaths
+from tools import benchmark
+from tools.published_way import PublishedWay
+
+NAMES = ["forest", "sea or lake", "annual crop land"]
+
+
+@pytest.fixture(scope="module")
+def model() -> CLIP:
+    torch.manual_seed(0)
+    return CLIP(CLIPConfig(32, 32, 4, 64, 16, 77, 49408, 64, 3))
+
+
+@pytest.mark.parametrize("method", benchmark.TRAIN_BATCHES)
+def test_the_published_way_and_every_variant_of_ours_give_the_same_logits(method: str, model: CLIP) -> None:
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    ours = benchmark.Variant(method, model, NAMES, FastPaths())
+    with torch.no_grad():
+        published = PublishedWay(ours.model)(images)
+        assert published.shape == (2, 3)
+        for fast in benchmark.VARIANTS.values():
+            found = benchmark.Variant(method, model, NAMES, fast, ours.learner)(images)
+            torch.testing.assert_close(found, published, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["MPL", "CoCoOp"])
+def test_a_measurement_has_every_side_and_a_line_for_each(method: str, model: CLIP) -> None:
+    args = argparse.Namespace(repeats=1, test_pictures=200, skip_published_above=0)
+    row = benchmark.measure(method, model, 3, args, torch.device("cpu"))
+    assert set(row["step_seconds"]) == {"published", *benchmark.VARIANTS}
+    assert all(seconds > 0 for seconds in row["step_seconds"].values())
+    assert {"published", "ours"} <= set(row["eval_pictures_per_second"])
+    lines = benchmark.table([row]).splitlines()
+    assert len(lines) == 2 + len(row["step_seconds"]) + (method == "MPL")
+    args.skip_published_above = 2
+    assert set(benchmark.measure(method, model, 3, args, torch.device("cpu"))["step_seconds"]) == {
+        name for name, fast in benchmark.VARIANTS.items() if fast.trim_text
+    }
