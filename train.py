@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 # The engine, the methods and torch are imported where they are needed, so that --help answers at once.
 
+LAUNCHER_SETTINGS = "LAUNCH_SETTINGS"  # environment variable: what the launchers want noted in the run's settings.txt
 FLAG_KEYS = {  # flag -> the setting that it gives
     "root": "DATASET.ROOT",
     "output_dir": "OUTPUT_DIR",
@@ -53,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--eval-only", action="store_true", help="test without training")
     parser.add_argument("--model-dir", help="folder of the run whose checkpoint is tested with --eval-only")
     parser.add_argument("--load-epoch", type=int, help="epoch of that checkpoint; without it the best on val")
+    parser.add_argument("--fresh", action="store_true", help="remove the run that the output folder holds, and begin anew")
     parser.add_argument("--no-train", action="store_true", help="build everything and stop")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings, such as TRAINER.MPL.N_CTX 1")
@@ -101,9 +104,11 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
         args: the flags.
         cfg: their config, from :func:`setup_cfg`.
     """
-    from dassl.utils.run_lock import hold_run_folder
+    from dassl.utils.run_lock import hold_run_folder, note_settings
 
-    with hold_run_folder(cfg.OUTPUT_DIR):
+    with hold_run_folder(cfg.OUTPUT_DIR, args.fresh):
+        if LAUNCHER_SETTINGS in os.environ:
+            note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
         trainer = build(cfg)
         if args.eval_only:
             if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:

@@ -85,7 +85,9 @@ class Run:
 
     @property
     def precision(self) -> str | None:
-        """PREC as it was set; None for methods without it."""
+        """What was computed in, which is not PREC as it was set where the device does not serve that; PREC, where the run does not say it."""
+        if self.result.get("computed_in"):
+            return self.result["computed_in"]
         node = self.result.get("config", {}).get("TRAINER", {}).get(self.method.upper(), {})
         return node.get("PREC") if isinstance(node, Mapping) else None
 

@@ -32,6 +32,7 @@ case "${PYTHON:-}" in */*) PYTHON=$(absolute "$PYTHON") ;; esac
 SHOTS_GIVEN=${SHOTS:-}
 SHOTS=${SHOTS:-16}
 FORCE=0
+FRESH=
 EPOCHS=
 TESTED=
 OFFERED=
@@ -220,10 +221,12 @@ plan() {
     printf '%s\t%s\t%s\t%s\t%s\n' "$state" "$1" "${2:--}" "configs/trainers/$CONFIGS/$RUN_CFG.yaml" "${why#Error: }"
 }
 
-# ready_to_run RUN_DIR: false if the run is finished, which is said; an unfinished one is said to go on
+# ready_to_run RUN_DIR: false if the run is finished, which is said; an unfinished one is said to go on; sets FRESH for one that is to be replaced, which
+# train.py does, when it holds the folder
 ready_to_run() {
+    FRESH=
     if [ "$FORCE" = 1 ]; then
-        rm -rf "$1"
+        FRESH=--fresh
         return
     fi
     check_settings "$1"
@@ -247,7 +250,8 @@ lacks_dataset() {
     folder=$(source_fact folder)
     [ -n "$folder" ] || return 1
     for need in $(source_fact needs | tr -d '[]"' | tr ',' ' '); do
-        [ -e "$DATA/$folder/$need" ] || return 0
+        [ -e "$DATA/$folder/$need" ] && continue
+        [ "$need" = classnames.txt ] && [ -e "$DATA/imagenet/$need" ] || return 0 # ImageNet's serve its variants
     done
     return 1
 }
@@ -273,18 +277,17 @@ offer_dataset() {
     esac
 }
 
-# launch RUN_DIR [FLAG…] [KEY VALUE…]: one call of train.py for TRAINER, RUN_CFG, DATASET, SEED, EPOCHS and PAIRS
+# launch RUN_DIR [FLAG…] [KEY VALUE…]: one call of train.py for TRAINER, RUN_CFG, DATASET, SEED, EPOCHS, PAIRS and FRESH, which writes settings.txt
 launch() {
-    local run_dir=$1
+    local run_dir=$1 settings
     shift
     offer_dataset
-    mkdir -p "$run_dir"
-    { settings_asked; [ -z "$TESTED" ] || say "# tests the training that ended $TESTED"; } >"$run_dir/settings.txt"
-    (cd "$REPO_DIR" && exec "$PYTHON" train.py \
+    settings=$(settings_asked; [ -z "$TESTED" ] || say "# tests the training that ended $TESTED")
+    (cd "$REPO_DIR" && export LAUNCH_SETTINGS="$settings" && exec "$PYTHON" train.py \
         --root "$DATA" --seed "$SEED" --trainer "$TRAINER" \
         --dataset-config-file "configs/datasets/$DATASET.yaml" \
         --config-file "configs/trainers/$CONFIGS/$RUN_CFG.yaml" \
-        --output-dir "$run_dir" "$@" ${EPOCHS:+OPTIM.MAX_EPOCH "$EPOCHS"} ${PAIRS[@]+"${PAIRS[@]}"})
+        --output-dir "$run_dir" $FRESH "$@" ${EPOCHS:+OPTIM.MAX_EPOCH "$EPOCHS"} ${PAIRS[@]+"${PAIRS[@]}"})
 }
 
 # train_run RUN_DIR [KEY VALUE…]: trains, unless the run is finished
@@ -324,9 +327,10 @@ test_run() {
     if plan "$run_dir" "$train_dir"; then return; fi
     if is_finished "$run_dir" && is_of_older_training "$run_dir" "$train_dir"; then
         say "Testing again, since the training is newer than the test: $run_dir"
-        rm -rf "$run_dir"
+        FRESH=--fresh
+    else
+        ready_to_run "$run_dir" || return 0
     fi
-    ready_to_run "$run_dir" || return 0
     file=$(final_checkpoint "$train_dir")
     case "$file" in
         model.pth.tar-*) set -- --load-epoch "${file#model.pth.tar-}" --eval-only "$@" ;;

@@ -15,6 +15,7 @@ import torch
 
 import trainers  # noqa: F401, registers the methods
 from dassl.engine import TRAINER_REGISTRY
+from dassl.utils.run_lock import hold_run_folder, note_settings
 from tests.launchers import METHODS, REPO, Ran, environment, refused, run, succeeded
 
 
@@ -92,6 +93,40 @@ def test_force_runs_afresh_and_its_test_is_no_longer_taken(base2new: Ran, world:
     assert all(b["ended"] < a["ended"] for b, a in zip(before, after, strict=True))
 
 
+def test_neither_force_nor_other_settings_touch_a_folder_in_which_a_run_works(base2new: Ran, world: Path, tmp_path: Path) -> None:
+    succeeded(base2new)  # the pictures are there
+    run_dir = tmp_path / "base2new/train_base" / BELOW
+    with hold_run_folder(str(run_dir)):
+        note_settings(str(run_dir), "OPTIM.MAX_EPOCH 1\n")
+        for words in ("1 --force", "7"):
+            ran = run(world, f"mpl/base2new_train shapes 1 {words}", SHOTS="2", OUTPUT=str(tmp_path))
+            refused(ran, f"another run works in the folder {run_dir}", f"process {os.getpid()} on ")
+            assert sorted(path.name for path in run_dir.iterdir()) == [".run.holder.json", ".run.lock", "settings.txt"]
+            assert (run_dir / "settings.txt").read_text() == "OPTIM.MAX_EPOCH 1\n"
+
+
+def test_of_two_starts_with_other_settings_the_later_one_is_refused(tmp_path: Path) -> None:
+    """As where both looked before either had begun, so that the launchers refused none."""
+    folder = str(tmp_path)
+    note_settings(folder, "OPTIM.LR 0.1")
+    note_settings(folder, "OPTIM.LR 0.2")  # nothing has begun yet
+    (tmp_path / "result.json").write_text("{}")
+    note_settings(folder, "OPTIM.LR 0.2\n# tests the training that ended now")
+    with pytest.raises(ValueError, match=r"holds a run with OPTIM\.LR 0\.2 .* but OPTIM\.LR 0\.3 is asked for"):
+        note_settings(folder, "OPTIM.LR 0.3")
+    assert (tmp_path / "settings.txt").read_text() == "OPTIM.LR 0.2\n# tests the training that ended now\n"
+
+
+def test_a_fresh_run_leaves_the_runs_below_its_folder(tmp_path: Path) -> None:
+    """Zero-shot CLIP on base and new stands in the folder of that on all classes."""
+    for name in ("result.json", "old", "tensorboard/events", "base/result.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with hold_run_folder(str(tmp_path), fresh=True):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".run.holder.json", ".run.lock", "base"]
+        assert (tmp_path / "base/result.json").exists()
+
+
 def kill_after_first_checkpoint(world: Path, output: Path, command: list[str]) -> None:
     """Start ``command`` and end all its processes with SIGKILL as soon as it says that it saved a checkpoint."""
     variables = environment(world, SHOTS="2", OUTPUT=str(output), PYTHONUNBUFFERED="1")
@@ -133,12 +168,14 @@ def test_a_killed_run_goes_on_to_the_same_end(base2new: Ran, world: Path, tmp_pa
 @pytest.mark.parametrize("folder", METHODS)
 def test_every_method_trains_on_shapes(folder: str, base2new: Ran, world: Path, tmp_path: Path) -> None:
     succeeded(base2new)  # the pictures are there
-    words = f"{folder}/few_shot shapes 1 1 OPTIM.MAX_EPOCH 1 TEST.NO_TEST True"
+    key = METHODS[folder].upper()
+    words = f"{folder}/few_shot shapes 1 1 OPTIM.MAX_EPOCH 1 TEST.NO_TEST True TRAINER.{key}.PREC fp16 USE_CUDA False"
     out = succeeded(run(world, words, OUTPUT=str(tmp_path)))
     assert "Trainable parameters: " in out
     run_dir = tmp_path / f"fewshot/shapes/shots_1/{METHODS[folder]}/tiny_shapes/seed1"
     result = json.loads((run_dir / "result.json").read_text())
     assert (result["finished"], result["trainer"], result["n_classes"], result["n_train_x"]) == (True, METHODS[folder], 24, 24)
+    assert (result["config"]["TRAINER"][key]["PREC"], result["computed_in"]) == ("fp16", "fp32")  # a CPU serves no fp16
     assert (run_dir / TRAINER_REGISTRY.get(METHODS[folder]).checkpoint_name / "model.pth.tar-1").is_file()
 
 

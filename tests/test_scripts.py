@@ -33,7 +33,9 @@ def test_every_script_parses_and_needs_no_newer_bash() -> None:
         assert (done.returncode, done.stderr) == (0, ""), path
         newer = re.search(r"declare -A|local -[An]|mapfile|readarray|\$\{\w+(,,|\^\^)|&>>|\|&|\[-1\]", path.read_text(encoding="utf-8"))
         assert not newer, f"{path}: bash 3.2 has no {newer.group()}"
-    assert len(SCRIPTS) == 58 + 8 + 2 + 5 + 4  # launchers, settings.sh, protocols.sh, shared files; setup.sh, test.sh, test_matrix.sh and mpl/reproduce.sh
+    assert (
+        len(SCRIPTS) == 58 + 8 + 2 + 5 + 4
+    )  # launchers, settings.sh, protocols.sh, shared files; setup.sh, test.sh, test_matrix.sh and mpl/reproduce.sh
 
 
 def test_the_launchers_are_there_and_say_their_own_command() -> None:
@@ -130,11 +132,21 @@ def test_missing_data_and_weights_are_told_within_seconds(tmp_path: Path) -> Non
 # What they call: a stand-in for Python writes down the command lines for data and weights that are not here
 
 
+STUB = """#!/bin/sh
+case "$1" in *check_requirements.py) exit ;; esac
+echo "$*"
+[ "$1" = train.py ] || exit 0
+until [ "$1" = --output-dir ]; do shift; done
+mkdir -p "$2"
+echo "$LAUNCH_SETTINGS" >"$2/settings.txt"
+"""
+
+
 @pytest.fixture
 def calls(tmp_path: Path) -> Callable[..., list[str]]:
     """Runs a launcher; gives the command line of each call of train.py."""
     stub = tmp_path / "python"
-    stub.write_text('#!/bin/sh\ncase "$1" in *check_requirements.py) ;; *) echo "$*" ;; esac\n')
+    stub.write_text(STUB)
     stub.chmod(0o755)
 
     def call(command: str, **more: str) -> list[str]:

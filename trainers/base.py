@@ -105,6 +105,7 @@ class PromptTrainer(TrainerX):
         """Load CLIP, build the prompts, and register exactly the learned parameters with the engine."""
         cfg = self.cfg
         precision = choose_precision(cfg.TRAINER[self.settings_node].PREC, self.device)
+        self.computed_in = precision.name
         clip_model = load_frozen_clip(cfg, torch.device("cpu"))
         self.backbone = BackboneIdentity.of(clip_model, cfg.MODEL.BACKBONE.NAME)
         prompt_learner = self.build_prompt_learner(cfg, clip_model, self.dm.dataset.classnames)

@@ -26,6 +26,13 @@ class Precision:
     device_type: str = "cpu"
 
     @property
+    def name(self) -> str:
+        """The value of PREC that asks for it: fp16, bf16, amp or fp32."""
+        if self.autocast_dtype is not None:
+            return "amp"
+        return {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}[self.tower_dtype]
+
+    @property
     def scales_loss(self) -> bool:
         """Whether gradients pass through float16 under autocast, so that the loss must be scaled (``torch.amp.GradScaler``)."""
         return self.autocast_dtype is torch.float16

@@ -76,6 +76,7 @@ class ZeroshotCLIP(TrainerX):
         cfg = self.cfg
         # On a GPU in the float16 in which OpenAI's weights are published, as the published code does; on a CPU in float32.
         precision = choose_precision("fp16" if self.device.type == "cuda" else "fp32", self.device)
+        self.computed_in = precision.name
         clip_model = load_frozen_clip(cfg, torch.device("cpu"))
         self.backbone = BackboneIdentity.of(clip_model, cfg.MODEL.BACKBONE.NAME)
         prompts = FixedPrompts(clip_model, self.dm.dataset.classnames, self.templates())

@@ -34,6 +34,7 @@ class TrainerBase:
         self.record: Any = None  # a RunRecord, where a subclass keeps one
         self.best_result = -math.inf
         self.loaded_from: dict[str, str] = {}
+        self.computed_in: str | None = None  # fp16, bf16, amp or fp32; for methods that have a PREC
         self.interrupted: dict[str, Any] | None = None  # where to go on within the first epoch, from `interrupted.read`
 
     # --- models ---------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ def describe_run(trainer: Any) -> dict[str, Any]:
         "n_test": len(getattr(dataset, "test", None) or ()),
         "loaded_from": trainer.loaded_from,
         "device": device_name(trainer.device),
+        "computed_in": trainer.computed_in,
         "versions": collect_versions(),
         "commit": git_commit(),
         "config": plain(cfg),

@@ -1,10 +1,11 @@
-"""One run a folder: a second process that is given the same one is told who has it."""
+"""One run a folder: a second process that is given the same one is told who has it, and nothing in a folder changes while another run works in it."""
 
 import contextlib
 import datetime
 import json
 import os
 import shlex
+import shutil
 import socket
 import sys
 import time
@@ -17,6 +18,8 @@ from .files import mkdir_if_missing, remove_unfinished, write_whole
 
 LOCK_NAME = ".run.lock"
 HOLDER_NAME = ".run.holder.json"
+RESULT_NAME = "result.json"
+SETTINGS_NAME = "settings.txt"
 PATIENCE = 15.0  # seconds; loading processes of a killed run hold its lock until they notice, which takes PyTorch's up to five
 
 
@@ -25,13 +28,14 @@ class FolderHeldError(OSError):
 
 
 @contextlib.contextmanager
-def hold_run_folder(folder: str) -> Iterator[None]:
+def hold_run_folder(folder: str, fresh: bool = False) -> Iterator[None]:
     """Keep a run's folder for this process in this block, and clear away what a killed run left half-written in it.
 
     The lock is the operating system's: it goes with the process that holds it, however that ends.
 
     Args:
         folder: OUTPUT_DIR; it is made where needed.
+        fresh: remove the run that it holds; the folders of other runs in it stay.
 
     Raises:
         FolderHeldError: another process holds it; the message says which, on which machine, since when, and with which command.
@@ -42,6 +46,8 @@ def hold_run_folder(folder: str) -> Iterator[None]:
     holder_path = os.path.join(folder, HOLDER_NAME)
     _acquire(lock, holder_path, folder)
     try:
+        if fresh:
+            _remove_run(folder)
         remove_unfinished(folder)
         text = json.dumps(_myself())
         write_whole(holder_path, lambda file: file.write(text.encode()))
@@ -50,6 +56,44 @@ def hold_run_folder(folder: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.remove(holder_path)
         lock.release()
+
+
+def note_settings(folder: str, settings: str) -> None:
+    """Write the settings that a launcher gave a run into the `settings.txt` of its folder, which this process holds.
+
+    Args:
+        folder: OUTPUT_DIR.
+        settings: one a line; lines that begin with # are remarks.
+
+    Raises:
+        ValueError: a run with other settings has begun there.
+        OSError: the file cannot be written.
+    """
+    path = os.path.join(folder, SETTINGS_NAME)
+    if os.path.exists(os.path.join(folder, RESULT_NAME)) and os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            begun = _without_remarks(file.read())
+        if begun != _without_remarks(settings):
+            raise ValueError(
+                f"{folder} holds a run with {', '.join(begun) or 'no settings beside its config'} (its {SETTINGS_NAME}), which another start began "
+                f"meanwhile, but {', '.join(_without_remarks(settings)) or 'none'} is asked for; wait for it, or set OUTPUT to another folder"
+            )
+    text = "".join(f"{line}\n" for line in settings.splitlines())
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def _without_remarks(settings: str) -> list[str]:
+    return [line for line in settings.splitlines() if line and not line.startswith("#")]
+
+
+def _remove_run(folder: str) -> None:
+    """Remove all but the lock and the folders of other runs, such as those of zero-shot CLIP on base and new in that on all classes."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            if not any(os.path.exists(os.path.join(entry.path, name)) for name in (LOCK_NAME, RESULT_NAME)):
+                shutil.rmtree(entry.path)
+        elif entry.name != LOCK_NAME:
+            os.remove(entry.path)
 
 
 def _acquire(lock: Any, holder_path: str, folder: str) -> None:

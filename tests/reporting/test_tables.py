@@ -147,6 +147,13 @@ def test_differing_hardware_commit_and_precision_are_warned_of(tmp_path):
     assert "WARNING: the cells of this table differ in hardware: Tesla T4: 2 runs (MPL); NVIDIA A100: 2 runs (MaPLe)" in text
     assert "differ in commit: 0123456789ab" in text
     assert "differ in PREC: fp16: 2 runs (MPL); amp: 2 runs (MaPLe)" in text
+
+
+def test_the_precision_told_is_the_one_that_was_computed_in(tmp_path):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0, computed_in="fp32", settings={"PREC": "fp16"})
+    write_base2new(tmp_path, "ZeroshotCLIP", "EuroSAT", 1, 50.0, 60.0, computed_in="fp32")
+    (table,) = tables_of(tmp_path)
+    assert table.provenance.facts["PREC"] == {"fp32": 4}
     (alone,) = tables_of(tmp_path, asked=Asked(methods=("MPL",)))
     assert alone.provenance.warnings == []
     assert "hardware: Tesla T4" in alone.provenance.lines

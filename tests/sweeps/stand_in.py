@@ -10,12 +10,16 @@ from pathlib import Path
 
 # Behaviour: a file of lines "PART OF THE OUTPUT FOLDER|WORDS": fail (status 3), kill (by SIGKILL), wait SECONDS.
 SCRIPT = """#!{python} -SE
-import json, os, signal, sys, time
+import json, os, shutil, signal, sys, time
 if "check_requirements" in sys.argv[1]:
     sys.exit(0)
 if sys.argv[1].endswith("reproduce.py"):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 folder = sys.argv[sys.argv.index("--output-dir") + 1]
+if "--fresh" in sys.argv:
+    shutil.rmtree(folder, ignore_errors=True)
+os.makedirs(folder, exist_ok=True)
+open(folder + "/settings.txt", "w").write(os.environ["LAUNCH_SETTINGS"] + "\\n")
 world = {world!r}
 def note(what):
     with open(world + "/calls", "a") as file:
