@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-EXPECTED = (ValueError, OSError, LookupError, ArithmeticError)  # what a setting, a file, a name or a number can cause
+# What a setting, a file, a name, a number or an installation can cause.
+EXPECTED = (ValueError, OSError, LookupError, ArithmeticError, ModuleNotFoundError)
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -44,7 +45,7 @@ def explain(error: BaseException, cfg: Any = None) -> str:
         one or a few lines; empty for an error of the program itself, which its traceback tells best.
     """
     for link in _chain(error):
-        told = _of_memory(link, cfg) or _of_worker(link, cfg) or _of_disk(link, cfg)
+        told = _of_memory(link, cfg) or _of_worker(link, cfg) or _of_disk(link, cfg) or _of_package(link)
         if told:
             return told
         if isinstance(link, EXPECTED):
@@ -133,11 +134,20 @@ def _of_disk(error: BaseException, cfg: Any) -> str:
         is_of_run = cfg is not None and _is_within(os.fsdecode(error.filename or ""), cfg.OUTPUT_DIR)
         instead = "Give a folder that can be written (--output-dir; OUTPUT in the launchers)" if is_of_run else "Name another place"
         return f"{place}{_REFUSED[error.errno]}. {instead}, or change the rights of this one."
+    if error.errno == errno.EPIPE:
+        return f"what reads this output has ended, as `| head` does. Let the run print to a terminal or a file. {_KEPT}."
     if error.errno in _GONE:
         return f"{place}{_GONE[error.errno]}. See that the file system is there again. {_KEPT}."
     if error.errno == errno.ENOENT and cfg is not None and place and _is_within(os.fsdecode(error.filename or ""), cfg.OUTPUT_DIR):
         return f"{place}it is gone, though this run has made it: something else removed or moved the run's folder. Start the run again."
     return ""
+
+
+def _of_package(error: BaseException) -> str:
+    """What to tell of an import that failed; nothing where the project's own message says more."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    return f"the Python package {error.name} is not installed here ({sys.executable}): pip install -r requirements.txt"
 
 
 def _is_within(path: str, folder: str) -> bool:

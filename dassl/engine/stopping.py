@@ -80,9 +80,10 @@ class StopSignals:
     def _receive(self, signum: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             return  # a forked loading process: the run that it works for decides
-        if self._n_held == 0 or self._signum is not None:
+        is_at_once = self._n_held == 0 or self._signum is not None
+        self._signum = signum  # also where it is raised: Python drops what is raised in a destructor, and the next look raises it again
+        if is_at_once:
             raise StopRequested(signum)
-        self._signum = signum
         # Not print: the signal may have come in the middle of one.
         text = f"\n{signal.Signals(signum).name}: stopping after this step (once more: at once, from the last checkpoint)\n"
         with contextlib.suppress(OSError):

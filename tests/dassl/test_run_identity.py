@@ -1,12 +1,14 @@
 """A checkpoint is gone on from, or tested, only under the settings that made it."""
 
 import json
+import re
 
 import engine_world
 import pytest
 import torch
 from yacs.config import CfgNode as CN
 
+from dassl.config import ConfigError, check_ranges
 from dassl.data.datasets import Datum
 from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
 from dassl.utils import load_checkpoint, set_random_seed
@@ -142,6 +144,26 @@ def test_settings_out_of_range_are_named_together(build, tmp_path):
         build_trainer(cfg)
     for key, (value, accepted) in bad.items():
         assert f"{key} = {value}: accepted: {accepted}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "accepted"),
+    [
+        ("OPTIM.ADAM_BETA1", "1.0", "0 or more and below 1"),
+        ("OPTIM.GAMMA", "-0.1", "above 0"),
+        ("INPUT.RANDAUGMENT_M", "31", "0 to 30"),
+        ("INPUT.GB_K", "4", "odd"),
+        ("INPUT.COLORJITTER_H", "0.6", "0 to 0.5"),
+        ("INPUT.RGS_P", "1.5", "0 to 1"),
+        ("INPUT.RRCROP_SCALE", "(2, 1)", "two shares of the area, above 0 and up to 1, the smaller first"),
+        ("INPUT.RRCROP_SCALE", "(0.5,)", "two shares of the area"),
+        ("INPUT.SIZE", "(32, 0)", "height and width, whole numbers from 1"),
+        ("INPUT.SIZE", "(32,)", "height and width"),
+    ],
+)
+def test_what_an_optimiser_or_a_transform_would_choke_on_is_told_before(tmp_path, key, value, accepted):
+    with pytest.raises(ConfigError, match=re.escape(f"{key} = {value}: accepted: {accepted}")):
+        check_ranges(engine_world.config("data", tmp_path, [key, value]))
 
 
 def test_an_endless_learning_rate_is_refused(build, tmp_path):

@@ -24,10 +24,12 @@ import torch
 import torch.utils.tensorboard  # noqa: F401, imported by a run that trains
 
 import train
+from clip.tokenizer import default_tokenizer
 from dassl.config import get_cfg_default
 
 torch.set_num_threads(1)
 train.extend_cfg(get_cfg_default())
+default_tokenizer()  # its vocabulary takes a third of a second to read
 
 
 def count_writes(path: str | None, kill_at: int) -> None:

@@ -132,6 +132,23 @@ def test_a_gpu_without_memory_left() -> None:
     assert explain(RuntimeError("a mistake of the program"), cfg) == ""
 
 
+def test_a_package_that_is_not_installed() -> None:
+    with pytest.raises(ModuleNotFoundError) as caught:
+        import a_package_that_nobody_has  # noqa: F401
+    told = explain(caught.value)
+    assert "the Python package a_package_that_nobody_has is not installed here" in told and "pip install -r requirements.txt" in told
+    assert explain(ModuleNotFoundError("reading x.mat needs SciPy: pip install scipy")) == "reading x.mat needs SciPy: pip install scipy"
+    assert explain(ImportError("cannot import name 'a' from 'b'")) == "", "a mistake of the program"
+
+
+def test_output_that_nobody_reads_any_more(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with pytest.raises(BrokenPipeError) as caught, os.fdopen(writer, "w", buffering=1) as console:
+        console.write("a line\n")
+    assert "what reads this output has ended, as `| head` does" in explain(caught.value)
+
+
 # One run a folder
 
 

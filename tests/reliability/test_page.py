@@ -1,4 +1,4 @@
-"""docs/RELIABILITY.md: every error in its table has a test that is there."""
+"""docs/RELIABILITY.md: every error in its tables has a test that is there."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ import re
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
-ROW = re.compile(r"^\| (.+?) \| (.+?) \| `(tests/[\w/]+\.py)::(\w+)` \|$", re.MULTILINE)
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+LEAST = {"Every error a person can cause": 34, "Hostile input": 43}  # rows; what is listed once stays listed
+
+
+def rows_of(section: str) -> list[list[str]]:
+    """The cells of the rows of a section's table."""
+    text = (REPO / "docs" / "RELIABILITY.md").read_text()
+    lines = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0].splitlines()
+    table = [line for line in lines if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table[1:]]
 
 
 def test_every_row_has_its_test() -> None:
-    page = (REPO / "docs" / "RELIABILITY.md").read_text()
-    rows = ROW.findall(page)
-    assert len(rows) >= 34, "the table of errors has shrunk"
-    n_named = len(re.findall(r"`tests/[\w/]+\.py::\w+`", page))
-    assert n_named == len(rows), "a row is not as the others"
-    for what, _, path, name in rows:
-        names = {node.name for node in ast.walk(ast.parse((REPO / path).read_text())) if isinstance(node, ast.FunctionDef)}
-        assert name in names, f"{what}: {path} has no {name}"
+    for section, least in LEAST.items():
+        rows = rows_of(section)
+        assert len(rows) >= least, f"the table of {section!r} has shrunk"
+        assert len({len(row) for row in rows}) == 1, f"a row of {section!r} is not as the others"
+        for row in rows:
+            tests = TEST.findall(row[-1])
+            assert tests or row[-1] == "the same", f"{row[:-1]} names no test"
+            for path, name in tests:
+                names = {node.name for node in ast.walk(ast.parse((REPO / path).read_text())) if isinstance(node, ast.FunctionDef)}
+                assert name in names, f"{row[0]}: {path} has no {name}"

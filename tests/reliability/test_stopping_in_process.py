@@ -139,3 +139,17 @@ def test_a_job_with_resume_goes_on_from_its_own_folder_once_that_is_further(worl
         again = build("MPL", *world, tmp_path / "b", *options)
         again.train()
     assert again.start_epoch == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_comes_in_a_destructor_is_not_lost() -> None:
+    """Python drops what is raised there; the run stops where it looks next."""
+
+    class Ending:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(StopRequested, match="stopped by SIGTERM at the next look"):
+        ending = Ending()
+        del ending
+        STOP.look("the next look")
