@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainers.prompt_file import is_shown_as_it_is
+
 
 def checked_names(names: Sequence[str]) -> tuple[str, ...]:
     """``names`` without surrounding spaces, at least one, no two of which read alike in a prompt.
 
     Raises:
         TypeError: it is a single text, or holds something else than texts.
-        ValueError: there is none, one is empty, or two read alike.
+        ValueError: there is none, one is empty or holds a control character, or two read alike.
     """
     if isinstance(names, str):
         raise TypeError(f'class names are a list such as ["a heron", "a stork"]; received the text {names!r}')
@@ -22,6 +24,11 @@ def checked_names(names: Sequence[str]) -> tuple[str, ...]:
     stripped = tuple(name.strip() for name in names)
     if not stripped or not all(stripped):
         raise ValueError("class names are needed, and none of them empty; received " + repr(names[:5]))
+    for name in stripped:
+        if not is_shown_as_it_is(name):
+            raise ValueError(
+                f"the class name {ascii(name[:100])} holds a control character or a line's end: give each name as plain text of one line"
+            )
     seen: dict[str, str] = {}
     for name in stripped:
         reading = " ".join(name.replace("_", " ").split())

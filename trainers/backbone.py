@@ -48,7 +48,8 @@ class BackboneIdentity:
             if values.ndim >= 2:  # norms and biases are alike in all CLIPs
                 sample += _spaced(values, N_SAMPLED).tolist()
         sizes = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(clip.config).items()}
-        return cls(os.path.basename(name) if os.path.isfile(name) else name, digest.hexdigest(), tuple(sample), sizes)
+        path = os.path.expanduser(name)
+        return cls(os.path.basename(path) if os.path.isfile(path) else name, digest.hexdigest(), tuple(sample), sizes)
 
     def differences(self, found: BackboneIdentity) -> list[str]:
         """What makes prompts of this CLIP meaningless in the CLIP ``found``, a line each; empty for the same weights, rounded alike or not."""
@@ -56,7 +57,7 @@ class BackboneIdentity:
         if keys:
             return [f"{key} is {found.sizes.get(key)}, not {self.sizes[key]}" for key in keys]
         own, other = torch.tensor(self.sample, dtype=torch.float64), torch.tensor(found.sample, dtype=torch.float64)
-        if self.sha256 == found.sha256 or not len(own):
+        if self.sha256 == found.sha256:
             return []
         if len(own) != len(other):
             return [f"its matrices are others ({len(other)} sampled values, not {len(own)})"]

@@ -7,18 +7,22 @@ text written as JSON. Reading one runs no code. ``classify`` makes a classifier 
 from __future__ import annotations
 
 import json
-import os
+import math
 import platform
-import tempfile
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
+
+from clip.archive import ascii_escaped, first_line
+from dassl.utils.files import write_whole
 
 from .backbone import BackboneIdentity
 
@@ -80,19 +84,12 @@ class PromptFile:
             ``path``.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         about = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "learned"}
         about["backbone"] = vars(self.backbone)
         metadata = {key: value if isinstance(value, str) else json.dumps(value, default=list) for key, value in about.items()}
         arrays = {name: value.detach().to("cpu", torch.float32).contiguous().clone() for name, value in self.learned.items()}
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        try:
-            save_file(arrays, part, {"format": FORMAT, "format_version": str(FORMAT_VERSION), **metadata})
-            os.chmod(part, 0o644)
-            os.replace(part, path)
-        finally:
-            Path(part).unlink(missing_ok=True)
+        content = save(arrays, {"format": FORMAT, "format_version": str(FORMAT_VERSION), **metadata})
+        write_whole(str(path), lambda file: file.write(content))
         return path
 
     @classmethod
@@ -119,8 +116,8 @@ class PromptFile:
             return cls(**_parse(metadata), learned=_checked(learned))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise PromptFileError(
-                f"{path} is a prompt file whose content cannot be used ({error}): it is damaged, or was changed by hand. Take a whole copy, or make "
-                "it again from the run's checkpoint with tools/export.py"
+                f"{path} is a prompt file whose content cannot be used ({first_line(error)}): it is damaged, or was changed by hand. Take a whole copy, "
+                "or make it again from the run's checkpoint with tools/export.py"
             ) from error
 
 
@@ -168,11 +165,11 @@ def present_versions() -> dict[str, str]:
 
 def _check_format(metadata: Mapping[str, str], path: Path) -> None:
     if metadata.get("format") != FORMAT:
-        raise PromptFileError(_no_prompt_file(path, f"it holds {metadata.get('format') or 'arrays alone'}"))
+        raise PromptFileError(_no_prompt_file(path, f"it holds {ascii_escaped(metadata.get('format', '')[:100]) or 'arrays alone'}"))
     version = metadata.get("format_version", "")
-    if not version.isdecimal() or not 1 <= int(version) <= FORMAT_VERSION:
+    if not re.fullmatch("[0-9]{1,9}", version) or not 1 <= int(version) <= FORMAT_VERSION:
         raise PromptFileError(
-            f"{path} is of version {version or 'none'} of the format; this code reads up to {FORMAT_VERSION}: take a later version of it"
+            f"{path} is of version {ascii_escaped(version[:100]) or 'none'} of the format; this code reads up to {FORMAT_VERSION}: take a later version of it"
         )
 
 
@@ -184,44 +181,112 @@ def _no_prompt_file(path: Path, found: str) -> str:
 
 
 _TEXTS = ("method", "dataset", "subsample", "split")
-_TUPLES = ("classnames", "templates")
-_NUMBERS = ("shots", "seed", "epochs", "accuracy")
+_LISTS = ("classnames", "templates")
+_COUNTS = ("shots", "seed", "epochs")
+_MAPPINGS = ("settings", "input", "versions")
+_NEEDED = ("method", "settings", "backbone", "classnames", "input")
+_LONGEST = 200  # characters of a method, a dataset and the like; our choice: they are shown on a line
+_MOST = (
+    1024  # of a method's N_… and …_DEPTH; our choice: a text has 77 positions, and more would take the memory before arrays are compared
+)
 
 
 def _parse(metadata: Mapping[str, str]) -> dict[str, Any]:
     """The arguments of :class:`PromptFile` in a file's metadata; later versions may have written more entries.
 
     Raises:
-        KeyError, ValueError, TypeError: an entry is missing, no JSON, or of another kind.
+        ValueError, TypeError, KeyError: an entry is missing, no JSON, of another kind, or beyond what can be.
     """
     known = {f.name for f in fields(PromptFile)} - {"learned"}
     about: dict[str, Any] = {}
     for key in known & metadata.keys():
         text = metadata[key]
         about[key] = text if key in _TEXTS and text != "null" else json.loads(text)
-    missing = sorted({"method", "settings", "backbone", "classnames", "input"} - about.keys())
-    if missing:
-        raise KeyError(f"it does not say its {', '.join(missing)}")
-    for key in _TUPLES:
-        about[key] = tuple(about.get(key, ()))
-        if not all(isinstance(text, str) for text in about[key]):
-            raise TypeError(f"{key} are no texts")
-    for key in _NUMBERS:
-        if not isinstance(about.get(key), int | float | None):
-            raise TypeError(f"{key} is no number")
-    for key in ("settings", "input", "versions"):
-        if not isinstance(about.get(key, {}), dict):
-            raise TypeError(f"{key} is no mapping")
-    backbone = about["backbone"]
-    sample = tuple(float(value) for value in backbone["sample"])
-    about["backbone"] = BackboneIdentity(str(backbone["name"]), str(backbone["sha256"]), sample, dict(backbone["sizes"]))
-    if not about["classnames"]:
-        raise ValueError("it names no classes")
+    _need([key for key in _NEEDED if about.get(key) is not None], _NEEDED, "it does not say its {}")
+    for key in _TEXTS:
+        if about.get(key) not in (None, ""):
+            _check_text(about[key], key)
+    for key in _LISTS:
+        values = about.get(key, [])
+        _need_that(isinstance(values, list) and all(isinstance(text, str) for text in values), f"{key} are no texts")
+        _need_that(all(is_shown_as_it_is(text) for text in values), f"{key} hold control characters")
+        about[key] = tuple(values)
+    for key in _COUNTS:
+        _need_that(about.get(key) is None or (type(about[key]) is int and abs(about[key]) < 2**63), f"{key} is no whole number")
+    accuracy = about.get("accuracy")
+    _need_that(accuracy is None or (_is_number(accuracy) and 0 <= accuracy <= 100), "accuracy is no number from 0 to 100")
+    for key in _MAPPINGS:
+        _need_that(isinstance(about.get(key, {}), dict), f"{key} is no mapping")
+    _need_that(bool(about["classnames"]), "it names no classes")
+    _need_that(all("{}" in template for template in about["templates"]), "a template has no {} for the class name")
+    _check_settings(about["settings"])
+    _check_input(about["input"])
+    about["backbone"] = _parse_backbone(about["backbone"])
     return about
+
+
+def _parse_backbone(entry: Any) -> BackboneIdentity:
+    _need_that(isinstance(entry, dict), "backbone is no mapping")
+    _need(entry, ("name", "sha256", "sample", "sizes"), "backbone does not say its {}")
+    name = _check_text(entry["name"], "the backbone's name")
+    _need_that(not re.match(r"[/\\~.]|[A-Za-z]:[/\\]", name), "the backbone's name is a path, which is only for the one who loads to say")
+    _need_that(bool(re.fullmatch("[0-9a-f]{64}", str(entry["sha256"]))), "the backbone's sha256 is none")
+    sample = entry["sample"]
+    _need_that(isinstance(sample, list) and bool(sample) and all(map(_is_number, sample)), "the backbone's sample holds no finite numbers")
+    _need_that(isinstance(entry["sizes"], dict), "the backbone's sizes are no mapping")
+    return BackboneIdentity(name, entry["sha256"], tuple(map(float, sample)), entry["sizes"])
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of something else than the method, and counts that would take all memory; values are checked by the method."""
+    for key, value in settings.items():
+        _check_text(key, "a setting's name")
+        _need_that(key.startswith("TRAINER.") and key.count(".") == 2, f"{key} is no setting of a method")
+        name = key.rpartition(".")[2]
+        counts = value if isinstance(value, list) else [value]
+        if name.startswith("N_") or "_N_" in name or "DEPTH" in name:
+            _need_that(not any(type(count) is int and count > _MOST for count in counts), f"{key} is beyond {_MOST}")
+
+
+def _check_input(settings: Mapping[str, Any]) -> None:
+    """Refuse an incomplete or impossible preparation of pictures."""
+    _need(settings, INPUT_KEYS, "input does not say its {}")
+    size, mean, std = (settings[key] for key in ("SIZE", "PIXEL_MEAN", "PIXEL_STD"))
+    _need_that(
+        isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size), "input's SIZE is no [R, R]"
+    )
+    for key, values in (("PIXEL_MEAN", mean), ("PIXEL_STD", std)):
+        _need_that(isinstance(values, list) and len(values) == 3 and all(map(_is_number, values)), f"input's {key} is no list of 3 numbers")
+    _need_that(all(value > 0 for value in std), "input's PIXEL_STD is not above 0")
+
+
+def is_shown_as_it_is(text: str) -> bool:
+    """Whether ``text`` holds no control characters, line ends among them, and no half of a surrogate pair: such can be printed on a line of a terminal."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
+def _check_text(value: Any, name: str) -> str:
+    _need_that(isinstance(value, str) and bool(value), f"{name} is no text")
+    _need_that(len(value) <= _LONGEST and is_shown_as_it_is(value), f"{name} is beyond {_LONGEST} characters, or holds control characters")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+
+
+def _need(given: Iterable[str], wanted: Iterable[str], message: str) -> None:
+    missing = sorted(set(wanted) - set(given))
+    _need_that(not missing, message.format(", ".join(missing)))
+
+
+def _need_that(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
 
 
 def _checked(learned: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, value in learned.items():
         if value.dtype != torch.float32 or not value.isfinite().all():
-            raise ValueError(f"{name} holds {value.dtype} or numbers that are not finite; finite float32 is needed")
+            raise ValueError(f"{name[:_LONGEST]} holds {value.dtype} or numbers that are not finite; finite float32 is needed")
     return learned

@@ -220,6 +220,8 @@ def test_no_picture_at_all(load: Callable) -> None:
         ("heron", TypeError, r'a list such as \["a heron", "a stork"\]; received the text \'heron\''),
         ([], ValueError, "class names are needed"),
         (["a heron", " "], ValueError, "none of them empty"),
+        (["a heron", "a\x1b[2Jstork"], ValueError, r"'a\\x1b\[2Jstork' holds a control character or a line's end"),
+        (["a heron\na stork"], ValueError, "holds a control character or a line's end"),
         (["a heron", 3], TypeError, "class names are texts; received 3"),
         (["sea_lake", "a heron", "sea  lake "], ValueError, "'sea_lake' and 'sea  lake' read alike in a prompt"),
         (["heron " * 40], ValueError, "needs .* tokens, .* the text tower has 32 positions"),

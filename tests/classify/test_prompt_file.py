@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from classify import PromptClassifier, PromptFile, PromptFileError
-from clip import CLIP
+from clip import CLIP, load
 from clip.weights import published_models
 from tests.trainers.small_runs import NAMES, build
 from trainers.backbone import BackboneIdentity
@@ -79,7 +79,7 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path, prompts: Callable, 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainers.prompt_file.os.replace", full)
+    monkeypatch.setattr("dassl.utils.files.os.replace", full)
     with pytest.raises(OSError, match="No space left"):
         file.write(tmp_path / FILE_NAME)
     assert list(tmp_path.iterdir()) == []
@@ -106,7 +106,19 @@ REFUSED = {
     "no mapping": ({"input": "[]"}, r"input is no mapping"),
     "no number": ({"accuracy": '"high"'}, r"accuracy is no number"),
     "missing": ({"method": None, "backbone": None}, r"it does not say its backbone, method"),
-    "half a backbone": ({"backbone": '{"name": "x"}'}, r"content cannot be used \('sample'\)"),
+    "half a backbone": ({"backbone": '{"name": "x"}'}, r"backbone does not say its sample, sha256, sizes"),
+    "a text for a list": ({"classnames": '"abc"'}, r"classnames are no texts"),
+    "names that write to the terminal": ({"classnames": '["\\u001b[2Jstar"]'}, r"classnames hold control characters"),
+    "half a surrogate pair": ({"classnames": '["\\ud800"]'}, r"classnames hold control characters"),
+    "no method": ({"method": "null"}, r"it does not say its method"),
+    "an endless method": ({"method": "M" * 10_000_000}, r"method is beyond 200 characters"),
+    "an endless seed": ({"seed": "9" * 5000}, r"content cannot be used \(Exceeds the limit"),
+    "a seed beyond 64 bits": ({"seed": "9" * 30}, r"seed is no whole number"),
+    "no accuracy": ({"accuracy": "NaN"}, r"accuracy is no number from 0 to 100"),
+    "no place for the name": ({"templates": '["a photo"]'}, r"a template has no \{\} for the class name"),
+    "no size": ({"input": "{}"}, r"input does not say its INTERPOLATION, PIXEL_MEAN, PIXEL_STD, SIZE, TRANSFORMS"),
+    "memory for an attack": ({"settings": '{"TRAINER.MPL.N_ADD_OP": [1, 100000000]}'}, r"TRAINER.MPL.N_ADD_OP is beyond 1024"),
+    "settings of the run": ({"settings": '{"MODEL.BACKBONE.NAME": "/x"}'}, r"MODEL.BACKBONE.NAME is no setting of a method"),
 }
 
 
@@ -116,6 +128,32 @@ def test_a_file_that_says_what_cannot_be_is_refused(case: str, prompts: Callable
     path = rewritten(prompts("MPL")[1], tmp_path / "changed.safetensors", metadata)
     with pytest.raises(PromptFileError, match=f"^{path} .*{message}"):
         PromptFile.read(path)
+
+
+WRONG_ENTRIES = {
+    "two means": ("input", {"PIXEL_MEAN": [0.5, 0.5]}, r"input's PIXEL_MEAN is no list of 3 numbers"),
+    "no deviation": ("input", {"PIXEL_STD": [0, 1, 1]}, r"input's PIXEL_STD is not above 0"),
+    "one side": ("input", {"SIZE": 32}, r"input's SIZE is no \[R, R\]"),
+    "a file of this machine": ("backbone", {"name": "/etc/passwd"}, r"the backbone's name is a path, which is only for the one who loads"),
+    "a sample of any CLIP": ("backbone", {"sample": []}, r"the backbone's sample holds no finite numbers"),
+    "no hash": ("backbone", {"sha256": ""}, r"the backbone's sha256 is none"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_ENTRIES)
+def test_an_entry_that_cannot_be_is_refused(case: str, prompts: Callable, tmp_path: Path) -> None:
+    key, change, message = WRONG_ENTRIES[case]
+    with safe_open(prompts("MPL")[1], "pt") as file:
+        entry = json.loads(file.metadata()[key]) | change
+    path = rewritten(prompts("MPL")[1], tmp_path / "changed.safetensors", {key: json.dumps(entry)})
+    with pytest.raises(PromptFileError, match=f"^{path} .*{message}"):
+        PromptFile.read(path)
+
+
+def test_a_backbone_in_the_home_folder_is_named_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: dict) -> None:
+    monkeypatch.setenv("HOME", str(weights["narrow"].parent))
+    name = f"~/{weights['narrow'].name}"
+    assert BackboneIdentity.of(load(name), name).name == weights["narrow"].name
 
 
 @pytest.mark.parametrize("array", [torch.full((1, 64), torch.nan), torch.zeros(1, 64, dtype=torch.float16), torch.zeros(1, 64).long()])
