@@ -14,6 +14,7 @@ from clip import CLIP
 from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
+from dassl.utils.checkpoints import restore
 
 from . import prompt_file
 from .backbone import BackboneIdentity
@@ -112,7 +113,7 @@ class PromptTrainer(TrainerX):
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
         self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME)
         if cfg.MODEL.INIT_WEIGHTS:
-            self.learned.load_state_dict(load_checkpoint(cfg.MODEL.INIT_WEIGHTS)["state_dict"])
+            restore(load_checkpoint(cfg.MODEL.INIT_WEIGHTS), cfg.MODEL.INIT_WEIGHTS, self.learned)
         self._print_what_is_learned()
         self.optim = build_optimizer(self.learned, cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)

@@ -160,12 +160,10 @@ def restore(checkpoint: dict[str, Any], path: str, model: nn.Module, optimizer: 
         ValueError: the weights or the optimiser's state are of another model.
     """
     if "state_dict" not in checkpoint:
-        raise ValueError(
-            f"{path} holds no state_dict, so it is no checkpoint to go on from; it has {_SHORT.repr(sorted(map(str, checkpoint)))}"
-        )
+        raise ValueError(f"{path} holds no state_dict, so it is no checkpoint of a run; it has {_SHORT.repr(sorted(map(str, checkpoint)))}")
     try:
         model.load_state_dict(checkpoint["state_dict"])
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"the weights in {path} do not fit this run's model: {str(error)[:2000]}") from error
     print(f"Loaded model weights from {path}")
     if optimizer is not None and isinstance(checkpoint.get("optimizer"), dict):

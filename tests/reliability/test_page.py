@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-LEAST = {"Every error a person can cause": 34, "Hostile input": 43}  # rows; what is listed once stays listed
+LEAST = {"Every error a person can cause": 78, "Hostile input": 43}  # rows; what is listed once stays listed
 
 
 def rows_of(section: str) -> list[list[str]]:
-    """The cells of the rows of a section's table."""
+    """The cells of the rows of a section's tables, without their headings."""
     text = (REPO / "docs" / "RELIABILITY.md").read_text()
     lines = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0].splitlines()
-    table = [line for line in lines if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table[1:]]
+    rows = [line for line, below in itertools.pairwise([*lines, ""]) if line.startswith("| ") and not below.startswith("|---")]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in rows]
 
 
 def test_every_row_has_its_test() -> None:
