@@ -164,7 +164,7 @@ def accuracy_against_time(table: ResultTable) -> Figure:
         plain_ticks(axes.xaxis)
     axes.margins(x=0.22, y=0.16)
     if points and axes.get_xscale() == "linear":
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, max(axes.get_xlim()[1], 1.12 * max(times)))  # margins are of the range of times, which may be little
     axes.set_xlabel("mean training time of a run (seconds)")
     axes.set_ylabel(f"{'H' if metric == 'H' else 'accuracy'} (%)")
     axes.set_title(f"{'Accuracy' if metric != 'H' else 'H'} against training time, {where}")

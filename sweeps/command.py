@@ -148,6 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         gpus = None if args.gpus is None else () if args.gpus == ("none",) else args.gpus
         seen = visible_gpus()
+        if args.plan:  # which may be for another machine
+            seen += [gpu for gpu in gpus or () if gpu not in seen]
         slots = make_slots(args.jobs, gpus, seen, usable_cores())
         plan = make_plan(args, root, top_dir)
     except SweepError as e:

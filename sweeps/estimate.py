@@ -23,7 +23,7 @@ class Size(NamedTuple):
     n_test: int
 
 
-# The figures at the head of each file in configs/datasets (tests/sweeps/test_estimate.py holds the two against each other).
+# The figures at the head of each file in configs/datasets (tests/sweeps/test_slots_and_estimates.py holds the two against each other).
 SIZES = {
     "caltech101": Size(100, 2_465),
     "dtd": Size(47, 1_692),

@@ -69,12 +69,19 @@ def make_slots(n_jobs: int | None, gpus: Sequence[str] | None, seen_gpus: Sequen
         cores: its usable CPU cores.
 
     Raises:
-        SweepError: there are more runs at once than GPUs, or than cores where no GPU is used; or a GPU is named twice.
+        SweepError: there are more runs at once than GPUs, or than cores where no GPU is used; or a GPU is named twice, or is not there, where its runs
+            would be made on the CPU.
     """
     if n_jobs is not None and n_jobs < 1:
         raise SweepError(f"--jobs is {n_jobs}; at least 1 run is made at once")
     if gpus is not None and len(set(gpus)) < len(gpus):
         raise SweepError(f"--gpus is {','.join(gpus)}; each GPU is given to one run at a time, so name it once")
+    unseen = [gpu for gpu in gpus or () if gpu not in seen_gpus and not gpu.startswith(("GPU-", "MIG-"))]
+    if unseen:
+        raise SweepError(
+            f"--gpus has {', '.join(unseen)}; seen here: {', '.join(seen_gpus) or 'no GPU'} (CUDA_VISIBLE_DEVICES says which, else nvidia-smi). "
+            "Runs on a GPU that is not there would be made on the CPU; --gpus none asks for that"
+        )
     if gpus is None and n_jobs in (None, 1):
         return [Slot("this machine")]  # as a launcher by hand runs
     on = list(seen_gpus if gpus is None else gpus)

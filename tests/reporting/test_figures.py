@@ -213,3 +213,11 @@ def test_page_stands_alone_with_tables_figures_claims_and_warnings(base2new, few
     assert "largest gain on one dataset 10.7 points, EuroSAT" in html and "arXiv 2210.03117" in html
     assert f"{base2new.cell('EuroSAT', 'MPL', 'H').mean:.2f}" in html
     assert "Tesla T4" in html and "training of a run, mean: MaPLe 80 s, MPL 100 s" in html
+
+
+def test_points_of_equal_times_stand_inside_the_axes(tmp_path: Path) -> None:
+    for method, base in (("MPL", 80.0), ("MaPLe", 70.0)):
+        write_base2new(tmp_path, method, "EuroSAT", 1, base, base, train_seconds=120.0)
+    (table,) = tables_of(tmp_path)
+    (axes,) = accuracy_against_time(table).axes
+    assert axes.get_xlim()[1] > 1.1 * 120

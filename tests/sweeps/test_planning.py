@@ -11,7 +11,7 @@ import pytest
 
 from sweeps.command import build_parser, choice_of, make_plan
 from sweeps.plan import Run
-from sweeps.protocols import ALL_ELEVEN, IMAGENET_VARIANTS, PROTOCOLS, TRANSFER_TARGETS, SweepError, launcher_folders
+from sweeps.protocols import ALL_ELEVEN, IMAGENET_VARIANTS, PROTOCOLS, TRANSFER_TARGETS, Choice, SweepError, launcher_folders, launches
 from tests.launchers import METHODS, refused, run, succeeded
 from tests.sweeps.stand_in import StandIn
 
@@ -34,10 +34,10 @@ def test_the_papers_datasets() -> None:
 
 
 def test_base_to_new_of_five_methods(tmp_path: Path) -> None:
-    runs = planned(tmp_path, f"base2new --methods {FIVE} --seeds 1,2")
+    assert {launch.dataset for launch in launches("base2new", Choice(("MPL",)))} == set(ALL_ELEVEN)
+    runs = planned(tmp_path, f"base2new --methods {FIVE} --datasets imagenet,eurosat --seeds 1,2")
     parts = Counter((r.launch.method, r.launch.part) for r in runs)
-    assert parts == {(m, part): 11 if m == "ZeroshotCLIP" else 22 for m in FIVE.split(",") for part in ("base", "new")}
-    assert {r.launch.dataset for r in runs} == set(ALL_ELEVEN)
+    assert parts == {(m, part): 2 if m == "ZeroshotCLIP" else 4 for m in FIVE.split(",") for part in ("base", "new")}
     assert len({r.run_dir for r in runs}) == len(runs)
     where = folders(runs, tmp_path)
     below = "eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed2"
@@ -151,3 +151,26 @@ def test_the_papers_own_set(stand_in: StandIn, tmp_path: Path) -> None:
     assert f"{len(where)} runs: {len(where)} missing" in out
     refused(run(tmp_path, "mpl/reproduce --output runs", **python), "OUTPUT=FOLDER bash scripts/mpl/reproduce.sh")
     assert stand_in.folders() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("--datasets eurosat --seeds=1 --gpus none", "{output} --protocols base2new,xd --datasets eurosat --seeds 1 --methods {five}"),
+        ("--datasets dtd,eurosat --seeds 1 --methods all", "{output} --protocols base2new,xd --datasets dtd,eurosat --seeds 1"),
+        ("--gpus none", "{output} --protocols base2new,xd --datasets all --seeds 1,2,3 --methods {five}"),
+        (
+            "--datasets dtd --seeds 1 --methods MPL --grid OPTIM.LR=1,2",
+            "{output}/grid --protocols base2new,xd --datasets dtd --seeds 1 --methods MPL --pivot",
+        ),
+    ],
+)
+def test_the_papers_own_set_shows_what_was_asked_for(words: str, shown: str, tmp_path: Path) -> None:
+    """So that what is missing is marked: with a Python that makes no runs and prints how it is called."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$*"\n')
+    python.chmod(0o755)
+    lines = succeeded(run(tmp_path, f"mpl/reproduce {words}", PYTHON=str(python))).splitlines()
+    expected = shown.format(output=tmp_path / "output", five=FIVE)
+    assert lines[1].endswith(f"tools/results.py {expected}")
+    assert f"tools/results.py {expected} --format html --out {tmp_path}/output/results.html" in lines[2]

@@ -19,7 +19,7 @@ from tests.sweeps.stand_in import StandIn
 
 def test_each_gpu_and_each_core_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    on_gpus = make_slots(None, ("0", "2"), (), range(8))
+    on_gpus = make_slots(None, ("0", "2"), ("0", "1", "2"), range(8))
     assert [slot.environment() for slot in on_gpus] == [{"CUDA_VISIBLE_DEVICES": gpu, "OMP_NUM_THREADS": "4"} for gpu in "02"]
     assert [slot.gpu for slot in make_slots(2, None, ("0", "1", "2"), range(8))] == ["0", "1"]
     on_cores = make_slots(3, None, (), [0, 1, 2, 3, 6, 7, 8])
@@ -36,12 +36,16 @@ def test_each_gpu_and_each_core_is_given_once(monkeypatch: pytest.MonkeyPatch) -
     [
         (0, None, (), "--jobs is 0"),
         (3, None, (), "--jobs 3 with 2 CPU cores"),
-        (3, ("0", "1"), (), "--jobs 3 with 2 GPUs (0, 1)"),
+        (3, ("0", "1"), ("0", "1"), "--jobs 3 with 2 GPUs (0, 1)"),
         (2, None, ("0",), "--jobs 2 with 1 GPU (0)"),
         (None, ("1", "1"), (), "--gpus is 1,1"),
+        (None, ("1", "9"), ("0", "1"), "--gpus has 9; seen here: 0, 1 ("),
+        (None, ("0",), (), "--gpus has 0; seen here: no GPU ("),
     ],
 )
-def test_more_runs_than_places_are_refused(jobs: int | None, gpus: tuple[str, ...] | None, seen: tuple[str, ...], part: str) -> None:
+def test_more_runs_than_places_and_places_that_are_not_there_are_refused(
+    jobs: int | None, gpus: tuple[str, ...] | None, seen: tuple[str, ...], part: str
+) -> None:
     with pytest.raises(SweepError) as raised:
         make_slots(jobs, gpus, seen, range(2))
     assert part in str(raised.value)
