@@ -30,7 +30,11 @@ from .checksums import digest_of
 
 USER_AGENT = "Mozilla/5.0 (compatible; modular-prompt-learning)"  # some pages of datasets answer 403 to Python's own
 BLOCK = 2**18  # bytes
+LOOK_BYTES = 2**24  # of a file whose size nobody tells, after which the room on the disk is looked at again
 SPARE_BYTES = 64 * 2**20  # left free on a disk; our choice: enough for logs and small files of everybody else
+LOCKS = ".locks"
+"""Folder beside files that are downloaded, with a lock for each; locks stay, since one that another process waits at cannot be removed safely."""
+
 MAX_TRIES = 100  # our choice: a line that breaks a hundred times is given up for this time; what came stays
 
 
@@ -155,7 +159,7 @@ def download(
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url} is no http or https address")
     was_there = path.is_file()
-    with locked(path.with_name(f".{path.name}.lock"), path.name):
+    with locked(path.parent / LOCKS / f"{path.name}.lock", path.name):
         if path.is_file() and not was_there:
             return path
         part = _Part(path, identity or url)
@@ -263,7 +267,7 @@ class _Transfer:
         with response:
             offset, total = self._place(response, offset)
             self._check(response, total)
-            check_space(self.part.path.parent, (total or 0) - offset, f"{self.part.target.name}, a download,")
+            self._check_space((total or self.known.size or offset) - offset)
             if not offset:
                 self.part.begin(_mark_of(response), total)
             self._receive(response, offset, total)
@@ -289,10 +293,13 @@ class _Transfer:
         if self.known.size is not None and total is not None and total != self.known.size:
             raise DownloadError(f"{self.url} has {total:,} bytes, not {self.known.size:,}: it is another file")
 
+    def _check_space(self, n_bytes: int) -> None:
+        check_space(self.part.path.parent, n_bytes, f"{self.part.target.name}, a download,")
+
     def _receive(self, response: Any, offset: int, total: int | None) -> None:
         from tqdm import tqdm
 
-        pace = _Pace(self.patience)
+        pace, looked_at = _Pace(self.patience), offset
         with (
             self.part.path.open("ab") as file,
             tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=self.part.target.name, disable=None) as bar,
@@ -303,6 +310,12 @@ class _Transfer:
                 file.write(block)
                 offset += len(block)
                 bar.update(len(block))
+                if self.known.size is not None and offset > self.known.size:
+                    self.part.discard()
+                    raise DownloadError(f"{self.url} sends more than the {self.known.size:,} bytes that the file has; it was thrown away")
+                if total is None and offset - looked_at >= LOOK_BYTES:
+                    looked_at = offset
+                    self._check_space(LOOK_BYTES)
                 if not pace.keeps(len(block)):
                     raise DownloadError(
                         f"{self.url} sends less than {self.patience.min_rate:,.0f} bytes a second; {offset:,} bytes are kept for the next try"

@@ -4,10 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Protocol
 
-TREES = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
-"""The page that shows every dataset's folder tree and links its split file."""
-
-STEPS = f"folder trees and all steps: README.md, 'Datasets', and {TREES}"
+STEPS = "every dataset's folder tree, files, counts and source: docs/DATASETS.md"
 
 MEANWHILE = ("meanwhile", "bash scripts/mpl/base2new.sh shapes 1   (its pictures are drawn on the spot: nothing to download)")
 

@@ -35,9 +35,14 @@ def unpacked(archive: Path, folder: Path, is_verified: bool) -> Iterator[Path]:
         remove(tree)
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """What runs that were killed left half unpacked, or a run unpacks now."""
+    return list(folder.glob(f"{TEMPORARY}*"))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what an interrupted run left half unpacked; only for who holds the dataset's lock."""
-    for path in folder.glob(f"{TEMPORARY}*"):
+    for path in leftovers(folder):
         remove(path)
 
 

@@ -35,6 +35,7 @@ _DAMAGED = (
     NotImplementedError,
     ValueError,
     KeyError,
+    RecursionError,  # a tar of thousands of headers that each announce the next, which tarfile follows by recursion
     gzip.BadGzipFile,
 )
 

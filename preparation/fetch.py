@@ -1,4 +1,8 @@
-"""Getting one file from one source: a web address, Google Drive, the Hugging Face hub, or the project itself."""
+"""Getting one file from one source: a web address, Google Drive, the Hugging Face hub, or the project itself.
+
+torchvision's dataset downloaders are not called: they neither go on with what was interrupted nor give a slow server up, and unpack into folders of their
+own. What they know, addresses and MD5, stands in the table of sources; a test holds the two against each other.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from clip.download import DiskSpaceError, DownloadError, Known, check_space, is_offline, locked
+from clip.download import LOCKS, DiskSpaceError, DownloadError, Known, check_space, is_offline, locked
 
 from . import imagenet
-from .arrange import arrange, put, remove_leftovers
+from .arrange import arrange, leftovers, put, remove_leftovers
 from .errors import ArchiveError, PrepareError
 from .fetch import obtain
 from .sources import Dataset, File, Source, is_there
@@ -54,17 +55,20 @@ def prepare(dataset: Dataset, wishes: Wishes) -> None:
     Raises:
         PrepareError: something could not be had; the message has every source that was tried and what to do by hand.
     """
-    if not missing(dataset, wishes.root) and not wishes.replaces:
-        print(f"{dataset.name}: all is there, in {wishes.root / dataset.folder}", flush=True)
+    folder = wishes.root / dataset.folder
+    if not missing(dataset, wishes.root) and not wishes.replaces and not leftovers(folder):
+        print(f"{dataset.name}: all is there, in {folder}", flush=True)
         return
     downloads = wishes.root / DOWNLOADS / dataset.name
-    folder = wishes.root / dataset.folder
     print(f"{dataset.name}: preparing {folder}", flush=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(downloads / ".lock", dataset.name):
+        with locked(downloads.parent / LOCKS / f"{dataset.name}.lock", dataset.name):
             remove_leftovers(folder)
-            failures = _prepare_files(dataset, wishes, downloads)
+            try:
+                failures = _prepare_files(dataset, wishes, downloads)
+            finally:
+                _remove_if_empty(downloads)
     except DownloadError as e:  # no space: other files would not fit either
         raise PrepareError(f"{dataset.name}: {e}") from e
     except OSError as e:
@@ -72,7 +76,7 @@ def prepare(dataset: Dataset, wishes: Wishes) -> None:
     if failures:
         note = [f"  note: {dataset.note}"] if dataset.note else []
         raise PrepareError("\n".join([f"{dataset.name} is not complete.", *failures, *note]))
-    print(f"{dataset.name}: {', '.join(dataset.needs)} are in {folder}", flush=True)
+    print(f"{dataset.name}: all is in {folder}", flush=True)
 
 
 def _prepare_files(dataset: Dataset, wishes: Wishes, downloads: Path) -> list[str]:
@@ -128,6 +132,13 @@ def _remove_downloads(file: File, downloads: Path) -> None:
         (downloads / name).unlink(missing_ok=True)
         for part in downloads.glob(f".{glob.escape(name)}.*.part*"):
             part.unlink(missing_ok=True)
+
+
+def _remove_if_empty(downloads: Path) -> None:
+    """Remove a dataset's folder of downloads, unless something whole or begun is in it; only for who holds the dataset's lock."""
+    shutil.rmtree(downloads / LOCKS, ignore_errors=True)
+    with contextlib.suppress(OSError):  # it is not empty, or nothing was fetched
+        downloads.rmdir()
 
 
 Candidate = tuple[str, Callable[[], tuple[Path, Known]]]

@@ -91,8 +91,10 @@ class Dataset:
     files: tuple[File, ...]
 
     def missing(self, root: Path) -> list[str]:
-        """What of ``needs`` is not in the data folder ``root``; an empty folder counts as missing."""
-        return [need for need in self.needs if not is_there(root / self.folder / need)]
+        """What of ``needs`` is not in the data folder ``root``, nor what serves in its place; an empty folder counts as missing."""
+        instead = {file.name: root / file.unless for file in self.files if file.unless}
+        absent = [need for need in self.needs if not is_there(root / self.folder / need)]
+        return [need for need in absent if need not in instead or not is_there(instead[need])]
 
     def size(self) -> int:
         """Bytes of all files of known size."""

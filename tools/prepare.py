@@ -157,4 +157,8 @@ def examine(names: list[str], root: Path, counts: Path | None) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nInterrupted; what has come is kept, and the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)

@@ -20,6 +20,7 @@ import clip
 from clip import CLIP, CLIPConfig, weights
 from clip.archive import WeightsFileError, read_weights
 from clip.checksums import sha256_of
+from clip.download import LOCKS
 from tests.weights_files import write_openai_archive
 
 SMALL = CLIPConfig(32, 32, 2, 64, 16, 16, 300, 64, 2)
@@ -194,7 +195,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 def cached(home: Path) -> list[str]:
     """Names in the cache, without the locks of those who fetch."""
-    return [path.name for path in (home / ".cache/clip").iterdir() if path.suffix != ".lock"]
+    return [path.name for path in (home / ".cache/clip").iterdir() if path.name != LOCKS]
 
 
 def publish(state: dict[str, Tensor], name: str, monkeypatch: pytest.MonkeyPatch, url: str, sha256: str) -> weights.PublishedModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import re
@@ -13,6 +14,7 @@ from email.message import Message
 from urllib.parse import parse_qs, urlsplit
 
 COMMIT = "1" * 40
+ENDLESS_BYTES = 2**24  # where an answer without end does end after all, so that a client that believes in it does not fill a disk
 DRIVE_PAGE = (
     "<!DOCTYPE html><html><body>"
     '<form id="download-form" action="{action}" method="get"><input type="hidden" name="id" value="{id}"></form></body></html>'
@@ -27,7 +29,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     ``behaviour`` says for a path what goes wrong: a status such as ``404``, ``page``, ``silent``, ``drip``, ``wrong`` (another content of the same
     length), ``short`` (another length), ``cut`` (every answer ends after ``cut_at`` bytes), ``cut once``, ``cut, no ranges``, ``chunked`` and
-    ``chunked cut`` (no length is told; every answer ends in the middle).
+    ``chunked cut`` (no length is told; every answer ends in the middle), ``endless`` (no length is told, and it never ends).
     """
 
     daemon_threads = True
@@ -63,6 +65,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer()
 
     def do_GET(self) -> None:
+        self._answer()
+
+    def do_CONNECT(self) -> None:
         self._answer()
 
     def _answer(self) -> None:
@@ -108,6 +113,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         body = content[start:]
+        if behaviour == "endless":
+            self._endless(headers, content)
+            return
         if "chunked" in behaviour:
             self._chunked(status, headers, body, "cut" in behaviour)
             return
@@ -128,6 +136,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s" % (len(body), body[: (len(body) + 1) // 2] if is_cut else body))
         if not is_cut:
             self.wfile.write(b"\r\n0\r\n\r\n")
+
+    def _endless(self, headers: dict[str, str], content: bytes) -> None:
+        self._send(200, headers)
+        with contextlib.suppress(OSError):  # the client goes away, the sooner the better
+            for _ in range(ENDLESS_BYTES // len(content)):
+                self.wfile.write(content)
 
     def _drip(self, body: bytes) -> None:
         for byte in body:

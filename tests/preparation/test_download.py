@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from clip import download as downloading
-from clip.download import DiskSpaceError, DownloadError, Known, Patience, check_answers, check_space, download
+from clip.download import LOCKS, DiskSpaceError, DownloadError, Known, Patience, check_answers, check_space, download
 from tests.preparation.server import Server
 
 CONTENT = random.Random(5).randbytes(50_000)
@@ -28,8 +28,8 @@ def file(server: Server) -> str:
 
 
 def names(folder: Path) -> list[str]:
-    """What is in a folder, but for the lock that others may wait at."""
-    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+    """What is in a folder, but for the locks that others may wait at."""
+    return sorted(path.name for path in folder.iterdir() if path.name != LOCKS)
 
 
 def test_a_file_comes_whole(file: str, tmp_path: Path) -> None:
@@ -124,6 +124,24 @@ def test_each_known_fact_is_held_against_what_comes(known: Known, file: str, ser
     assert names(tmp_path) == []
 
 
+def test_a_file_that_never_ends_is_given_up_at_its_known_size(file: str, server: Server, tmp_path: Path) -> None:
+    server.behaviour["/a.zip"] = "endless"
+    with pytest.raises(DownloadError, match="sends more than the 50,000 bytes that the file has"):
+        download(file, tmp_path / "a.zip", KNOWN)
+    assert names(tmp_path) == []
+
+
+def test_a_file_of_unknown_size_does_not_fill_the_disk(file: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.behaviour["/a.zip"] = "endless"
+    monkeypatch.setattr(downloading, "LOOK_BYTES", 10**6)
+    usage, free = namedtuple("usage", "total used free"), downloading.SPARE_BYTES + 3_500_000
+    part = lambda: sum(path.stat().st_size for path in tmp_path.glob("*.part"))  # noqa: E731
+    monkeypatch.setattr(downloading.shutil, "disk_usage", lambda _: usage(10**9, 0, free - part()))
+    with pytest.raises(DiskSpaceError, match=r"a\.zip, a download, needs 1,000,000 bytes"):
+        download(file, tmp_path / "a.zip")
+    assert 10**6 < part() < 3_500_000 and not (tmp_path / "a.zip").exists()
+
+
 def test_no_server_and_no_address(tmp_path: Path, server: Server) -> None:
     with pytest.raises(DownloadError, match="cannot be reached"):
         download("http://127.0.0.1:9/a.zip", tmp_path / "a.zip", patience=Patience(timeout=0.5))
@@ -159,7 +177,7 @@ def test_a_disk_that_fills_up_keeps_what_came(file: str, server: Server, tmp_pat
 
 def test_two_at_once_fetch_once(file: str, server: Server, tmp_path: Path) -> None:
     threads = [threading.Thread(target=download, args=(file, tmp_path / "a.zip", KNOWN)) for _ in range(4)]
-    with downloading.locked(tmp_path / ".a.zip.lock", "the test"):  # so that all of them have to wait
+    with downloading.locked(tmp_path / LOCKS / "a.zip.lock", "the test"):  # so that all of them have to wait
         for thread in threads:
             thread.start()
     for thread in threads:
@@ -173,6 +191,14 @@ def test_a_proxy_of_the_environment_is_used(server: Server, tmp_path: Path, monk
     server.files["/a.zip"] = CONTENT
     assert download("http://pictures.example/a.zip", tmp_path / "a.zip", KNOWN).read_bytes() == CONTENT
     assert server.requests[0][1] == "http://pictures.example/a.zip"
+
+
+def test_a_proxy_for_https_is_asked_for_a_tunnel(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(DownloadError, match="cannot be reached: Tunnel connection failed: 404"):
+        download("https://pictures.example/a.zip", tmp_path / "a.zip", KNOWN)
+    assert [request[:2] for request in server.requests] == [("CONNECT", "pictures.example:443")]
 
 
 def test_a_server_in_trouble_is_told_from_one_that_answers(file: str, server: Server) -> None:

@@ -125,6 +125,14 @@ def test_a_bomb_inside_of_a_bomb_is_refused(refused: Callable[..., str], monkeyp
     assert "bomb" in refused(zipped({"x/images.tar.gz": tar({"images/zeros": bytes(8 * 2**20)})}))
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_headers_that_announce_headers_without_end_are_refused(kind: bytes, refused: Callable[..., str]) -> None:
+    header, text = tarfile.TarInfo("images/a"), b"12 path=abc\n"
+    header.type, header.size = kind, len(text)
+    endless = (header.tobuf(tarfile.GNU_FORMAT) + text.ljust(tarfile.BLOCKSIZE, b"\0")) * 3000
+    assert "damaged or no archive" in refused(endless + bytes(2 * tarfile.BLOCKSIZE))
+
+
 def test_too_many_entries_are_refused(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extracting, "MAX_ENTRIES", 50)
     files = {f"images/{i}": b"" for i in range(60)}

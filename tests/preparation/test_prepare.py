@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import namedtuple
@@ -68,8 +71,8 @@ def world(server: Server, tmp_path: Path) -> World:
 
 
 def leftovers(root: Path) -> list[Path]:
-    """Hidden files that are neither locks nor the readers' memory: halves of downloads and of unpackings."""
-    return [p for p in root.rglob(".*") if p.is_file() and p.suffix != ".lock" and p.name not in (".lock", ".decoded_pictures.json")]
+    """Hidden files that are not the readers' memory: halves of downloads and of unpackings."""
+    return [p for p in root.rglob(".*") if p.is_file() and p.name != ".decoded_pictures.json"]
 
 
 # Every dataset
@@ -83,6 +86,10 @@ def test_a_dataset_comes_by_one_command(name: str, world: World, capsys: pytest.
     for rows, part in zip(world.rows(name), ("train", "val", "test"), strict=True):
         assert sorted(rows) == sorted(f"{folder}/{path}" for path, _, _ in split[part])
     assert leftovers(world.root) == []
+    assert [str(path) for path in (world.root / ".downloads").rglob("*")] == [
+        f"{world.root}/.downloads/.locks",
+        f"{world.root}/.downloads/.locks/{name}.lock",
+    ]
     n_requests = len(world.server.requests)
     assert world.run(name) == 0 and len(world.server.requests) == n_requests  # all is there
     assert f"{name}: all is there" in capsys.readouterr().out
@@ -161,6 +168,15 @@ def test_imagenet_s_class_names_serve_its_variants(world: World) -> None:
     own.write_text((Path(TABLE_PATH).parent / "imagenet_classnames.txt").read_text().replace("tench", "another name"))
     assert world.run("imagenet_a") == 0
     assert not (world.root / "imagenet-adversarial/classnames.txt").exists() and all(world.rows("imagenet_a")[2])
+
+
+def test_class_names_that_are_nowhere_are_put_beside_a_variant_s_pictures(world: World, capsys: pytest.CaptureFixture) -> None:
+    world.lay_out("imagenet_a")
+    assert world.run("imagenet_a") == 0
+    (world.root / "imagenet-adversarial/classnames.txt").unlink()
+    n_requests = len(world.server.requests)
+    assert world.run("imagenet_a") == 0, capsys.readouterr()  # which asks the doctor
+    assert (world.root / "imagenet-adversarial/classnames.txt").is_file() and len(world.server.requests) == n_requests
 
 
 # What servers do wrong
@@ -290,6 +306,23 @@ def test_a_run_that_was_killed_while_unpacking_leaves_nothing_that_is_taken_for_
     (half / "x.jpg").write_bytes(b"half")
     assert world.run("eurosat") == 0
     assert not half.exists() and len(world.rows("eurosat")[0]) == 54
+    half.mkdir(parents=True)  # killed while it replaced what is there
+    assert world.run("eurosat") == 0 and not half.exists()
+    assert len(world.server.asked("/eurosat/0/EuroSAT.zip")) == 1
+
+
+def test_an_interrupted_run_says_in_a_line_that_it_can_go_on(world: World) -> None:
+    world.lay_out("eurosat")
+    world.server.behaviour["/eurosat/0/EuroSAT.zip"] = "silent"
+    world.run("eurosat", "--list")  # writes the table
+    command = [sys.executable, str(TABLE_PATH.parents[1] / "tools/prepare.py"), "eurosat", "--root", str(world.root)]
+    command += ["--sources", str(world.folder / "table.yaml")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not world.server.asked("/eurosat/0/EuroSAT.zip"):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told.strip()) == (130, "Interrupted; what has come is kept, and the same command goes on from there.")
 
 
 def test_two_at_once_do_not_harm_each_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

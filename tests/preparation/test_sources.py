@@ -59,13 +59,14 @@ def test_the_project_s_table_fits_the_readers() -> None:
 
 
 def test_what_torchvision_knows_is_what_the_table_has() -> None:
-    from torchvision.datasets import DTD, Flowers102, Food101, OxfordIIITPet
+    from torchvision.datasets import DTD, SUN397, Flowers102, Food101, OxfordIIITPet
     from torchvision.datasets.imagenet import ARCHIVE_META
 
     files = {file.name: file for dataset in load_table().values() for file in dataset.files}
     pairs = dict(ARCHIVE_META.values()) | {url.rpartition("/")[2]: md5 for url, md5 in OxfordIIITPet._RESOURCES}
     pairs |= {"food-101.tar.gz": Food101._MD5, "dtd-r1.0.1.tar.gz": DTD._MD5, "102flowers.tgz": Flowers102._file_dict["image"][1]}
-    assert len(pairs) == 8
+    pairs |= {"SUN397.tar.gz": SUN397._DATASET_MD5}
+    assert len(pairs) == 9
     for name, md5 in pairs.items():
         assert {source.md5 for source in files[name].sources} == {md5}, name
 
