@@ -16,6 +16,7 @@
 
 set -euo pipefail
 unset CDPATH
+trap 'exit 143' TERM # when the run, which gets the signal too, has saved and ended: a scheduler kills what is left when the launcher is gone
 
 REPO_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 START_DIR=$PWD

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.reliability.conftest import Bench, outcome
+from tests.reliability.conftest import REPO, Bench, outcome
 from tests.reliability.same import assert_same
 
 
@@ -56,3 +59,15 @@ def test_a_signal_before_training_ends_the_run(bench: Bench, tmp_path: Path) -> 
     run.send(signal.SIGTERM)
     assert run.wait() == 143, run.text
     assert "Traceback" not in run.text
+
+
+def test_a_launcher_waits_for_its_run_to_save() -> None:
+    """A scheduler signals all processes of a job, and kills those that are left when the launcher is gone."""
+    saving = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('saved', flush=True), exit(143)))"
+    script = f""". scripts/common.sh; (exec "{sys.executable}" -c "{saving}; print('runs', flush=True); time.sleep(30)"); echo goes on"""
+    launcher = subprocess.Popen(["bash", "-c", script], cwd=REPO, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert launcher.stdout is not None and launcher.stdout.readline() == "runs\n"
+    os.killpg(launcher.pid, signal.SIGTERM)
+    assert launcher.wait(20) == 143
+    os.set_blocking(launcher.stdout.fileno(), False)
+    assert launcher.stdout.read() == "saved\n", "it was there when the launcher ended, and nothing more was run"
