@@ -43,9 +43,7 @@ def test_each_gpu_and_each_core_is_given_once(monkeypatch: pytest.MonkeyPatch) -
         (None, ("0",), (), "--gpus has 0; seen here: no GPU ("),
     ],
 )
-def test_more_runs_than_places_and_places_that_are_not_there_are_refused(
-    jobs: int | None, gpus: tuple[str, ...] | None, seen: tuple[str, ...], part: str
-) -> None:
+def test_places_that_are_not_there_are_refused(jobs: int | None, gpus: tuple[str, ...] | None, seen: tuple[str, ...], part: str) -> None:
     with pytest.raises(SweepError) as raised:
         make_slots(jobs, gpus, seen, range(2))
     assert part in str(raised.value)
@@ -112,5 +110,7 @@ def test_finished_runs_tell_of_other_seeds_and_scale_the_assumptions(stand_in: S
     assert lines[3][:4] == ["MPL eurosat base K=16 seed 2", "missing", "3 min", "runs"]
     assert "4 runs: 1 finished, 3 missing" in out
     assert "hours of runs" in out
+    elsewhere = reproduce("base2new --datasets dtd --seeds 3 --plan --gpus 0,1")[1]  # a plan may be for another machine
+    assert re.search(r"hours with 2 at once\n.*\(a GPU; ", elsewhere)
     assert "base2new/test_new/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed2" in out
     assert stand_in.folders() == []
