@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dassl.data.datasets import DATASET_REGISTRY
-from preparation.sources import TABLE_PATH, load_table
+from preparation.sources import PROJECT_FILES, TABLE_PATH, load_table
 from tests.preparation.archives import READERS
 from tools import prepare
 
@@ -69,6 +69,14 @@ def test_what_torchvision_knows_is_what_the_table_has() -> None:
     assert len(pairs) == 9
     for name, md5 in pairs.items():
         assert {source.md5 for source in files[name].sources} == {md5}, name
+
+
+def test_imagenet_s_class_names_are_clip_s() -> None:
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+    lines = (PROJECT_FILES / "imagenet_classnames.txt").read_text(encoding="utf-8").splitlines()
+    wnids, names = zip(*(line.split(" ", 1) for line in lines), strict=True)
+    assert list(wnids) == sorted(set(wnids)) and list(names) == list(IMAGENET_CLASSNAMES)
 
 
 def test_no_hash_is_a_guess() -> None:
