@@ -17,7 +17,7 @@ from torch import Tensor
 import clip
 from clip import CLIP
 from dassl.data.transforms import build_transform
-from dassl.utils.images import PictureError
+from dassl.utils.images import MODES_BEYOND_8_BITS, PictureError
 from trainers.backbone import BackboneIdentity
 from trainers.cocoop import ConditionallyPromptedCLIP
 from trainers.precision import Precision, check_precision, choose_precision
@@ -254,6 +254,10 @@ class PromptClassifier:
             return read if isinstance(read, UnreadablePicture) else self.transform(read)
         if not isinstance(picture, Image.Image):
             raise TypeError(f"a list of pictures holds paths, PIL pictures and tensors; received a {type(picture).__name__}")
+        if picture.mode in MODES_BEYOND_8_BITS and picture.convert("F").getextrema()[1] > 255:
+            raise ValueError(
+                f"the picture is of Pillow's mode {picture.mode} with values beyond 255, which RGB cuts off there, nearly all white: bring it to 8 bits"
+            )
         return self.transform(picture.convert("RGB"))
 
 

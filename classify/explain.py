@@ -145,6 +145,17 @@ class Explainer:
         answer = f"{self.classifier.classnames[explained]} ({share:.0%})"
         return draw(central_square(picture), self.classifier.classnames, looks, f"{title}: {answer}" if title else answer)
 
+    def write(self, picture: str | Path | Image.Image, path_out: str | Path) -> Path:
+        """Draw the figure of one picture into a file; arguments and errors are those of :func:`explain_picture`."""
+        path_out = Path(path_out)
+        if isinstance(picture, Image.Image):
+            figure = self.figure(picture)
+        else:
+            figure = self.figure(read_image(str(picture)), Path(picture).name)
+        path_out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path_out, dpi=150)
+        return path_out
+
     def _plain_clip(self) -> tuple[ZeroshotModel, Tensor]:
         names = self.classifier.classnames
         if self._plain is None or self._plain_names != names:
@@ -155,7 +166,7 @@ class Explainer:
 
 
 def explain_picture(classifier: PromptClassifier, picture: str | Path | Image.Image, path_out: str | Path) -> Path:
-    """Draw the figure of one picture.
+    """Draw the figure of one picture; for many, :meth:`Explainer.write` computes the features of the class names once.
 
     Args:
         classifier: a loaded prompt file with its class names.
@@ -169,15 +180,7 @@ def explain_picture(classifier: PromptClassifier, picture: str | Path | Image.Im
         PictureError: the picture cannot be read.
         ValueError: the ending is of no format that matplotlib writes.
     """
-    path_out = Path(path_out)
-    if isinstance(picture, Image.Image):
-        opened, title = picture, ""
-    else:
-        opened, title = read_image(str(picture)), Path(picture).name
-    figure = Explainer(classifier).figure(opened, title)
-    path_out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path_out, dpi=150)
-    return path_out
+    return Explainer(classifier).write(picture, path_out)
 
 
 def draw(square: Image.Image, classnames: Sequence[str], rows: Sequence[tuple[str, Look]], title: str) -> Figure:

@@ -12,6 +12,7 @@ import copy
 import json
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,13 +145,11 @@ def export_torch(classifier: PromptClassifier, path: str | Path) -> Path:
         ValueError: the classifier is not on the CPU in float32.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part.pt2")
-    try:
-        torch.export.save(_program(classifier), part, extra_files={ABOUT: json.dumps(about(classifier))})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    program = _program(classifier)
+    with _whole(path) as folder:
+        part = folder / "program.pt2"  # the ending that PyTorch wants
+        torch.export.save(program, part, extra_files={ABOUT: json.dumps(about(classifier))})
+        part.rename(folder / path.name)
     return path
 
 
@@ -168,7 +167,6 @@ def export_onnx(classifier: PromptClassifier, path: str | Path) -> Path:
             "PyTorch writes ONNX with onnxscript, which is not installed: pip install onnx onnxscript onnxruntime"
         ) from error
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     program = _program(classifier)
     n_bytes = sum(values.numel() * values.element_size() for values in program.state_dict.values())
     with _quiet_exporter():
@@ -177,16 +175,19 @@ def export_onnx(classifier: PromptClassifier, path: str | Path) -> Path:
         )
     assert written is not None
     written.model.metadata_props.update(about(classifier))
-    if n_bytes > MAX_ONE_FILE:
-        written.save(path, external_data=True)
-        return path
-    part = path.with_name(f".{path.name}.part")
-    try:
-        written.save(part, external_data=False)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with _whole(path) as folder:
+        written.save(folder / path.name, external_data=n_bytes > MAX_ONE_FILE)
     return path
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A folder for what becomes ``path`` and files beside it: they are moved there when all are written, ``path`` last; its folder is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        yield Path(folder)
+        for written in sorted(Path(folder).iterdir(), key=lambda found: found.name == path.name):
+            os.replace(written, path.with_name(written.name))
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 PORT = 7860  # gradio's own choice
+REQUIREMENTS = "requirements-page.txt"
 N_BARS = 10
 MAX_FILE_SIZE = "50mb"  # of a picture; our choice: beyond any photograph
 FONT = ["system-ui", "Segoe UI", "Roboto", "sans-serif"]  # of the reader's machine, so that none is fetched
@@ -134,9 +135,9 @@ def import_gradio() -> ModuleType:
     try:
         import gradio
     except ImportError as error:
-        raise PageError(f"the page needs gradio, which is not installed ({error}): pip install 'gradio>=6'") from error
+        raise PageError(f"the page needs gradio, which is not installed ({error}): pip install -r {REQUIREMENTS}") from error
     if int(gradio.__version__.split(".")[0]) < 6:
-        raise PageError(f"the page needs gradio 6 or later, and {gradio.__version__} is installed: pip install 'gradio>=6'")
+        raise PageError(f"the page needs gradio 6 or later, and {gradio.__version__} is installed: pip install -r {REQUIREMENTS}")
     return gradio
 
 

@@ -57,9 +57,9 @@ def read_source(args: argparse.Namespace) -> Any:
     from trainers.prompt_file import PromptFile
 
     if Path(args.source).suffix == ".safetensors":
-        if args.method or args.classes or args.config_file or args.pairs:
+        if args.method or args.classes or args.config_file or args.dataset or args.pairs:
             raise ValueError(
-                f"{args.source} is a prompt file and says itself what it is of: leave out --method, --classes, --config-file and KEY VALUE"
+                f"{args.source} is a prompt file and says itself what it is of: leave out --method, --classes, --config-file, --dataset and KEY VALUE"
             )
         return PromptFile.read(args.source)
     classes = read_names(args.classes) if args.classes else ()
@@ -112,6 +112,10 @@ def run(args: argparse.Namespace) -> None:
     """Read the source and write what is asked for."""
     from classify.convert import describe_text, to_checkpoint
 
+    if args.names and not (args.onnx or args.torch_export):
+        raise ValueError(
+            "--names are the classes of an exported program: give --onnx or --torch-export, too (--classes are those of the training)"
+        )
     file = read_source(args)
     if not any((args.safetensors, args.pth_tar, args.onnx, args.torch_export)):
         print(describe_text(file))

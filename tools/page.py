@@ -2,7 +2,7 @@
 """Try prompts by hand on a local page:  python tools/page.py PROMPTS.safetensors [--classes names.txt] [--port 7860] [--open]
 
 Drop a picture, edit the class names, see the bars. The page listens on this machine alone (127.0.0.1) and needs no network; Ctrl-C ends it.
-It needs gradio 6 or later:  pip install "gradio>=6"
+It needs gradio 6 or later:  pip install -r requirements-page.txt
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
 
 Prints a table, or with --json or --csv what programs read. A folder is searched with all folders below it.
 Exit status: 0 if every picture was classified, 1 if some could not be read (they are named on standard error and the others are classified), 2 for an
-error in the arguments, the prompt file or the CLIP's weights, where nothing is classified.
+error in the arguments, the prompt file or the CLIP's weights, where nothing is classified, 130 if interrupted (Ctrl-C).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXPECTED_ERRORS = (ValueError, TypeError, OSError, LookupError, ModuleNotFoundError)
 SOME_UNREADABLE = 1  # exit status
+INTERRUPTED = 130  # exit status: 128 and the number of Ctrl-C's signal, as shells have it
 EXPLANATIONS = "explanations"  # folder of --explain's pictures
 
 
@@ -60,8 +62,9 @@ def classified(classifier: Any, paths: list[Path], args: argparse.Namespace) -> 
 
 def draw(classifier: Any, sources: Sequence[str], folder: Path) -> None:
     """Explain each picture in a PNG of its own in ``folder``; pictures of one name in two folders get numbers."""
-    from classify.explain import explain_picture
+    from classify.explain import Explainer
 
+    explainer = Explainer(classifier)
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for source in sources:
@@ -72,7 +75,7 @@ def draw(classifier: Any, sources: Sequence[str], folder: Path) -> None:
             name = f"{stem}-{number}"
         taken.add(name)
         path = folder / f"{name}.png"
-        explain_picture(classifier, source, path)
+        explainer.write(source, path)
         print(f"Explained {source} in {path}", file=sys.stderr)
 
 
@@ -116,14 +119,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        exit status: 0, 1 if some pictures could not be read, 2 for an error that an argument or a file caused.
+        exit status: 0, 1 if some pictures could not be read, 2 for an error that an argument or a file caused, 130 if interrupted.
     """
     args = build_parser().parse_args(argv)
     try:
-        return run(args)
+        status = run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except EXPECTED_ERRORS as error:
         print(f"Error: {error.args[0] if isinstance(error, KeyError) and error.args else error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted: tables, JSON and CSV are printed when all pictures are classified", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -200,6 +200,7 @@ def test_files_that_cannot_be_read_are_named(load: Callable, folder: Path, tmp_p
         (torch.zeros(3, 32, 32, dtype=torch.uint8), ValueError, r"received torch.uint8"),
         (torch.zeros(32, 32), ValueError, r"received torch.float32 \[32\]"),
         (3, TypeError, r"or a list of them; received a int"),
+        (Image.new("I;16", (40, 40), 30000), ValueError, r"mode I;16 with values beyond 255, .* nearly all white: bring it to 8 bits"),
         ([3], TypeError, r"a list of pictures holds paths, PIL pictures and tensors; received a int"),
     ],
 )

@@ -160,6 +160,10 @@ def test_what_a_file_says_itself_is_not_to_be_said(prompts: Callable, tmp_path: 
         from_checkpoint(checkpoint, Given(method="MPL", classnames=["a heron"]))
     assert export.main([str(path), "--method", "MPL"]) == 2
     assert "is a prompt file and says itself what it is of: leave out --method" in capsys.readouterr().err
+    assert export.main([str(path), "--dataset", "EuroSAT"]) == 2
+    assert "leave out --method, --classes, --config-file, --dataset and KEY VALUE" in capsys.readouterr().err
+    assert export.main([str(path), "--safetensors", str(tmp_path / "new.safetensors"), "--names", "names.txt"]) == 2
+    assert "--names are the classes of an exported program: give --onnx" in capsys.readouterr().err
 
 
 def test_a_checkpoint_without_its_run_is_converted_with_the_clips_path(prompts: Callable, weights: dict, tmp_path: Path) -> None:

@@ -63,12 +63,15 @@ def test_one_call_of_the_tool_writes_both_programs(eurosat: Path, tmp_path: Path
     check_onnx(classifier, tmp_path / "out" / "a.onnx")
 
 
-def test_cocoop_is_exported_with_its_text_tower(eurosat: Path, tmp_path: Path) -> None:
+def test_cocoop_is_exported_with_its_text_tower(eurosat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here with its weights in a file beside it, as those have that are too large for one file."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     weights, path = shallow("CoCoOp", eurosat, tmp_path)
     classifier = PromptClassifier.load(path, ["a heron", NAMES[1]], weights, "cpu", "fp32")
-    check_onnx(classifier, export.export_onnx(classifier, tmp_path / "a.onnx"))
+    monkeypatch.setattr(export, "MAX_ONE_FILE", 0)
+    check_onnx(classifier, export.export_onnx(classifier, tmp_path / "out" / "a.onnx"))
+    assert sorted(found.name for found in (tmp_path / "out").iterdir()) == ["a.onnx", "a.onnx.data"]
 
 
 def check_torch_export(classifier: PromptClassifier, path: Path) -> None:
@@ -118,6 +121,19 @@ def test_a_file_whose_logits_differ_is_not_to_be_used(
     words = [prompts("VPT")[1], "--torch-export", tmp_path / "a.pt2", "--backbone", weights["narrow"]]
     assert tool.main([str(word) for word in words]) == 2
     assert "its logits differ from PyTorch's by nan, more than 0.001: do not use it" in capsys.readouterr().err
+
+
+def test_nothing_is_left_where_writing_fails(prompts: Callable, weights: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(program: object, path: Path, **_: object) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export, "_program", lambda classifier: None)
+    monkeypatch.setattr("torch.export.save", full)
+    classifier = PromptClassifier.load(prompts("VPT")[1], backbone=weights["narrow"], device="cpu")
+    with pytest.raises(OSError, match="No space left"):
+        export.export_torch(classifier, tmp_path / "a.pt2")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_exporter_is_told(load: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,10 @@ def test_what_cannot_be_used_is_said(classifier: PromptClassifier, pictures: Pat
 def test_a_missing_gradio_is_said_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setitem(__import__("sys").modules, "gradio", None)
     assert main(["no_such_file.safetensors"]) == 2
-    assert "the page needs gradio, which is not installed" in (err := capsys.readouterr().err) and "pip install 'gradio>=6'" in err
+    assert (
+        "the page needs gradio, which is not installed" in (err := capsys.readouterr().err)
+        and "pip install -r requirements-page.txt" in err
+    )
 
 
 def test_what_the_prompts_are_stands_above() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from classify import ClassScore, Prediction, PromptClassifier, listing
+from classify import ClassScore, Prediction, PromptClassifier, explain, listing
 from tests.trainers.small_runs import NAMES
 from tools import predict
 
@@ -113,14 +114,41 @@ def test_a_wrong_prompt_file_is_told(pictures: Path, capsys: pytest.CaptureFixtu
 
 
 def test_each_picture_is_explained_in_a_file_of_its_own(
-    tool: Callable, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    tool: Callable, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
+    made, plain_clip = [], explain.plain_clip
+    monkeypatch.setattr(explain, "plain_clip", lambda *args: made.append(args) or plain_clip(*args))
     (pictures / "below").mkdir()
     shutil.copy(pictures / "0.png", pictures / "below" / "0.png")
     assert tool(pictures / "0.png", pictures / "below", "--explain", tmp_path / "seen") == 0
     assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["0-2.png", "0.png"]
     assert printed(capsys)[1].count("Explained ") == 2
+    assert len(made) == 1, "the class names are encoded once for all pictures"
+
+
+def test_an_interruption_is_told_in_a_line(
+    tool: Callable, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PromptClassifier, "stream", interrupted)
+    assert tool(pictures) == 130
+    out, err = printed(capsys)
+    assert out == "" and err == "Interrupted: tables, JSON and CSV are printed when all pictures are classified\n"
+
+
+def test_a_reader_that_has_read_enough_is_no_error(
+    tool: Callable, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        assert tool(pictures) == 0
+        monkeypatch.undo()
+    assert printed(capsys)[1] == ""
 
 
 def test_a_narrow_terminal_gets_a_row_a_class_and_no_cut_cell() -> None:

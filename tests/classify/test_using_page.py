@@ -10,13 +10,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+import urllib.request
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tools import export, predict
+from tools import export, interpret_prompts, page, predict
 
 REPO = Path(__file__).parents[2]
 PAGE = (REPO / "docs/USING.md").read_text(encoding="utf-8")
@@ -24,7 +27,11 @@ NUMBER = re.compile(r"\d+\.\d+")
 TOLERANCE = 10.0
 """Points of accuracy and probability: another processor or PyTorch rounds otherwise, and five epochs of training carry that on."""
 
-IN_PROCESS: dict[str, Callable[[list[str]], int]] = {"tools/predict.py": predict.main, "tools/export.py": export.main}
+IN_PROCESS: dict[str, Callable[[list[str]], int]] = {
+    "tools/predict.py": predict.main,
+    "tools/export.py": export.main,
+    "tools/interpret_prompts.py": interpret_prompts.main,
+}
 """Tools whose ``main`` is called with the words of the command, which spares each the seconds of importing torch."""
 
 
@@ -104,6 +111,37 @@ def test_the_page_is_right(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None
         out = run_python(text, names) if kind == "python" else "".join(map(run_command, text.splitlines()))
         for line in lines:
             assert shows(line, out), f"{line!r} is not what this gave:\n{text}\n{out[-3000:]}"
+
+    serve_the_page(monkeypatch)
+
+
+def serve_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the page's command as written; a browser, of which a shell stands in, gets its address, and Ctrl-C ends it."""
+    pytest.importorskip("gradio")
+    (line,) = re.findall(r"^python (tools/page\.py .*)$", PAGE, re.MULTILINE)
+    opened: list[str] = []
+    answers: list[str] = []
+
+    class Patience:
+        def wait(self) -> None:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(opened[0], timeout=60) as answer:
+                answers.append(answer.read().decode())
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(webbrowser, "open", lambda address, *_: opened.append(address) or True)
+    monkeypatch.setattr(page, "threading", SimpleNamespace(Event=Patience))
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert page.main(shlex.split(line)[1:]) == 0
+    assert f"is at {opened[0]}" in out.getvalue() and "The page has ended." in out.getvalue()
+    assert opened[0].startswith("http://127.0.0.1:") and "MPL prompts" in answers[0]
+
+
+def test_the_command_for_published_checkpoints_can_be_given() -> None:
+    (lines,) = re.findall(r"^python tools/export\.py (model\.pth\.tar-5 (?:.*\\\n)*.*)$", PAGE, re.MULTILINE)
+    args = export.build_parser().parse_args(shlex.split(lines.replace("\\\n", " ")))
+    assert (args.method, args.backbone, args.classes) == ("MaPLe", "ViT-B/16", "names.txt")
+    assert all((REPO / path).is_file() for path in args.config_file)
 
 
 def test_the_page_shows_what_there_is() -> None:
