@@ -1,6 +1,8 @@
 """Registries, meters, the logger, pictures, seeds and the other small tools."""
 
+import errno
 import io
+import os
 import re
 import sys
 import warnings
@@ -72,6 +74,17 @@ def test_logger_tees_once_and_keeps_an_earlier_log(tmp_path, monkeypatch):
     utils.setup_logger(str(tmp_path / "other.log"))
     print("there")
     assert (tmp_path / "other.log").read_text() == "there\n" and (tmp_path / names[1]).read_text() == "again\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_log_that_cannot_be_written_is_named_and_the_terminal_goes_on():
+    console = io.StringIO()
+    logger = utils.Logger("/dev/full", console)
+    with pytest.raises(OSError) as raised:
+        logger.write("a line\n")
+    assert raised.value.errno == errno.ENOSPC and raised.value.filename == "/dev/full"
+    logger.write("what is told of it\n")
+    assert console.getvalue() == "a line\nwhat is told of it\n"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", None])
