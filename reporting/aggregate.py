@@ -322,10 +322,10 @@ def _notes(experiment: Experiment, rows: Sequence[Row], averaged: Sequence[str])
     notes += _notes_on_averages([row for row in rows if row.dataset == AVERAGE])
     expected = published.expected_datasets(experiment.protocol)
     if len(averaged) > 1 and set(averaged) < set(expected):
-        notes.append(
-            f"the average is over {len(averaged)} datasets, the papers' over {len(expected)}; "
-            "the published average beside it is computed from the published figures of the same datasets"
-        )
+        note = f"the average is over {len(averaged)} datasets, the papers' over {len(expected)}"
+        if any(cell.published is not None for row in rows if row.dataset == AVERAGE for cell in row.cells.values()):
+            note += "; the published average beside it is computed from the published figures of the same datasets"
+        notes.append(note)
     return notes + _notes_on_settings(experiment)
 
 

@@ -11,7 +11,7 @@ from .runs import Run
 
 FACTS = {  # heading -> where a run says it; None where it does not
     "hardware": lambda run: run.result.get("device"),
-    "commit": lambda run: (run.result.get("commit") or "")[:12] or None,
+    "commit": lambda run: run.commit(12),
     "PREC": lambda run: run.precision,
     "PyTorch": lambda run: (run.result.get("versions") or {}).get("torch"),
     "backbone": lambda run: run.result.get("backbone"),

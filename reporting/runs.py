@@ -83,6 +83,11 @@ class Run:
         loaded = self.result.get("loaded_from") or {}
         return next((Path(path).parent.parent for path in loaded.values()), None)
 
+    def commit(self, n_digits: int = 40) -> str | None:
+        """The commit that ran, which says so if files differed from it; None where it is not known."""
+        commit = self.result.get("commit")
+        return f"{commit[:n_digits]}{' (modified)' if self.result.get('modified') else ''}" if commit else None
+
     @property
     def precision(self) -> str | None:
         """What was computed in, which is not PREC as it was set where the device does not serve that; PREC, where the run does not say it."""

@@ -240,7 +240,7 @@ def to_csv(tables: Sequence[ResultTable | PivotTable]) -> str:
 def _csv_line(table: ResultTable, dataset: str, label: str, metric: str, cell: Cell) -> list[object]:
     slots = table.experiment.runs.get(label, {})
     runs = [run for slot, run in slots.items() if dataset in (AVERAGE, "pivot", slot.dataset) and metric in ("H", slot.metric)]
-    told: list[Callable] = [lambda r: r.result.get("device"), lambda r: r.result.get("commit"), lambda r: r.precision]
+    told: list[Callable] = [lambda r: r.result.get("device"), lambda r: r.commit(), lambda r: r.precision]
     return [
         table.protocol, table.experiment.shots or "", table.experiment.source, dataset, label, metric, *map(_exact, (cell.mean, cell.spread)),
         cell.n_seeds, cell.n_seeds_asked, ";".join(f"{seed}:{value!r}" for seed, value in sorted(cell.by_seed.items())),

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from dassl.utils.environment import collect_versions, device_name, git_commit
+from dassl.utils.environment import collect_versions, device_name, git_commit, is_modified
 from dassl.utils.files import write_whole
 
 RESULT_NAME = "result.json"
@@ -35,6 +35,7 @@ def describe_run(trainer: Any) -> dict[str, Any]:
         "computed_in": trainer.computed_in,
         "versions": collect_versions(),
         "commit": git_commit(),
+        "modified": is_modified(),
         "config": plain(cfg),
     }
 

@@ -39,9 +39,26 @@ def device_name(device: torch.device | str) -> str:
 
 def git_commit() -> str | None:
     """The commit of the source tree that this package stands in; None outside a git checkout."""
-    folder = os.path.dirname(os.path.abspath(__file__))
+    return _git("rev-parse", "HEAD")
+
+
+def is_modified(folder: str = "") -> bool | None:
+    """Whether files of the source tree differ from its commit, which then does not say what has run; None outside a git checkout.
+
+    Args:
+        folder: a folder of the tree; by default that of this package.
+    """
+    changes = _git("status", "--porcelain", "--untracked-files=no", folder=folder)
+    return None if changes is None else bool(changes)
+
+
+def _git(*words: str, folder: str = "") -> str | None:
+    """What git says of a folder, by default this file's; None where it says nothing."""
+    call = ["git", "--no-optional-locks", *words]
     try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5, check=True)
+        answer = subprocess.run(
+            call, cwd=folder or os.path.dirname(os.path.abspath(__file__)), capture_output=True, text=True, timeout=5, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from run_files import checkpoint_of, write_base2new, write_published_base2new, write_run
 
+from dassl.utils.environment import is_modified
 from reporting import published
 from reporting.aggregate import ALL_FOUND, AVERAGE, Asked, ResultTable, make_table
 from reporting.protocols import sort_into_experiments
@@ -71,7 +73,7 @@ def test_differences_beyond_the_spread_are_marked_and_others_not(tmp_path):
     # over two datasets the published average beside it is that of the same two
     two = [published.published()["base_to_new"]["MaPLe"][d]["base"] for d in ("EuroSAT", "UCF101")]
     assert table.cell(AVERAGE, "MaPLe", "base").published == pytest.approx(sum(two) / 2)
-    assert any("over 2 datasets, the papers' over 11" in note for note in table.notes)
+    assert any("over 2 datasets, the papers' over 11; the published average beside it" in note for note in table.notes)
 
 
 def test_one_seed_has_no_spread_and_marks_nothing(tmp_path):
@@ -147,6 +149,34 @@ def test_differing_hardware_commit_and_precision_are_warned_of(tmp_path):
     assert "WARNING: the cells of this table differ in hardware: Tesla T4: 2 runs (MPL); NVIDIA A100: 2 runs (MaPLe)" in text
     assert "differ in commit: 0123456789ab" in text
     assert "differ in PREC: fp16: 2 runs (MPL); amp: 2 runs (MaPLe)" in text
+
+
+def test_no_published_average_is_spoken_of_where_none_stands(tmp_path):
+    for dataset in ("EuroSAT", "DescribableTextures"):
+        write_base2new(tmp_path, "CoOp", dataset, 1, 90.0, 80.0, backbone="Tiny-Shapes")
+    (table,) = tables_of(tmp_path)
+    assert "the average is over 2 datasets, the papers' over 11" in table.notes
+
+
+def test_a_commit_that_does_not_say_what_has_run_is_told(tmp_path):
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], cwd=tmp_path / "tree", check=True, capture_output=True
+        )
+
+    (tmp_path / "tree").mkdir()
+    assert is_modified(str(tmp_path / "tree")) is None
+    (tmp_path / "tree/a.py").write_text("1")
+    for words in (("init",), ("add", "a.py"), ("commit", "-m", "a")):
+        git(*words)
+    (tmp_path / "tree/output").touch()
+    assert is_modified(str(tmp_path / "tree")) is False
+    (tmp_path / "tree/a.py").write_text("2")
+    assert is_modified(str(tmp_path / "tree")) is True
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0, modified=True)
+    (table,) = tables_of(tmp_path)
+    assert table.provenance.lines[1] == "commit: 0123456789ab (modified)"
+    assert "0123456789abcdef0123456789abcdef01234567 (modified)" in to_csv([table])
 
 
 def test_the_precision_told_is_the_one_that_was_computed_in(tmp_path):
