@@ -56,12 +56,12 @@ def prepare(dataset: Dataset, wishes: Wishes) -> None:
         PrepareError: something could not be had; the message has every source that was tried and what to do by hand.
     """
     folder = wishes.root / dataset.folder
-    if not missing(dataset, wishes.root) and not wishes.replaces and not leftovers(folder):
-        print(f"{dataset.name}: all is there, in {folder}", flush=True)
-        return
     downloads = wishes.root / DOWNLOADS / dataset.name
-    print(f"{dataset.name}: preparing {folder}", flush=True)
     try:
+        if not missing(dataset, wishes.root) and not wishes.replaces and not leftovers(folder):
+            print(f"{dataset.name}: all is there, in {folder}", flush=True)
+            return
+        print(f"{dataset.name}: preparing {folder}", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(downloads.parent / LOCKS / f"{dataset.name}.lock", dataset.name):
             remove_leftovers(folder)
@@ -72,7 +72,7 @@ def prepare(dataset: Dataset, wishes: Wishes) -> None:
     except DownloadError as e:  # no space: other files would not fit either
         raise PrepareError(f"{dataset.name}: {e}") from e
     except OSError as e:
-        raise PrepareError(f"{dataset.name}: {folder} cannot be written: {e}") from e
+        raise PrepareError(f"{dataset.name}: {folder} cannot be read or written: {e}") from e
     if failures:
         note = [f"  note: {dataset.note}"] if dataset.note else []
         raise PrepareError("\n".join([f"{dataset.name} is not complete.", *failures, *note]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -104,6 +105,24 @@ class Dataset:
 def is_there(path: Path) -> bool:
     """Whether a file, or a folder with something in it, is there."""
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def check_root(root: Path) -> None:
+    """Check that ``root`` may be a data folder: one that can be looked at, or nothing yet.
+
+    Raises:
+        ValueError: it is a file or cannot be looked at.
+    """
+    try:
+        is_other = root.exists() and not root.is_dir()
+        if not is_other and root.is_dir():
+            os.listdir(root)
+    except OSError as e:
+        raise ValueError(
+            f"--root is {str(root)!r}, which cannot be looked at ({e.strerror or e}); it takes a folder that you may read"
+        ) from e
+    if is_other:
+        raise ValueError(f"--root is {str(root)!r}, which is not a folder; it takes the folder that holds the datasets' folders")
 
 
 def load_table(path: Path = TABLE_PATH) -> dict[str, Dataset]:

@@ -23,6 +23,7 @@ from clip.weights import available_models, find_local
 from diagnosis import DatasetReport, WeightsReport, inspect_dataset, inspect_weights
 from diagnosis.published import PUBLISHED_PATH, config_name, read_published, readers
 from diagnosis.report import console, disk_finding, finding_lines, free_bytes, show_datasets, show_weights, size, to_json
+from preparation.sources import check_root
 
 REPO = Path(__file__).resolve().parents[1]
 STANDARD_WEIGHTS = "ViT-B/16"  # of every published config
@@ -50,8 +51,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(str(error))
     root = args.root or Path(os.environ.get("DATA") or REPO / "data")
     args.root = Path(os.path.abspath(root.expanduser()))
-    if args.root.exists() and not args.root.is_dir():
-        parser.error(f"--root is {str(args.root)!r}, which is not a folder; it takes the folder that holds the datasets' folders")
+    try:
+        check_root(args.root)
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from preparation.errors import PrepareError
-from preparation.sources import TABLE_PATH, Dataset, load_table
+from preparation.sources import TABLE_PATH, Dataset, check_root, load_table
 
 REPO = Path(__file__).resolve().parents[1]
 DRAWN = {"shapes": "shapes is drawn on first use: nothing to fetch"}
@@ -34,11 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     root = Path(os.path.abspath(os.path.expanduser(args.root)))
     try:
+        check_root(root)
         table = load_table(args.sources)
         names = list(table) if args.all else [n for n in dict.fromkeys(_known(name, table) for name in args.datasets) if n not in DRAWN]
         if args.by_hand is not None and not args.by_hand.is_dir():
             raise PrepareError(f"--from {args.by_hand} is no folder: give the one that holds the archives fetched by hand")
-    except PrepareError as e:
+    except (PrepareError, ValueError) as e:
         print(f"Error: {e}", file=sys.stderr)
         return 2
     if args.list:

@@ -23,7 +23,7 @@ from preparation.extract import extract
 from preparation.sources import TABLE_PATH, load_table
 from tests.preparation.archives import READERS, counts, lay_out_archives, serve, zipped
 from tests.preparation.server import Server
-from tools import prepare
+from tools import doctor, prepare
 
 FREE = tuple(name for name in READERS if name != "imagenet")
 
@@ -402,6 +402,17 @@ def test_the_list_tells_every_dataset(capsys: pytest.CaptureFixture, tmp_path: P
 def test_what_cannot_be_obeyed_is_told(arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert prepare.main([*arguments, "--root", str(tmp_path / "data")]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("program", [prepare, doctor])
+def test_a_data_folder_that_cannot_be_is_told(program: Any, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    for root, message in (
+        (tmp_path / "file", "which is not a folder"),
+        (tmp_path / ("a" * 300), "which cannot be looked at (File name too long)"),
+    ):
+        assert program.main(["eurosat", "--root", str(root)]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_shapes_needs_nothing(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
