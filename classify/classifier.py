@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -254,7 +255,7 @@ class PromptClassifier:
             return read if isinstance(read, UnreadablePicture) else self.transform(read)
         if not isinstance(picture, Image.Image):
             raise TypeError(f"a list of pictures holds paths, PIL pictures and tensors; received a {type(picture).__name__}")
-        if picture.mode in MODES_BEYOND_8_BITS and picture.convert("F").getextrema()[1] > 255:
+        if picture.mode in MODES_BEYOND_8_BITS and np.asarray(picture).max() > 255:
             raise ValueError(
                 f"the picture is of Pillow's mode {picture.mode} with values beyond 255, which RGB cuts off there, nearly all white: bring it to 8 bits"
             )
