@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from clip import download
 from clip.download import Patience
 from preparation import fetch
 from tests.preparation.server import Server, serving
+from tests.preparation.world import World
 
 HASTE = Patience(timeout=1.0, min_rate=4096, window=0.3, tries=2, pause=0)
 
@@ -25,3 +27,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         monkeypatch.setattr(fetch, "DRIVE_URL", running.url + "/uc?export=download&id={id}")
         yield running
+
+
+@pytest.fixture
+def world(server: Server, tmp_path: Path) -> World:
+    return World(server, tmp_path)
