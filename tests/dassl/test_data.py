@@ -1,6 +1,9 @@
 """Datasets, transforms, samplers, and loaders whose batches depend on the seed alone."""
 
+import os
 import random
+import shutil
+from pathlib import Path
 
 import engine_world
 import numpy as np
@@ -229,3 +232,28 @@ def test_samplers_say_what_they_cannot_do():
         build_sampler("RandomDomainSampler", data_source=ITEMS, batch_size=3)
     with pytest.raises(ValueError, match="need 0 classes"):
         build_sampler("RandomClassSampler", data_source=ITEMS, batch_size=4, n_ins=16)
+
+
+def test_a_domain_that_the_dataset_does_not_have_is_named():
+    dataset = DatasetBase(train_x=[Datum("a.jpg", 0)], test=[Datum("b.jpg", 0)])
+    dataset.domains = ["photo", "sketch"]
+    dataset.check_input_domains(["photo"], ["sketch"])
+    with pytest.raises(ValueError, match="DatasetBase has no domain 'clipart'; its domains: photo, sketch. Check DATASET.SOURCE_DOMAINS"):
+        dataset.check_input_domains(["photo"], ["clipart"])
+
+
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_an_archive_is_fetched_and_unpacked_in_its_folder(tmp_path, kind):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "list.txt").write_text("a")
+    archive = shutil.make_archive(str(tmp_path / "archive"), kind, tmp_path / "made")
+    target = tmp_path / "data" / os.path.basename(archive)
+    DatasetBase(test=[Datum("b.jpg", 0)]).download_data(Path(archive).as_uri(), str(target), from_gdrive=False)
+    assert (tmp_path / "data" / "list.txt").read_text() == "a"
+
+
+def test_what_is_fetched_and_is_no_archive_is_named(tmp_path):
+    (tmp_path / "page.zip").write_text("<html>")
+    target = tmp_path / "data" / "page.zip"
+    with pytest.raises(ValueError, match=r"page.zip, from file://.*, is neither a zip nor a tar archive; download it by hand"):
+        DatasetBase(test=[Datum("b.jpg", 0)]).download_data((tmp_path / "page.zip").as_uri(), str(target), from_gdrive=False)

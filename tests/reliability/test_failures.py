@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -130,6 +131,53 @@ def test_a_gpu_without_memory_left() -> None:
     ):
         assert part in told
     assert explain(RuntimeError("a mistake of the program"), cfg) == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "parts"),
+    [
+        (errno.ENOSPC, "out/metrics.jsonl", ["out/metrics.jsonl: the disk is full. Make room", "goes on from the last checkpoint"]),
+        (errno.EDQUOT, None, ["out: the disk quota is used up. Make room"]),
+        (errno.EFBIG, b"out/a", ["out/a: the file would be larger than allowed here"]),
+        (errno.EROFS, "out/a", ["out/a: it is on a read-only file system. Give a folder that can be written (--output-dir"]),
+        (errno.EACCES, "/data/a", ["/data/a: permission denied. Name another place, or change the rights"]),
+        (errno.EIO, "out/a", ["out/a: the disk or the network file system fails. See that the file system is there again"]),
+        (errno.ESTALE, "out/a", ["out/a: the network file system has lost it"]),
+        (errno.ENOENT, "out/a", ["out/a: it is gone, though this run has made it", "Start the run again"]),
+        (errno.ENOENT, "/data/a", ["No such file or directory: '/data/a'"]),
+        (errno.ENOMEM, None, ["the machine is out of memory (RAM)", "DATALOADER.NUM_WORKERS"]),
+    ],
+)
+def test_what_the_system_refuses_is_put_in_words(number: int, name: str | bytes | None, parts: list[str]) -> None:
+    cfg = config("MPL", Path("data"), "w.pt", Path("out"))
+    told = explain(OSError(number, os.strerror(number), name), cfg)
+    for part in parts:
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("DataLoader worker (pid 12) is killed by signal: Bus error. It is possible that", "the loading process 12 was killed (Bus error)"),
+        ("DataLoader worker (pid(s) 12, 13) exited unexpectedly", "the loading process 12, 13 ended unexpectedly"),
+    ],
+)
+def test_what_ended_a_loading_process_is_told(text: str, how: str) -> None:
+    """Also where it is the cause of another error."""
+    error = KeyError("batch")
+    error.__cause__ = RuntimeError(text)
+    assert explain(error.__cause__).startswith(how) and "(now ?)" in explain(error.__cause__)
+    wrapped = RuntimeError("while loading")
+    wrapped.__cause__ = error.__cause__
+    assert explain(wrapped).startswith(how)
+
+
+def test_an_error_of_a_loading_process_is_told_without_its_traceback() -> None:
+    error = OSError(
+        "Caught PictureError in DataLoader worker process 0.\nOriginal Traceback ...\n  raise\ndassl.PictureError: no picture at a.jpg\n"
+    )
+    assert explain(error) == "no picture at a.jpg"
+    assert explain(KeyError("no such setting")) == "no such setting"
 
 
 def test_a_package_that_is_not_installed() -> None:
