@@ -14,29 +14,15 @@ import numpy as np
 import yaml
 from scipy.io import savemat
 
+from diagnosis.published import readers
 from preparation.sources import TABLE_PATH
 from tests.datasets.conftest import LAYOUTS
 from tests.preparation.server import COMMIT, Server
 
 Files = Mapping[str, bytes]
 
-READERS = {
-    "caltech101": "Caltech101",
-    "oxford_pets": "OxfordPets",
-    "stanford_cars": "StanfordCars",
-    "oxford_flowers": "OxfordFlowers",
-    "food101": "Food101",
-    "fgvc_aircraft": "FGVCAircraft",
-    "sun397": "SUN397",
-    "dtd": "DescribableTextures",
-    "eurosat": "EuroSAT",
-    "ucf101": "UCF101",
-    "imagenet": "ImageNet",
-    "imagenetv2": "ImageNetV2",
-    "imagenet_sketch": "ImageNetSketch",
-    "imagenet_a": "ImageNetA",
-    "imagenet_r": "ImageNetR",
-}
+READERS = {name: reader.__name__ for name, reader in readers().items() if name != "shapes"}
+"""Name in configs/datasets -> registered name, of every dataset that is fetched."""
 
 
 def tar(files: Files, compression: str = "gz") -> bytes:
