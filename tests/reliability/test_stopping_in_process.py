@@ -78,15 +78,12 @@ def start(method: str, world: tuple[Path, Path], folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("method", ["ShortAndLong", "PromptSRC"])
-@pytest.mark.parametrize(("name", "moments"), [("forward_backward", (2, 5)), ("model_inference", (1, 2))])
-def test_stopped_twice_and_the_same_in_the_end(
-    world: tuple[Path, Path], tmp_path: Path, method: str, name: str, moments: tuple[int, ...]
-) -> None:
-    """forward_backward: within an epoch, and in its last step; model_inference: in the test on val."""
+def test_stopped_twice_and_the_same_in_the_end(world: tuple[Path, Path], tmp_path: Path, method: str) -> None:
+    """Within an epoch, in its last step, and in the tests on val after the first and the last epoch."""
     start(method, world, tmp_path / "whole").train()
     whole = outcome(tmp_path / "whole")
-    for moment in moments:
-        folder = tmp_path / str(moment)
+    for name, moment in (("forward_backward", 2), ("forward_backward", 5), ("model_inference", 1), ("model_inference", 2)):
+        folder = tmp_path / f"{name}-{moment}"
         trainer = start(method, world, folder)
         stop_at(trainer, name, moment)
         with pytest.raises(StopRequested, match="stopped by SIGTERM at (epoch|the test on val)"):
