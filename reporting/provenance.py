@@ -62,4 +62,4 @@ def provenance_of(runs: Mapping[str, Mapping[Slot, Run]]) -> Provenance:
 def _listed(counts: Mapping[str, int]) -> str:
     if len(counts) == 1:
         return next(iter(counts))
-    return ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
+    return ", ".join(f"{value} ({n} run{'s' * (n > 1)})" for value, n in counts.items())
