@@ -46,23 +46,6 @@ def shallow(case: str, root: Path, folder: Path, *settings: object) -> tuple[Pat
     return weights, file.write(folder / prompt_file.FILE_NAME)
 
 
-def test_one_call_of_the_tool_writes_both_programs(eurosat: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """MPL, with class names of one's own; docs/USING.md has the same with deeper towers."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    weights, path = shallow("MPL", eurosat, tmp_path, "TRAINER.MPL.PROMPT_DEPTH", 2)
-    (tmp_path / "names.txt").write_text(f"a heron\n\n{NAMES[1]}\na stork\n")
-    words = [path, "--torch-export", tmp_path / "out" / "a.pt2", "--onnx", tmp_path / "out" / "a.onnx"]
-    words += ["--names", tmp_path / "names.txt", "--backbone", weights]
-    assert tool.main([str(word) for word in words]) == 0
-    out = capsys.readouterr().out
-    assert out.count("bytes): 3 classes, any number of pictures") == out.count("Run on 1 and on 3 random pictures: logits within") == 2
-    assert sorted(found.name for found in (tmp_path / "out").iterdir()) == ["a.onnx", "a.pt2"], "one file holds all"
-    classifier = PromptClassifier.load(path, ["a heron", NAMES[1], "a stork"], weights, "cpu", "fp32")
-    check_torch_export(classifier, tmp_path / "out" / "a.pt2")
-    check_onnx(classifier, tmp_path / "out" / "a.onnx")
-
-
 def test_cocoop_is_exported_with_its_text_tower(eurosat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here with its weights in a file beside it, as those have that are too large for one file."""
     pytest.importorskip("onnxruntime")
@@ -79,7 +62,7 @@ def check_torch_export(classifier: PromptClassifier, path: Path) -> None:
     extra = {export.ABOUT: ""}
     program = torch.export.load(path, extra_files=extra).module()
     for n_images in (1, 2, 5):
-        check_outputs(classifier, n_images, program(IMAGES[:n_images]))
+        check_outputs(classifier, n_images, program(pictures(classifier, n_images)))
     check_about(classifier, json.loads(extra[export.ABOUT]))
 
 
@@ -89,14 +72,20 @@ def check_onnx(classifier: PromptClassifier, path: Path) -> None:
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for n_images in (1, 2, 5):
-        outputs = session.run(export.OUTPUTS, {"images": IMAGES[:n_images].numpy()})
+        outputs = session.run(export.OUTPUTS, {"images": pictures(classifier, n_images).numpy()})
         check_outputs(classifier, n_images, tuple(map(torch.from_numpy, outputs)))
     check_about(classifier, session.get_modelmeta().custom_metadata_map)
 
 
+def pictures(classifier: PromptClassifier, n_images: int) -> torch.Tensor:
+    """Random pictures of the size that the classifier reads, ``[n_images, 3, R, R]``."""
+    size = classifier.model.clip.config.image_size
+    return torch.randn(n_images, 3, size, size, generator=torch.Generator().manual_seed(3))
+
+
 def check_outputs(classifier: PromptClassifier, n_images: int, outputs: tuple[torch.Tensor, ...]) -> None:
     """Logits, image features and text features are the classifier's."""
-    images = IMAGES[:n_images]
+    images = pictures(classifier, n_images)
     expected = (
         classifier.logits(images),
         classifier.encode_image(images),
@@ -109,7 +98,7 @@ def check_outputs(classifier: PromptClassifier, n_images: int, outputs: tuple[to
 def check_about(classifier: PromptClassifier, about: dict[str, str]) -> None:
     """What a program needs to know is in the file."""
     assert json.loads(about["classnames"]) == list(classifier.classnames)
-    assert json.loads(about["input_size"]) == [32, 32] and about["method"] == classifier.file.method
+    assert json.loads(about["input_size"]) == [classifier.model.clip.config.image_size] * 2 and about["method"] == classifier.file.method
     assert len(json.loads(about["pixel_mean"])) == len(json.loads(about["pixel_std"])) == 3
 
 

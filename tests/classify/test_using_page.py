@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from classify import PromptClassifier
+from tests.classify.test_export import check_onnx, check_torch_export
 from tools import export, interpret_prompts, page, predict
 
 REPO = Path(__file__).parents[2]
@@ -113,6 +115,16 @@ def test_the_page_is_right(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None
             assert shows(line, out), f"{line!r} is not what this gave:\n{text}\n{out[-3000:]}"
 
     serve_the_page(monkeypatch)
+    check_exported()
+
+
+def check_exported() -> None:
+    """What the page's command has written is one file each, and computes what the classifier does, for any number of pictures."""
+    assert sorted(path.name for path in Path().glob("*shapes.*")) == ["shapes.onnx", "shapes.pt2"]
+    names = ["blue star", "purple heart", "green circle", "orange umbrella"]
+    classifier = PromptClassifier.load("prompts.safetensors", names, device="cpu", precision="fp32")
+    check_torch_export(classifier, Path("shapes.pt2"))
+    check_onnx(classifier, Path("shapes.onnx"))
 
 
 def serve_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
