@@ -14,8 +14,9 @@ sys.path.insert(0, str(REFERENCE_DIR))  # check.py, which holds trainers against
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    """Several tests run at once, each with one thread: more would wait for one another."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

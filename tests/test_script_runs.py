@@ -80,7 +80,7 @@ def test_base_and_new_are_tested_on_one_model(base2new: Ran, world: Path, tmp_pa
 
 def test_force_runs_afresh_and_its_test_is_no_longer_taken(base2new: Ran, world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "output", tmp_path / "output")
-    old = tmp_path / "output/base2new/train_base" / BELOW / "an_old_file"
+    old = tmp_path / "output/base2new/train_base" / BELOW / "log.txt-2020-01-01-00-00-00"
     old.touch()
     before = results(tmp_path / "output")
     trained = succeeded(run(world, "mpl/base2new_train shapes 1 1 --force", SHOTS="2", OUTPUT=str(tmp_path / "output")))
@@ -117,14 +117,28 @@ def test_of_two_starts_with_other_settings_the_later_one_is_refused(tmp_path: Pa
     assert (tmp_path / "settings.txt").read_text() == "OPTIM.LR 0.2\n# tests the training that ended now\n"
 
 
-def test_a_fresh_run_leaves_the_runs_below_its_folder(tmp_path: Path) -> None:
-    """Zero-shot CLIP on base and new stands in the folder of that on all classes."""
-    for name in ("result.json", "old", "tensorboard/events", "base/result.json"):
+def test_a_fresh_run_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
+    """Zero-shot CLIP on base and new stands in the folder of that on all classes; and --output-dir may name any folder at all."""
+    of_a_run = (
+        "result.json",
+        "log.txt",
+        "log.txt-2026-01-01-00-00-00",
+        "tensorboard/events",
+        "prompt_learner/checkpoint",
+        "prompt_learner/model.pth.tar-5",
+    )
+    of_others = ("base/result.json", "thesis.tex", "holiday/photo.jpg", "models/model.pth.tar-5", "models/README.md", "empty/")
+    for name in of_a_run + of_others:
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
     with hold_run_folder(str(tmp_path), fresh=True):
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".run.holder.json", ".run.lock", "base"]
-        assert (tmp_path / "base/result.json").exists()
+        left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {".run.holder.json", ".run.lock", "base", "holiday", "models", *(name.rstrip("/") for name in of_others)}
+
+
+def test_a_run_has_a_folder_with_a_name() -> None:
+    with pytest.raises(ValueError, match="OUTPUT_DIR is empty; give the folder of the run with --output-dir"), hold_run_folder(""):
+        pass
 
 
 def kill_after_first_checkpoint(world: Path, output: Path, command: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import fnmatch
 import json
 import os
 import shlex
@@ -20,6 +21,9 @@ LOCK_NAME = ".run.lock"
 HOLDER_NAME = ".run.holder.json"
 RESULT_NAME = "result.json"
 SETTINGS_NAME = "settings.txt"
+TENSORBOARD_NAME = "tensorboard"
+RUN_FILES = (RESULT_NAME, SETTINGS_NAME, "log.txt*", "metrics.jsonl", "interrupted.pth.tar", "prompts.safetensors", "cmat.pt", HOLDER_NAME)
+CHECKPOINT_FILES = ("checkpoint", "*.pth.tar*", ".*.part")
 PATIENCE = 15.0  # seconds; loading processes of a killed run hold its lock until they notice, which takes PyTorch's up to five
 
 
@@ -35,12 +39,15 @@ def hold_run_folder(folder: str, fresh: bool = False) -> Iterator[None]:
 
     Args:
         folder: OUTPUT_DIR; it is made where needed.
-        fresh: remove the run that it holds; the folders of other runs in it stay.
+        fresh: remove the run that it holds; what is not a run's, and the folders of other runs in it, stay.
 
     Raises:
+        ValueError: the folder has no name.
         FolderHeldError: another process holds it; the message says which, on which machine, since when, and with which command.
         OSError: the folder cannot be written.
     """
+    if not folder:
+        raise ValueError("OUTPUT_DIR is empty; give the folder of the run with --output-dir")
     mkdir_if_missing(folder)
     lock = FileLock(os.path.join(folder, LOCK_NAME))
     holder_path = os.path.join(folder, HOLDER_NAME)
@@ -87,13 +94,19 @@ def _without_remarks(settings: str) -> list[str]:
 
 
 def _remove_run(folder: str) -> None:
-    """Remove all but the lock and the folders of other runs, such as those of zero-shot CLIP on base and new in that on all classes."""
+    """Remove the files and folders that a run leaves, by their names. Whatever else is there stays: the folder may be somebody's home."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
-            if not any(os.path.exists(os.path.join(entry.path, name)) for name in (LOCK_NAME, RESULT_NAME)):
+            if entry.name == TENSORBOARD_NAME or _holds_checkpoints(entry.path):
                 shutil.rmtree(entry.path)
-        elif entry.name != LOCK_NAME:
+        elif any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in RUN_FILES):
             os.remove(entry.path)
+
+
+def _holds_checkpoints(folder: str) -> bool:
+    """Whether it is a model's folder of checkpoints, and of nothing else."""
+    names = os.listdir(folder)
+    return bool(names) and all(any(fnmatch.fnmatchcase(name, pattern) for pattern in CHECKPOINT_FILES) for name in names)
 
 
 def _acquire(lock: Any, holder_path: str, folder: str) -> None:
