@@ -172,7 +172,7 @@ def _picture(record: Mapping[str, Any], where: str) -> Picture:
     part = "" if part is None else part
     path = path.strip() if isinstance(path, str) else path
     wrong = wrong_with_path(path)
-    if wrong:
+    if wrong or not isinstance(path, str):
         raise ValueError(f"{where}: the path {shown(path)} {wrong}. It has to be relative to DATASET.FOLDER_PATH, and inside it.")
     if not isinstance(name, str) or not name.strip() or wrong_with_name(name.strip()):
         raise ValueError(

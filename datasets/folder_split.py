@@ -71,8 +71,8 @@ class KeptSplit:
                 taken, notes = self._read(path, pictures)
                 return taken, str(path), notes
         drawn = draw_split(pictures, self.owner)
-        path, note = self._keep(drawn)
-        return drawn, path, [note]
+        place, note = self._keep(drawn)
+        return drawn, place, [note]
 
     def _read(self, path: Path, pictures: Sequence[Picture]) -> tuple[list[Picture], list[str]]:
         split = read_split_file(path, self.owner)
@@ -119,4 +119,5 @@ def to_parts(pictures: Sequence[Picture], labels: Mapping[str, int], names: Mapp
 
 def to_split(pictures: Sequence[Picture], labels: Mapping[str, int], names: Mapping[str, str], origin: str) -> Split:
     """`to_parts` as a `Split`; `origin` names the folder or list, for messages."""
-    return Split(**to_parts(pictures, labels, names), origin=origin)
+    parts = to_parts(pictures, labels, names)
+    return Split(parts["train"], parts["val"], parts["test"], origin=origin)
