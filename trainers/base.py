@@ -14,7 +14,6 @@ from clip import CLIP
 from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
-from dassl.utils.checkpoints import restore
 
 from . import prompt_file
 from .backbone import BackboneIdentity
@@ -113,13 +112,29 @@ class PromptTrainer(TrainerX):
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
         self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME)
         if cfg.MODEL.INIT_WEIGHTS:
-            restore(load_checkpoint(cfg.MODEL.INIT_WEIGHTS), cfg.MODEL.INIT_WEIGHTS, self.learned)
+            self._start_from(cfg.MODEL.INIT_WEIGHTS)
         self._print_what_is_learned()
         self.optim = build_optimizer(self.learned, cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.checkpoint_name, self.learned, self.optim, self.sched)
         self.scaler = torch.amp.GradScaler(self.device.type) if precision.scales_loss else None
         self._text_features = TextFeatureCache(caches_text(cfg))
+
+    def _start_from(self, path: str) -> None:
+        """Take the learned values of the checkpoint that MODEL.INIT_WEIGHTS names.
+
+        Raises:
+            ValueError: it is no checkpoint of this method with these settings; the file is named.
+        """
+        checkpoint = load_checkpoint(path)
+        if "state_dict" not in checkpoint:
+            raise ValueError(
+                f"{path} holds no state_dict, so it is no checkpoint of a run; MODEL.INIT_WEIGHTS takes one of {self.cfg.TRAINER.NAME}"
+            )
+        try:
+            self.learned.load_state_dict(checkpoint["state_dict"])
+        except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+            raise ValueError(f"the weights in {path} (MODEL.INIT_WEIGHTS) do not fit this run's model: {str(error)[:2000]}") from error
 
     def _print_what_is_learned(self) -> None:
         schedules = self.model.prompt_learner.describe()

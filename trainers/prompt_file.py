@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import re
 import unicodedata
@@ -22,7 +23,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from clip.archive import ascii_escaped, first_line
-from dassl.utils.files import write_whole
 
 from .backbone import BackboneIdentity
 
@@ -89,7 +89,7 @@ class PromptFile:
         metadata = {key: value if isinstance(value, str) else json.dumps(value, default=list) for key, value in about.items()}
         arrays = {name: value.detach().to("cpu", torch.float32).contiguous().clone() for name, value in self.learned.items()}
         content = save(arrays, {"format": FORMAT, "format_version": str(FORMAT_VERSION), **metadata})
-        write_whole(str(path), lambda file: file.write(content))
+        _write_whole(Path(path), content)
         return path
 
     @classmethod
@@ -290,3 +290,17 @@ def _checked(learned: dict[str, Tensor]) -> dict[str, Tensor]:
         if value.dtype != torch.float32 or not value.isfinite().all():
             raise ValueError(f"{name[:_LONGEST]} holds {value.dtype} or numbers that are not finite; finite float32 is needed")
     return learned
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or as it was. The engine has more for its own files; this one is also written beside the published Dassl."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

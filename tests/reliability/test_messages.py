@@ -113,7 +113,7 @@ def test_initial_weights_of_another_kind(told: Callable[..., str], world: tuple[
     assert f"{world[1]} holds no state_dict, so it is no checkpoint of a run" in told("MODEL.INIT_WEIGHTS", world[1])
     torch.save({"state_dict": {"other": torch.zeros(2)}}, tmp_path / "other.pth.tar")
     message = told("MODEL.INIT_WEIGHTS", tmp_path / "other.pth.tar")
-    assert f"the weights in {tmp_path / 'other.pth.tar'} do not fit this run's model" in message
+    assert f"the weights in {tmp_path / 'other.pth.tar'} (MODEL.INIT_WEIGHTS) do not fit this run's model" in message
     assert "missing: " in message and "other" in message
 
 
