@@ -3,10 +3,8 @@
 import contextlib
 import copy
 import datetime
-import functools
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -20,8 +18,7 @@ from dassl.data.loader import EpochLoader, repeated
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import count_num_param, load_pretrained_weights, mkdir_if_missing
-from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs
-from dassl.utils.files import write_whole
+from dassl.utils.checkpoints import BEST_NAME, bring_best_models, epoch_file_name, finished_epochs
 from dassl.utils.registry import check_availability
 
 from . import interrupted
@@ -126,7 +123,12 @@ class SimpleTrainer(TrainerBase):
                 f"the checkpoint has {n_begun} epochs{' (the last one begun)' if self.interrupted else ''} and OPTIM.MAX_EPOCH is "
                 f"{self.max_epoch}; raise it, or take another OUTPUT_DIR"
             )
-        self._bring_best_model()
+        if (
+            self._resumed_dir()
+            and self.best_result != -math.inf
+            and not bring_best_models(self.cfg.RESUME, self.output_dir, list(self._models))
+        ):
+            self.best_result = -math.inf
         if not self._resumed_dir():
             self._drop_checkpoint(self.start_epoch - 1)  # in case that a run was killed before it did so
         self.epoch = max(self.start_epoch - 1, 0)
@@ -136,20 +138,6 @@ class SimpleTrainer(TrainerBase):
         self.time_start = time.time()
         self._record_begun = False
         self.begin_record()
-
-    def _bring_best_model(self) -> None:
-        """Copy the best models of a run resumed from another folder; where one lacks, a new best is looked for."""
-        if self._resumed_dir() == "" or self.best_result == -math.inf:
-            return
-        for name in self._models:
-            best_path = os.path.join(self.cfg.RESUME, name, BEST_NAME)
-            if not os.path.isfile(best_path):
-                print(f"Note: no {best_path}: the best model on val is looked for among the epochs from here on")
-                self.best_result = -math.inf
-                return
-            with open(best_path, "rb") as best:
-                target = os.path.join(self.output_dir, name, BEST_NAME)
-                write_whole(target, functools.partial(shutil.copyfileobj, best))
 
     def _resumed_dir(self) -> str:
         """The folder of the run that is gone on from, if it is not the output folder; else "".

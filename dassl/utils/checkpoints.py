@@ -5,7 +5,9 @@ of the file to resume from.
 """
 
 import os
+import shutil
 from collections.abc import Iterable
+from functools import partial
 from reprlib import Repr
 from typing import Any
 
@@ -149,6 +151,18 @@ def finished_epochs(directory: str, model_names: Iterable[str]) -> int:
             return 0
         counts.append(int(count) if count.isdecimal() else 1)  # a name of the trainer's own
     return min(counts, default=0)
+
+
+def bring_best_models(source: str, target: str, model_names: Iterable[str]) -> bool:
+    """Copy the best model of each name from the run in `source` to that in `target`; where one lacks, say so and give False."""
+    for name in model_names:
+        best_path = os.path.join(source, name, BEST_NAME)
+        if not os.path.isfile(best_path):
+            print(f"Note: no {best_path}: the best model on val is looked for among the epochs from here on")
+            return False
+        with open(best_path, "rb") as best:
+            write_whole(os.path.join(target, name, BEST_NAME), partial(shutil.copyfileobj, best))
+    return True
 
 
 def restore(checkpoint: dict[str, Any], path: str, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> None:
