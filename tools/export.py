@@ -139,7 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(args)
     except EXPECTED_ERRORS as error:
-        print(f"Error: {error.args[0] if isinstance(error, KeyError) and error.args else error}", file=sys.stderr)
+        from dassl.engine.failures import message_of
+
+        print(f"Error: {message_of(error)}", file=sys.stderr)
         return 2
     return 0
 

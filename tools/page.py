@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nThe page has ended.")
     except (ValueError, OSError, LookupError) as error:
-        print(f"Error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        from dassl.engine.failures import message_of
+
+        print(f"Error: {message_of(error)}", file=sys.stderr)
         return 2
     return 0
 

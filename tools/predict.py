@@ -130,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except EXPECTED_ERRORS as error:
-        print(f"Error: {error.args[0] if isinstance(error, KeyError) and error.args else error}", file=sys.stderr)
+        from dassl.engine.failures import message_of
+
+        print(f"Error: {message_of(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted: tables, JSON and CSV are printed when all pictures are classified", file=sys.stderr)
