@@ -154,7 +154,7 @@ class DatasetBase:
                 archive.extractall(folder)
         elif tarfile.is_tarfile(dst):
             with tarfile.open(dst) as archive:
-                archive.extractall(folder, filter="data")  # refuses members that leave the folder
+                _extract_tar(archive, folder)
         else:
             raise ValueError(f"{dst}, from {url}, is neither a zip nor a tar archive; download it by hand")
 
@@ -198,3 +198,16 @@ class DatasetBase:
         for item in data_source:
             groups[item.domain].append(item)
         return groups
+
+
+def _extract_tar(archive: tarfile.TarFile, folder: str) -> None:
+    """Unpack a tar archive, of which no member may leave the folder; Python before 3.10.12 and 3.11.4 has no filter that sees to it."""
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(folder, filter="data")
+        return
+    root = os.path.realpath(folder)
+    for member in archive.getmembers():
+        target = os.path.realpath(os.path.join(root, member.name))
+        if not (member.isfile() or member.isdir()) or os.path.commonpath([root, target]) != root:
+            raise ValueError(f"the archive's member {member.name!r} would leave {folder}, or is no ordinary file: nothing was unpacked")
+    archive.extractall(folder)
