@@ -34,10 +34,13 @@ class LayerNorm(nn.LayerNorm):
 
 
 class QuickGELU(nn.Module):
-    """x·sigmoid(1.702 x), the approximation of GELU that OpenAI's CLIP was trained with."""
+    """x·sigmoid(1.702 x), the approximation of GELU that OpenAI's CLIP was trained with.
+
+    As ``silu(1.702 x) / 1.702``, which is the same function: the way back keeps one tensor instead of two, and these are the widest of a layer.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
+        return F.silu(1.702 * x) * (1 / 1.702)
 
 
 class Attention(nn.Module):

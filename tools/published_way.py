@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clip import LayerPrompts
-from clip.model import ResidualAttentionBlock, Transformer
+from clip.model import QuickGELU, ResidualAttentionBlock, Transformer
 from trainers.cocoop import ConditionalWords
 from trainers.prompted_clip import PromptedCLIP
 from trainers.prompts import TextPrompts
@@ -30,6 +30,12 @@ def attend(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None) -> Ten
     return out
 
 
+def mlp(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+    """The two linear maps of a block, with the activation of OpenAI's CLIP written as published."""
+    x = block.mlp.c_fc(x)
+    return block.mlp.c_proj(x * torch.sigmoid(1.702 * x) if isinstance(block.mlp.gelu, QuickGELU) else block.mlp.gelu(x))
+
+
 def run_blocks(transformer: Transformer, x: Tensor, prompts: LayerPrompts | None, start: int) -> Tensor:
     """All blocks on ``[L, N, D]``; the prompts begin at position ``start``."""
     n_present = 0 if prompts is None else prompts.schedule.n_initial
@@ -42,7 +48,7 @@ def run_blocks(transformer: Transformer, x: Tensor, prompts: LayerPrompts | None
             n_present = prompts.schedule.plans[index].total
         mask = torch.full((len(x), len(x)), float("-inf"), device=x.device, dtype=x.dtype).triu_(1) if transformer.is_causal else None
         x = x + attend(block, block.ln_1(x), mask)
-        x = x + block.mlp(block.ln_2(x))
+        x = x + mlp(block, block.ln_2(x))
     return x
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import clip
 from clip import CLIP, CLIPConfig
+from clip.model import QuickGELU
 from clip.prompt_ops import LayerPrompts, PromptSchedule
 from clip.weights import build
 
@@ -154,3 +155,18 @@ def test_wrong_use_is_named(vit: CLIP) -> None:
         resnet.encode_image(torch.zeros(1, 3, 64, 64), LayerPrompts(PromptSchedule(3, 0), []))
     with pytest.raises(ValueError, match="width 100, no multiple of 64"):
         CLIP(CLIPConfig(32, 32, 3, 100, 8, 20, 49408, 64, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_quick_gelu_is_its_formula_in_values_and_gradients_and_keeps_one_tensor(dtype: torch.dtype) -> None:
+    x = torch.linspace(-12, 12, 999, dtype=dtype, requires_grad=True)
+    saved: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (saved.append(t), t)[1], lambda t: t):
+        y = QuickGELU()(x)
+    expected = x * torch.sigmoid(1.702 * x)
+    weights = torch.linspace(-1, 1, 999, dtype=dtype)
+    tolerance = 16 * torch.finfo(dtype).eps  # values up to 12, three roundings
+    torch.testing.assert_close(y, expected, rtol=tolerance, atol=tolerance)
+    got, wanted = (torch.autograd.grad((z * weights).sum(), x)[0] for z in (y, expected))
+    torch.testing.assert_close(got, wanted, rtol=tolerance, atol=tolerance)
+    assert len([t for t in saved if t.numel() == x.numel()]) == 1
