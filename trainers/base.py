@@ -17,11 +17,12 @@ from dassl.utils import load_checkpoint
 
 from . import prompt_file
 from .backbone import BackboneIdentity
+from .graphs import RecordedGradients
 from .learned import LearnedParameters
 from .precision import check_precision, choose_precision
 from .prompted_clip import PromptedCLIP, TextFeatureCache
 from .prompts import PromptLearner
-from .speed import caches_text, fast_paths
+from .speed import caches_text, fast_paths, records_steps
 
 
 def load_frozen_clip(cfg: Any, device: torch.device) -> CLIP:
@@ -69,8 +70,8 @@ def check_depth(key: str, depth: int, least: int, *n_layers: int) -> None:
 class PromptTrainer(TrainerX):
     """A frozen CLIP with learned prompts, trained by cross-entropy.
 
-    A method sets :attr:`settings_node` and :attr:`checkpoint_name`, and gives :meth:`build_prompt_learner`; it overrides :meth:`forward_backward`
-    if its loss is another.
+    A method sets :attr:`settings_node` and :attr:`checkpoint_name`, and gives :meth:`build_prompt_learner`; it overrides :meth:`loss` if its loss is
+    another.
     """
 
     settings_node: str
@@ -79,6 +80,9 @@ class PromptTrainer(TrainerX):
     """Folder of its checkpoints in a run's folder, as published."""
     model_class: type[PromptedCLIP] = PromptedCLIP
     """How the towers and the prompts make logits."""
+    has_static_step = False
+    """Whether every step does the same but for the values of its tensors, so that it can be recorded (:mod:`trainers.graphs`). Each class says it for
+    itself and no subclass inherits it, since what that adds may be otherwise."""
     model: PromptedCLIP
 
     @classmethod
@@ -119,6 +123,9 @@ class PromptTrainer(TrainerX):
         self.register_model(self.checkpoint_name, self.learned, self.optim, self.sched)
         self.scaler = torch.amp.GradScaler(self.device.type) if precision.scales_loss else None
         self._text_features = TextFeatureCache(caches_text(cfg))
+        is_recorded = records_steps(cfg) and self.device.type == "cuda" and vars(type(self)).get("has_static_step", False)
+        learned = [parameter for _, parameter in self.learned.named_parameters()]
+        self._gradients = RecordedGradients(self.compute_gradients, learned) if is_recorded else self.compute_gradients
 
     def _start_from(self, path: str) -> None:
         """Take the learned values of the checkpoint that MODEL.INIT_WEIGHTS names.
@@ -155,21 +162,25 @@ class PromptTrainer(TrainerX):
         """Cross-entropy of the logits of ``images`` ``[B, 3, R, R]`` with ``labels`` ``[B]``."""
         return F.cross_entropy(self.model(images), labels)
 
+    def compute_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The loss of ``images`` ``[B, 3, R, R]`` and ``labels`` ``[B]``, detached; its gradients, scaled where PREC is amp, take the place of the former."""
+        self.model_zero_grad()
+        loss = self.loss(images, labels)
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        return loss.detach()
+
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
         """One step on ``batch``; the learning rate moves on after the last batch of an epoch."""
-        images, labels = self.parse_batch_train(batch)
-        loss = self.loss(images, labels)
+        loss = self._gradients(*self.parse_batch_train(batch))
+        self.detect_anomaly(loss)
         if self.scaler is None:
-            self.model_backward_and_update(loss)
+            self.model_update()
         else:
-            self.model_zero_grad()
-            self.detect_anomaly(loss)
-            self.scaler.scale(loss).backward()
             self.scaler.step(self.optim)
             self.scaler.update()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {"loss": loss.detach()}
+        return {"loss": loss}
 
     def parse_batch_train(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Images ``[B, 3, R, R]`` and labels ``[B]`` of a batch, on the run's device."""

@@ -80,6 +80,7 @@ class CoCoOp(PromptTrainer):
 
     settings_node = "COCOOP"
     checkpoint_name = "prompt_learner"
+    has_static_step = True
     model_class = ConditionallyPromptedCLIP
 
     @classmethod

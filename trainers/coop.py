@@ -103,6 +103,7 @@ class CoOp(PromptTrainer):
 
     settings_node = "COOP"
     checkpoint_name = "prompt_learner"
+    has_static_step = True
 
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:

@@ -94,6 +94,7 @@ class IVLP(PromptTrainer):
 
     settings_node = "IVLP"
     checkpoint_name = "VLPromptLearner"
+    has_static_step = True
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> IndependentPrompts:

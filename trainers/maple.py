@@ -71,6 +71,7 @@ class MaPLe(PromptTrainer):
 
     settings_node = "MAPLE"
     checkpoint_name = "MultiModalPromptLearner"
+    has_static_step = True
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLePrompts:

@@ -163,6 +163,7 @@ class MPL(PromptTrainer):
 
     settings_node = "MPL"
     checkpoint_name = "MultiModalPromptLearner"
+    has_static_step = True
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MPLPrompts:

@@ -157,6 +157,7 @@ class PromptSRC(IVLP):
 
     settings_node = "PROMPTSRC"
     checkpoint_name = "VLPromptLearner"
+    has_static_step = True
     model_class = SelfRegulatedCLIP
     model: SelfRegulatedCLIP
 

@@ -1,4 +1,4 @@
-"""The settings by which savings of time and memory are turned off; all are on by default and none changes a result beyond rounding."""
+"""The settings by which savings of time and memory are turned on and off; none changes a result beyond rounding."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ def extend_cfg(cfg: Any) -> None:
     cfg.SPEED.PACK_TEXT = True  # words that all class prompts have in common are computed once, and no padding
     cfg.SPEED.READ_ONE_TOKEN = True  # the last block of a ViT computes the class token alone
     cfg.SPEED.CACHE_TEXT = True  # in an evaluation, the class prompts are encoded once and not for each batch
+    cfg.SPEED.RECORD_STEPS = (
+        False  # on a GPU, the kernels of a training step are recorded once and launched at once; off, since not yet measured
+    )
 
 
 def fast_paths(cfg: Any) -> FastPaths:
@@ -27,3 +30,8 @@ def fast_paths(cfg: Any) -> FastPaths:
 def caches_text(cfg: Any) -> bool:
     """Whether ``cfg.SPEED`` lets an evaluation keep its text features; so it does where the config has no such node."""
     return "SPEED" not in cfg or cfg.SPEED.CACHE_TEXT
+
+
+def records_steps(cfg: Any) -> bool:
+    """Whether ``cfg.SPEED`` wants training steps recorded; not where the config has no such node."""
+    return "SPEED" in cfg and cfg.SPEED.RECORD_STEPS

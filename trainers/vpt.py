@@ -64,6 +64,7 @@ class VPT(PromptTrainer):
 
     settings_node = "VPT"
     checkpoint_name = "prompt_learner"
+    has_static_step = True
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> VisionPrompts:

@@ -1,0 +1,152 @@
+"""Recorded steps: what is done around a recording, on the CPU; that it gives the same numbers, on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainers.graphs import RecordedGradients
+from trainers.mpl import MPL
+
+from tests.trainers.small_runs import METHODS, NODES, build  # isort: skip
+
+N_STEPS = 6
+
+
+class Problem:
+    """A small regression, whose gradients are computed as a trainer does."""
+
+    def __init__(self) -> None:
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 6).reshape(2, 3))
+        self.unused = nn.Parameter(torch.ones(1))
+        self.optimiser = torch.optim.SGD([self.weight, self.unused], lr=0.1, momentum=0.9)
+        self.n_computed = 0
+
+    def compute(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.n_computed += 1
+        self.optimiser.zero_grad()
+        loss = ((images @ self.weight.t()).sum(dim=1) - labels).square().mean()
+        loss.backward()
+        return loss.detach()
+
+
+def record_in_place(run: Callable[[], object], parameters: list[nn.Parameter]) -> Callable[[], None]:
+    """What a CUDA graph does, on the CPU: the same computation into the gradients that were there when it was recorded."""
+    run()
+    recorded = [p.grad for p in parameters]
+
+    def launch() -> None:
+        run()
+        for parameter, gradient in zip(parameters, recorded, strict=True):
+            if gradient is not None:
+                gradient.copy_(parameter.grad)
+
+    return launch
+
+
+def recorded(problem: Problem) -> RecordedGradients:
+    parameters = [problem.weight, problem.unused]
+    return RecordedGradients(problem.compute, parameters, lambda run: record_in_place(run, parameters))
+
+
+def batches(sizes: list[int]) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.randn(n, 3, generator=generator), torch.randn(n, generator=generator)) for n in sizes]
+
+
+def test_recorded_steps_are_the_plain_ones_batch_by_batch() -> None:
+    plain, own = Problem(), Problem()
+    gradients = recorded(own)
+    losses = []
+    for images, labels in batches([4, 4, 2, 4, 4]):  # the third has another shape, and is computed plainly
+        for problem, compute in ((plain, plain.compute), (own, gradients)):
+            losses.append(compute(images, labels))
+            problem.optimiser.step()
+            problem.optimiser.zero_grad()  # takes the recorded gradients away
+        assert torch.equal(own.weight, plain.weight)
+    assert torch.equal(torch.stack(losses[::2]), torch.stack(losses[1::2])), "an earlier loss is not written over by a later batch"
+    assert own.unused.grad is None
+
+
+def test_a_parameter_that_was_moved_is_recorded_anew() -> None:
+    plain, own = Problem(), Problem()
+    gradients = recorded(own)
+    for problem, compute in ((plain, plain.compute), (own, gradients)):
+        for i, (images, labels) in enumerate(batches([4, 4, 4])):
+            if i == 1:
+                problem.weight.data = torch.full((2, 3), 0.5)
+            compute(images, labels)
+            problem.optimiser.step()
+    assert torch.equal(own.weight, plain.weight)
+    assert own.n_computed == 3 + 2, "three batches and two recordings"
+
+
+def test_a_step_that_cannot_be_recorded_is_computed_plainly_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    problem, plain = Problem(), Problem()
+
+    def fail(run: Callable[[], object]) -> Any:
+        run()
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    gradients = RecordedGradients(problem.compute, [problem.weight], fail)
+    for images, labels in batches([4, 4]):
+        assert torch.equal(gradients(images, labels), plain.compute(images, labels))
+        assert torch.equal(problem.weight.grad, plain.weight.grad)
+    told = "Note: the training step could not be recorded as a CUDA graph and is computed plainly: operation not permitted when stream is capturing\n"
+    assert capsys.readouterr().out == told
+
+
+def test_each_method_says_itself_that_its_step_is_static_and_no_method_built_on_it_inherits_that() -> None:
+    from dassl.engine import TRAINER_REGISTRY
+
+    assert all(vars(TRAINER_REGISTRY.get(name))["has_static_step"] for name in METHODS)
+
+    class Next(MPL):
+        """A method that someone builds on MPL."""
+
+    assert "has_static_step" not in vars(Next)
+
+
+def test_nothing_is_recorded_on_the_cpu(eurosat: Path, weights: dict, tmp_path: Path) -> None:
+    trainer = build("MPL", eurosat, weights["narrow"], tmp_path, "SPEED.RECORD_STEPS", True, "USE_CUDA", False)
+    assert not isinstance(trainer._gradients, RecordedGradients)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("prec", ["fp16", "bf16", "amp", "fp32"])
+def test_recorded_steps_are_the_plain_ones_on_the_gpu(
+    method: str, prec: str, eurosat: Path, weights: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for is_recorded in (False, True):
+        pairs = ["OPTIM.WARMUP_EPOCH", -1, f"TRAINER.{NODES[method]}.PREC", prec, "SPEED.RECORD_STEPS", is_recorded]
+        trainer = build(method, eurosat, weights["wide"], tmp_path / str(is_recorded), *pairs)
+        assert isinstance(trainer._gradients, RecordedGradients) == is_recorded
+        trainer.num_batches, trainer.batch_idx = 100, 0
+        generator = torch.Generator().manual_seed(1)
+        losses = []
+        for _ in range(N_STEPS):
+            batch = {"img": torch.randn(4, 3, 32, 32, generator=generator), "label": torch.randint(5, (4,), generator=generator)}
+            losses.append(trainer.forward_backward(batch)["loss"])
+        found.append((torch.stack(losses), torch.cat([p.detach().flatten() for p in trainer.learned.parameters()])))
+    assert "could not be recorded" not in capsys.readouterr().out
+    tolerance = 1e-5 if prec == "fp32" else 1e-2  # the order in which a GPU adds up gradients is not fixed
+    for plain, own in zip(*found, strict=True):
+        torch.testing.assert_close(own, plain, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.gpu
+def test_a_recorded_run_trains_tests_and_ends_as_a_plain_one(eurosat: Path, weights: dict, tmp_path: Path) -> None:
+    outcomes = []
+    for is_recorded in (False, True):
+        output = tmp_path / str(is_recorded)
+        trainer = build("MPL", eurosat, weights["wide"], output, "SPEED.RECORD_STEPS", is_recorded, "TEST.FINAL_MODEL", "best_val")
+        trainer.train()
+        outcomes.append(torch.cat([p.detach().flatten() for p in trainer.learned.parameters()]))
+    torch.testing.assert_close(*outcomes, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,97 @@
+"""Training steps recorded as a CUDA graph: the GPU gets the kernels of a whole step in one launch.
+
+A step of four pictures keeps a large GPU busy for a few milliseconds, while Python takes tens of them to launch its thousand or more kernels one by one. A
+CUDA graph (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs) records them once, with the addresses of all tensors in them, and launches them
+at once from then on. The kernels are the same and in the same order, and so are the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+N_WARM_UPS = 3  # runs before the recording, in which libraries make their handles and choose their kernels; as many as PyTorch's notes take
+
+ComputeGradients = Callable[[Tensor, Tensor], Tensor]
+"""``images [B, 3, R, R]``, ``labels [B]`` -> the loss, without gradient; puts the gradients of the learned parameters in place of the former."""
+Launch = Callable[[], None]
+"""Runs again what was recorded, on the same tensors."""
+
+
+def record_on_gpu(run: Callable[[], object]) -> Launch:
+    """Record the kernels that ``run`` launches on the present GPU, after some runs to warm up.
+
+    The threads that bring pictures into page-locked memory go on meanwhile, so that only this thread's calls are forbidden what a recording cannot hold.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(N_WARM_UPS):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        run()
+    return graph.replay
+
+
+class RecordedGradients:
+    """Computes what ``compute`` computes, from a recording of it for batches of the first one's shape; other batches are computed plainly.
+
+    ``compute`` must do the same at every call, but for the values of its tensors: what Python decides while it is recorded stays decided. If the recording
+    fails, a note says why, and all batches are computed plainly.
+
+    Args:
+        compute: loss and gradients of a batch.
+        parameters: the learned parameters; where one has been moved to other memory, the recording is made anew.
+        record: how a run is recorded.
+    """
+
+    def __init__(
+        self,
+        compute: ComputeGradients,
+        parameters: Sequence[nn.Parameter],
+        record: Callable[[Callable[[], object]], Launch] = record_on_gpu,
+    ) -> None:
+        self.compute, self.parameters, self._record = compute, list(parameters), record
+        self._launch: Launch | None = None
+        self._has_failed = False
+        self._addresses: list[int] = []
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the batch; each parameter's gradient is its own until the next call."""
+        if not self._has_failed and (self._launch is None or self._addresses != self._present_addresses()):
+            self._make(images, labels)
+        if self._launch is None or not (_are_alike(images, self._images) and _are_alike(labels, self._labels)):
+            return self.compute(images, labels)
+        self._images.copy_(images)
+        self._labels.copy_(labels)
+        self._launch()
+        for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
+            parameter.grad = gradient  # where an optimiser has cleared it
+        return self._loss.clone()
+
+    def _present_addresses(self) -> list[int]:
+        return [parameter.data_ptr() for parameter in self.parameters]
+
+    def _make(self, images: Tensor, labels: Tensor) -> None:
+        self._images, self._labels = images.clone(), labels.clone()
+        self._launch = None
+
+        def run() -> None:
+            self._loss = self.compute(self._images, self._labels)
+
+        try:
+            self._launch = self._record(run)
+        except RuntimeError as error:  # CUDA's own, and a GPU out of memory
+            self._has_failed = True
+            print(f"Note: the training step could not be recorded as a CUDA graph and is computed plainly: {str(error).splitlines()[0]}")
+            return
+        self._addresses = self._present_addresses()
+        self._gradients = [parameter.grad for parameter in self.parameters]
+
+
+def _are_alike(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype
