@@ -17,7 +17,7 @@ def extend_cfg(cfg: Any) -> None:
     cfg.SPEED.READ_ONE_TOKEN = True  # the last block of a ViT computes the class token alone
     cfg.SPEED.CACHE_TEXT = True  # in an evaluation, the class prompts are encoded once and not for each batch
     cfg.SPEED.RECORD_STEPS = (
-        False  # on a GPU, the kernels of a training step are recorded once and launched at once; off, since not yet measured
+        False  # on a GPU, all kernels of a training step are launched at once (trainers/graphs.py); off, since not yet measured
     )
 
 
