@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from copy import deepcopy
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from clip import CLIP, CLIPConfig
 from clip.fast import FastPaths
-from tools import benchmark
+from tools import benchmark, growth
 from tools.published_way import PublishedWay
 
 NAMES = ["forest", "sea or lake", "annual crop land"]
@@ -46,3 +49,17 @@ def test_a_measurement_has_every_side_and_a_line_for_each(method: str, model: CL
     row = benchmark.measure(method, model, 3, args, torch.device("cpu"))
     assert set(row["step_seconds"]) == {name for name, fast in benchmark.VARIANTS.items() if fast.trim_text}
     assert "published" in row["eval_pictures_per_second"], "an evaluation needs little memory"
+
+
+def test_growth_measures_both_sides_and_draws_every_axis(model: CLIP, tmp_path: Path) -> None:
+    rows = [growth.measure(model, replace(growth.Setting(), classes=3, depth=3), True, 1, torch.device("cpu"))]
+    assert (rows[0]["classes"], rows[0]["vision_prompts"]) == (3, 1 + 2 * (2 - 1))  # layers 1 and 2 add two and remove one
+    assert all(rows[0]["step_seconds"][side] > 0 for side in ("published", "ours"))
+    rows = [{**deepcopy(rows[0]), **asdict(setting)} for setting in growth.settings()]
+    del rows[-1]["step_seconds"]["published"], rows[-1]["step_peak_bytes"]["published"]  # a side may be left out
+    assert len(growth.table(rows).splitlines()) == 2 + sum(map(len, growth.AXES.values())) - (len(growth.AXES) - 1)
+    axes = growth.draw(rows).axes
+    assert [a.get_xlabel() for a in axes[len(growth.AXES) :]] == list(growth.LABELS.values())
+    for column, values in enumerate(growth.AXES.values()):
+        ours = next(line for line in axes[column].lines if line.get_label() == "ours")
+        assert tuple(ours.get_xdata()) == values

@@ -115,6 +115,13 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def machine_of(device: torch.device) -> dict[str, str]:
+    """What times depend on, for people to read: the processor, and the versions."""
+    is_gpu = device.type == "cuda"
+    machine = torch.cuda.get_device_name(device) if is_gpu else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return {"machine": machine, "torch": f"torch {torch.__version__}", "python": f"Python {platform.python_version()}"}
+
+
 def seconds_in_turn(sides: dict[str, Callable[[], Any]], repeats: int, device: torch.device) -> dict[str, float]:
     """Median seconds of each side; after one warm-up the sides run in turn, so that a drifting machine slows all alike."""
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -251,12 +258,8 @@ def main() -> int:
     device = torch.device(args.device)
     torch.manual_seed(0)
     clip = CLIP(published_models()[args.backbone].config).to(device)
-    machine = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    )
-    print(
-        f"{args.backbone}, {machine}, torch {torch.__version__}, Python {platform.python_version()}, median of {args.repeats}", flush=True
-    )
+    machine = machine_of(device)
+    print(f"{args.backbone}, {', '.join(machine.values())}, median of {args.repeats}", flush=True)
     rows = []
     for method in args.method.split(","):
         for n_classes in map(int, args.classes.split(",")):
@@ -264,9 +267,7 @@ def main() -> int:
             print(json.dumps(rows[-1]), flush=True)
     print(table(rows))
     if args.json:
-        Path(args.json).write_text(
-            json.dumps({"machine": machine, "torch": torch.__version__, "backbone": args.backbone, "rows": rows}, indent=2) + "\n"
-        )
+        Path(args.json).write_text(json.dumps({"backbone": args.backbone, **machine, "rows": rows}, indent=2) + "\n")
     return 0
 
 
