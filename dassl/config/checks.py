@@ -48,6 +48,7 @@ _RANGES = {
     "INPUT.GB_K": "odd",
     "DATALOADER.NUM_WORKERS": "0 or more",
     "DATALOADER.K_TRANSFORMS": "1 or more",
+    "DATALOADER.CACHE_GIB": "0 or more",
     "DATALOADER.TRAIN_X.BATCH_SIZE": "1 or more",
     "DATALOADER.TRAIN_U.BATCH_SIZE": "1 or more",
     "DATALOADER.TEST.BATCH_SIZE": "1 or more",

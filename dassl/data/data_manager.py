@@ -8,10 +8,10 @@ import torch
 import torchvision.transforms as T
 from torch.utils.data import Dataset
 
-from dassl.utils import read_image
-
+from .cache_folder import cache_folder_of
 from .datasets import build_dataset
 from .loader import EpochLoader
+from .picture_cache import KeptSteps, PictureCache, sees_pixels_alone, split_transform
 from .samplers import build_sampler
 from .transforms import build_transform, interpolation_mode
 
@@ -28,9 +28,13 @@ class DatasetWrapper(Dataset):
         transform: a transform, or a list or tuple of them; None gives the PIL picture.
         is_train: allow K_TRANSFORMS.
 
+    Decoding, and resizing where a transform begins with it, are done once and kept on disk (DATALOADER.CACHE_GIB); items are the same without.
+
     Raises:
         ValueError: K_TRANSFORMS > 1 without a transform.
     """
+
+    _pictures: PictureCache | None = None
 
     def __init__(self, cfg: Any, data_source: Sequence[Any], transform: Any = None, is_train: bool = False) -> None:
         self.cfg = cfg
@@ -41,8 +45,7 @@ class DatasetWrapper(Dataset):
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
             raise ValueError(
-                f"DATALOADER.K_TRANSFORMS {self.k_tfm} needs a transform, and there is none; set it to 1, or "
-                "INPUT.NO_TRANSFORM to False"
+                f"DATALOADER.K_TRANSFORMS {self.k_tfm} needs a transform, and there is none; set it to 1, or INPUT.NO_TRANSFORM to False"
             )
         steps = [T.Resize(tuple(cfg.INPUT.SIZE), interpolation=interpolation_mode(cfg)), T.ToTensor()]
         if "normalize" in cfg.INPUT.TRANSFORMS:
@@ -54,17 +57,36 @@ class DatasetWrapper(Dataset):
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
         item = self.data_source[idx]
-        picture = read_image(item.impath)
+        kept, transforms = self._kept_and_rest()
+        picture = self._cache().picture(item.impath, kept)
         sample = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
         if self.transform is None:
             sample["img"] = picture
-        else:
-            transforms = self.transform if isinstance(self.transform, list | tuple) else [self.transform]
-            for position, transform in enumerate(transforms, start=1):
-                sample["img" if position == 1 else f"img{position}"] = self._transformed(transform, picture)
+        for position, transform in enumerate(transforms, start=1):
+            sample["img" if position == 1 else f"img{position}"] = self._transformed(transform, picture)
         if self.return_img0:
             sample["img0"] = self.to_tensor(picture)
         return sample
+
+    def open_pictures(self) -> None:
+        """Called before a pass, so that loading processes share what is opened."""
+        self._cache().open(self._kept_and_rest()[0])
+
+    def _cache(self) -> PictureCache:
+        if self._pictures is None:
+            paths = (item.impath for item in self.data_source)
+            self._pictures = PictureCache(cache_folder_of(self.cfg), paths, self.cfg.DATASET.ROOT)
+        return self._pictures
+
+    def _kept_and_rest(self) -> tuple[KeptSteps, list[Any]]:
+        """What the present transforms let be kept of a picture, and the transforms that are still to be applied to that."""
+        if self.transform is None:
+            return KeptSteps(is_strict=True), []
+        transforms = list(self.transform) if isinstance(self.transform, list | tuple) else [self.transform]
+        if len(transforms) == 1 and self.k_tfm == 1 and not self.return_img0:
+            kept, rest = split_transform(transforms[0])
+            return kept, [rest]
+        return KeptSteps(is_strict=not all(map(sees_pixels_alone, transforms))), transforms  # each begins with the decoded picture
 
     def _transformed(self, transform: Callable[[Any], Any], picture: Any) -> Any:
         pictures = [transform(picture) for _ in range(self.k_tfm)]

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from dassl.utils.seeding import isolated_random_state
 
 from .samplers import SeededSampler
+from .worker_ends import WORKER_ENDS
 
 
 class SeededDataset(Dataset):
@@ -108,7 +109,12 @@ class EpochLoader(DataLoader):
             self.sampler.set_epoch(self._epoch[self._n_given * self.batch_size :])
         else:
             self._epoch, self._n_given = self.sampler.draw_epoch(), 0
-        return _CountedBatches(self, super().__iter__())
+        open_pictures = getattr(self.dataset, "open_pictures", None)  # a `DatasetWrapper` has it
+        if open_pictures is not None:
+            open_pictures()
+        batches = super().__iter__()
+        WORKER_ENDS.watch(batches)
+        return _CountedBatches(self, batches)
 
     def position(self) -> dict[str, Any]:
         """Where the present pass stands, as plain data and one tensor, for `resume_at`; whatever workers have loaded ahead does not count."""
@@ -151,7 +157,7 @@ class _CountedBatches:
         return len(self._batches)
 
     def __next__(self) -> Any:
-        batch = next(self._batches)
+        batch = WORKER_ENDS.next_of(self._batches)
         self._loader._n_given += 1
         return batch
 

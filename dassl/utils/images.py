@@ -88,6 +88,15 @@ def decode(path: str, is_draft: bool = False) -> Image.Image:
         return picture.convert("RGB")
 
 
+def picture_size(path: str) -> tuple[int, int]:
+    """Width and height of a picture as its head states them; (0, 0) where it cannot be read."""
+    try:
+        with Image.open(path, formats=_formats()) as picture:
+            return picture.size
+    except Exception:  # a damaged file makes Pillow's readers raise nearly anything; what reads the picture itself tells it
+        return 0, 0
+
+
 def reason_of(error: Exception, path: str) -> str:
     """What an error of Pillow's says, on one line and without the file's folder."""
     if isinstance(error, UnidentifiedImageError):

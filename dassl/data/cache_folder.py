@@ -1,0 +1,177 @@
+"""A bounded folder of files that can be made again at any time, shared by runs without a lock.
+
+Whoever reads a file of it checks what it reads; nothing a run computes depends on what is there, and a folder that cannot be used is a note, not an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import mmap
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable
+from typing import Any
+
+FOLDER_NAME = ".picture_cache"
+ENDING = ".cache"
+_UNFINISHED = ".part"
+
+IN_USE_SECONDS = 3600
+"""A file that a run has begun a pass over within this time is not removed to make room; our choice: longer than most epochs and tests, so that runs do
+not take each other's files away."""
+
+SHARE_OF_FREE = 0.5
+"""The part of the free disk that a new file may take at most; our choice: runs write beside it."""
+
+
+class _SharedFlag:
+    """A flag that a process shares with those it forks; one that is unpickled, as in a spawned process, is its own."""
+
+    def __init__(self) -> None:
+        self._byte = mmap.mmap(-1, 1)
+
+    def __bool__(self) -> bool:
+        return self._byte[0] != 0
+
+    def set(self) -> None:
+        self._byte[0] = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _SharedFlag, ()
+
+
+class CacheFolder:
+    """A folder of files named by what they were made from, of a bounded size together.
+
+    Args:
+        path: the folder; it is made with the first file.
+        max_bytes: bound of the sizes of its files; 0 makes and reads none.
+
+    Attributes: `path`.
+    """
+
+    def __init__(self, path: str, max_bytes: int) -> None:
+        self.path, self._max_bytes = path, max_bytes
+        self._has_failed = _SharedFlag()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is to be used: it is allowed room, nothing in it has failed, and the system reads and writes at given offsets."""
+        return self._max_bytes > 0 and hasattr(os, "pread") and not self._has_failed
+
+    def open(self, name: str) -> tuple[int, bool] | None:
+        """An open file descriptor, and whether it may be written to; None where there is no such ordinary file. It counts as used now."""
+        path = self._path_of(name)
+        for flags in (os.O_RDWR, os.O_RDONLY):
+            try:
+                handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                continue
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                self.mark_used(name)
+                return handle, flags == os.O_RDWR
+            os.close(handle)
+        return None
+
+    def mark_used(self, name: str) -> None:
+        """Let the file be removed last."""
+        with contextlib.suppress(OSError):  # gone, or somebody else's
+            os.utime(self._path_of(name))
+
+    def create(self, name: str, n_bytes: int, write: Callable[[int], None], what: str) -> bool:
+        """Make a file, whole or not at all, in place of one of that name; a note says where that cannot be.
+
+        Args:
+            name: its name in the folder.
+            n_bytes: its size; files that were not used for longest are removed to make room.
+            write: gets the file descriptor of a file of that size, all zero.
+            what: what it holds, for the note.
+
+        Returns:
+            whether it is there now.
+        """
+        temporary = f"{self._path_of(name)}.{secrets.token_hex(4)}{_UNFINISHED}"
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            reason = self._make_room(n_bytes)
+            if reason:
+                _say(f"{what} are not kept in {self.path}: {reason}")
+                return False
+            handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                os.truncate(handle, n_bytes)
+                write(handle)
+            finally:
+                os.close(handle)
+            os.rename(temporary, self._path_of(name))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            self.give_up(error)
+            return False
+        return True
+
+    def give_up(self, error: OSError) -> None:
+        """Use it no more in this process, nor in those it shares the flag with, and say so once."""
+        if not self._has_failed:
+            self._has_failed.set()
+            _say(f"the run goes on without the cache {self.path}: {error.strerror or error}")
+
+    def _path_of(self, name: str) -> str:
+        return os.path.join(self.path, name + ENDING)
+
+    def _make_room(self, n_bytes: int) -> str:
+        """Remove files, those unused for longest first, until `n_bytes` more are allowed; why they are not, or an empty string."""
+        needed = f"{_size(n_bytes)} are needed"
+        if n_bytes > self._max_bytes:
+            return f"{needed}, and {_size(self._max_bytes)} allowed (DATALOADER.CACHE_GIB)"
+        now, files = time.time(), []
+        for entry in os.scandir(self.path):
+            with contextlib.suppress(OSError):  # another run may remove it at the same time
+                found = entry.stat(follow_symlinks=False)
+                if entry.name.endswith(ENDING):
+                    files.append((found.st_mtime, found.st_size, entry.path))
+                elif entry.name.endswith(_UNFINISHED) and found.st_mtime < now - IN_USE_SECONDS:  # of a run that was killed
+                    os.unlink(entry.path)
+        total = sum(size for _, size, _ in files)
+        for used, size, path in sorted(files):
+            if total + n_bytes <= self._max_bytes or used > now - IN_USE_SECONDS:
+                break
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            total -= size
+        if total + n_bytes > self._max_bytes:
+            return f"{needed}, and of {_size(self._max_bytes)} (DATALOADER.CACHE_GIB) {_size(total)} were in use within the last hour"
+        free = shutil.disk_usage(self.path).free
+        if n_bytes > SHARE_OF_FREE * free:
+            return f"{needed}, more than half of the {_size(free)} that are free there"
+        return ""
+
+
+def cache_folder_of(cfg: Any) -> CacheFolder | None:
+    """The folder that DATALOADER.CACHE_DIR and CACHE_GIB ask for; None where they ask for none, or no data folder is named that it could lie in.
+
+    The same object for the same settings, so that a failure is told once in a run.
+    """
+    folder, root = cfg.DATALOADER.CACHE_DIR, cfg.DATASET.ROOT
+    if cfg.DATALOADER.CACHE_GIB <= 0 or not (folder or root):
+        return None
+    path = os.path.abspath(os.path.expanduser(folder or os.path.join(root, FOLDER_NAME)))
+    return _cache_folder(path, int(cfg.DATALOADER.CACHE_GIB * 2**30))
+
+
+@functools.cache
+def _cache_folder(path: str, max_bytes: int) -> CacheFolder:
+    return CacheFolder(path, max_bytes)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:,.2f} GiB"
+
+
+def _say(text: str) -> None:
+    print(f"NOTE: {text}", flush=True)  # a loading process ends without flushing

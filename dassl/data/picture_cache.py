@@ -1,0 +1,312 @@
+"""Decoding and resizing done once: the pixels of a list of pictures, kept on disk as PIL gave them.
+
+A pack is one file for one list of pictures: how many, their sizes, and a row each, a checksum and the RGB pixels. Its name is a digest of all that the
+pixels depend on, so that a picture that changes makes another pack. Rows are written by whoever reads a picture first, at places that follow from the
+sizes: two runs write the same bytes to the same place, and need no lock. Nothing in a pack is trusted: a row that is torn or damaged is decoded again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import platform
+import weakref
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import PIL
+import torchvision
+import torchvision.transforms as T
+from PIL import Image, features
+
+from dassl.utils import read_image
+from dassl.utils.images import picture_size
+
+from .cache_folder import CacheFolder
+
+MAX_PICTURES = 60_000
+"""Longest list that is kept; our choice: above every test list of the benchmarks (the largest, ImageNet-Sketch, has 50,889), below all of ImageNet's
+training pictures, whose pixels would take 700 GB."""
+
+MIN_FILE_BYTES = 16 * 1024
+"""Mean size of the files below which decoded pictures alone are not kept: of a training picture of 64 x 64 decoding is a tenth of the time
+(docs/BENCHMARKS.md). Resizing is worth keeping whatever the picture."""
+
+_MAGIC = b"pictures-1\0\0\0\0\0\0"
+_CHECKSUM_BYTES = 4
+_MAX_SIDE = 2**20  # pixels; our choice: far above any picture, and products of two stay within 64 bits
+_N_THREADS = 8  # our choice: hides the latency of a disk while sizes are read
+
+_PLAIN_INFO = frozenset(
+    {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "adobe", "adobe_transform", "progressive", "progression"}
+)
+"""Entries of `Image.info` that a transform of somebody's own has no use for; with others, such as EXIF, which is not kept, it may do otherwise."""
+
+Stamp = tuple[int, int]
+"""A file's size in bytes and the time of its last change in nanoseconds: what changes when the file does."""
+
+
+def stamp_of(path: str) -> Stamp | None:
+    """The stamp of a file; None if it cannot be looked at."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def digest_of_pictures(paths: Iterable[str], stamps: Iterable[Stamp], root: str) -> str:
+    """SHA-256 of a list of pictures, in their order: where they lie in the data folder `root`, and their stamps."""
+    prefix = os.path.join(os.path.abspath(os.path.expanduser(root)), "") if root else ""
+    digest = hashlib.sha256()
+    for path, stamp in zip(paths, stamps, strict=True):
+        path = os.path.abspath(path)
+        name = path[len(prefix) :] if prefix and path.startswith(prefix) else path
+        digest.update(repr((name, *stamp)).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class KeptSteps:
+    """What of a transform is done before the pixels are kept.
+
+    Args:
+        steps: the leading steps whose results are kept; none keeps the decoded picture.
+        size: width and height of their result; None without steps: each picture's own.
+        is_strict: whether what comes after may ask a picture for more than its pixels, so that those which hold more are not kept.
+    """
+
+    steps: tuple[Any, ...] = ()
+    size: tuple[int, int] | None = None
+    is_strict: bool = False
+
+    @property
+    def name(self) -> str:
+        """The steps in words, which say all that they depend on."""
+        return f"{' '.join(map(repr, self.steps))}{' strict' if self.is_strict else ''}"
+
+
+def split_transform(transform: Any) -> tuple[KeptSteps, Any]:
+    """A transform in two: the leading steps that give the same picture of a fixed size each time, and a transform of the others.
+
+    These are torchvision's Resize and CenterCrop at the head of a Compose; of anything else nothing is kept but the decoded picture.
+    """
+    if type(transform) is not T.Compose:
+        return KeptSteps(is_strict=not sees_pixels_alone(transform)), transform
+    steps, n_kept, size = transform.transforms, 0, None
+    for n_steps, step in enumerate(steps, start=1):
+        if type(step) not in (T.Resize, T.CenterCrop):
+            break
+        sides = (step.size,) if isinstance(step.size, int) else tuple(step.size)
+        if len(sides) == 2:
+            n_kept, size = n_steps, (sides[1], sides[0])
+    rest = T.Compose(steps[n_kept:])
+    return KeptSteps(tuple(steps[:n_kept]), size, not sees_pixels_alone(rest)), rest
+
+
+def sees_pixels_alone(transform: Any) -> bool:
+    """Whether a transform is torchvision's or the engine's, none of which looks at anything but pixels; a function of somebody's own may."""
+    kind = type(transform)
+    is_known = kind.__module__.startswith(("torchvision.transforms.", "dassl.data.transforms.")) and kind.__name__ != "Lambda"
+    parts = getattr(transform, "transforms", ())
+    return is_known and all(sees_pixels_alone(part) for part in parts)
+
+
+class PicturePack:
+    """The rows of one list in an open file.
+
+    Args:
+        handle: file descriptor, closed with this object.
+        is_writable: whether rows may be added.
+        sizes: int64 [n, 2], width and height of each picture; 0 for one that is not kept.
+    """
+
+    def __init__(self, handle: int, is_writable: bool, sizes: np.ndarray) -> None:
+        self._handle, self._is_writable, self._sizes = handle, is_writable, sizes
+        self._offsets = row_offsets(sizes)
+        weakref.finalize(self, os.close, handle).atexit = False
+
+    def read(self, row: int) -> Image.Image | None:
+        """The picture of a row; None if it is not there whole.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        n_bytes = int(self._offsets[row + 1] - self._offsets[row])
+        if n_bytes == 0:
+            return None
+        data = os.pread(self._handle, n_bytes, int(self._offsets[row]))
+        pixels = memoryview(data)[_CHECKSUM_BYTES:]
+        if len(data) != n_bytes or data[:_CHECKSUM_BYTES] != _checksum(pixels):
+            return None
+        return Image.frombytes("RGB", self._size_of(row), pixels)
+
+    def write(self, row: int, picture: Image.Image) -> None:
+        """Keep the picture of a row, if it is of the size that was expected.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        if not self._is_writable or picture.mode != "RGB" or picture.size != self._size_of(row):
+            return
+        pixels = picture.tobytes()
+        data = _checksum(pixels) + pixels
+        if os.pwrite(self._handle, data, int(self._offsets[row])) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _size_of(self, row: int) -> tuple[int, int]:
+        return int(self._sizes[row, 0]), int(self._sizes[row, 1])
+
+
+class PictureCache:
+    """The pixels of one list of pictures, in a pack for each way of keeping them.
+
+    Args:
+        folder: where the packs are; None reads every picture anew.
+        paths: the pictures.
+        root: the data folder, in which the packs follow the pictures when it is moved.
+    """
+
+    def __init__(self, folder: CacheFolder | None, paths: Iterable[str], root: str) -> None:
+        self._folder, self._root = folder, root
+        self._paths = sorted(set(paths)) if folder is not None else []
+        self._packs: dict[str, tuple[PicturePack, dict[str, tuple[int, Stamp]]] | None] = {}
+        self._names: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packs": {}, "_names": {}}  # a spawned process opens them itself
+
+    def open(self, kept: KeptSteps) -> None:
+        """Open the pack for these steps, or make it; loading processes that are forked afterwards share it. Tells it that the pack is used."""
+        if self._folder is None or not self._folder.is_on:
+            return
+        if kept.name not in self._packs:
+            self._packs[kept.name] = self._open(kept)
+        elif kept.name in self._names:
+            self._folder.mark_used(self._names[kept.name])
+
+    def picture(self, path: str, kept: KeptSteps) -> Image.Image:
+        """The picture at `path` as RGB after `kept.steps`, as if there were no cache.
+
+        Raises:
+            PictureError: it is missing or cannot be decoded, see `read_image`.
+        """
+        folder = self._folder
+        if folder is None or not folder.is_on:
+            return _decode(path, kept)
+        if kept.name not in self._packs:
+            self.open(kept)
+        pack, rows = self._packs[kept.name] or (None, {})
+        row, stamp = rows.get(path, (0, None))
+        if pack is None or stamp is None or stamp_of(path) != stamp:
+            return _decode(path, kept)
+        try:
+            found = pack.read(row)
+        except OSError as error:
+            folder.give_up(error)
+            found = None
+        if found is not None:
+            return found
+        picture = read_image(path)
+        is_plain = not kept.is_strict or picture.info.keys() <= _PLAIN_INFO
+        picture = _after(picture, kept)
+        if is_plain and stamp_of(path) == stamp and folder.is_on:
+            try:
+                pack.write(row, picture)
+            except OSError as error:
+                folder.give_up(error)
+        return picture
+
+    def _open(self, kept: KeptSteps) -> tuple[PicturePack, dict[str, tuple[int, Stamp]]] | None:
+        assert self._folder is not None
+        if len(self._paths) > MAX_PICTURES:
+            print(f"NOTE: {len(self._paths):,} pictures are decoded each time they are read; lists of up to {MAX_PICTURES:,} are kept")
+            return None
+        stamps = {path: stamp for path in self._paths if (stamp := stamp_of(path)) is not None}
+        versions = (PIL.__version__, *map(features.version, ("jpg", "libjpeg_turbo", "webp")), torchvision.__version__, platform.machine())
+        if not kept.steps and sum(size for size, _ in stamps.values()) < MIN_FILE_BYTES * len(stamps):
+            return None
+        of_list = digest_of_pictures(stamps, stamps.values(), self._root)
+        name = hashlib.sha256(repr((of_list, kept.name, _MAGIC, versions)).encode()).hexdigest()[:40]
+        pack = self._read_pack(name, kept, len(stamps)) or self._make_pack(name, kept, list(stamps))
+        if pack is None:
+            return None
+        self._names[kept.name] = name
+        return pack, {path: (row, stamp) for row, (path, stamp) in enumerate(stamps.items())}
+
+    def _read_pack(self, name: str, kept: KeptSteps, n_pictures: int) -> PicturePack | None:
+        """The pack of that name, if there is one and its sizes are whole."""
+        assert self._folder is not None
+        opened = self._folder.open(name)
+        if opened is None:
+            return None
+        handle, is_writable = opened
+        try:
+            sizes = _read_sizes(handle, n_pictures)
+        except OSError:
+            sizes = None
+        if sizes is None or (kept.size is not None and bool((sizes != kept.size).any())):
+            os.close(handle)
+            return None
+        return PicturePack(handle, is_writable, sizes)
+
+    def _make_pack(self, name: str, kept: KeptSteps, paths: Sequence[str]) -> PicturePack | None:
+        """A new pack without rows; None, and a note, where there is no room for it."""
+        assert self._folder is not None
+        if kept.size is not None:
+            sizes = np.tile(np.array(kept.size, dtype=np.int64), (len(paths), 1))
+        else:
+            with ThreadPoolExecutor(_N_THREADS) as pool:
+                sizes = np.array(list(pool.map(picture_size, paths)), dtype=np.int64).reshape(-1, 2)
+        n_bytes = int(row_offsets(sizes)[-1])
+        what = f"the pixels of {len(paths):,} pictures"
+        if not self._folder.create(name, n_bytes, lambda handle: _write_sizes(handle, sizes), what):
+            return None
+        print(f"Keeping {what} in {self._folder.path} ({n_bytes / 2**20:,.1f} MiB; DATALOADER.CACHE_GIB 0 keeps none)")
+        return self._read_pack(name, kept, len(paths))
+
+
+def row_offsets(sizes: np.ndarray) -> np.ndarray:
+    """Where each row of a pack begins, and where the last ends, int64 [n + 1], from the pictures' sizes [n, 2]; one of size 0 has no row."""
+    pixels = 3 * sizes.prod(axis=1)
+    lengths = np.where(pixels > 0, pixels + _CHECKSUM_BYTES, 0)
+    first = len(_MAGIC) + 8 * len(sizes) + _CHECKSUM_BYTES
+    return first + np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _write_sizes(handle: int, sizes: np.ndarray) -> None:
+    data = sizes.astype("<u4").tobytes()
+    head = _MAGIC + data + _checksum(data)
+    if os.pwrite(handle, head, 0) != len(head):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _read_sizes(handle: int, n_pictures: int) -> np.ndarray | None:
+    """The sizes at the head of a pack; None unless they are whole and the file is as long as they say."""
+    n_bytes = 8 * n_pictures
+    head = os.pread(handle, len(_MAGIC) + n_bytes + _CHECKSUM_BYTES, 0)
+    data = head[len(_MAGIC) : len(_MAGIC) + n_bytes]
+    if head != _MAGIC + data + _checksum(data) or len(data) != n_bytes:
+        return None
+    sizes = np.frombuffer(data, dtype="<u4").reshape(-1, 2).astype(np.int64)
+    is_usable = bool((sizes < _MAX_SIDE).all()) and os.fstat(handle).st_size == int(row_offsets(sizes)[-1])
+    return sizes if is_usable else None
+
+
+def _checksum(data: bytes | memoryview) -> bytes:
+    return zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def _decode(path: str, kept: KeptSteps) -> Image.Image:
+    return _after(read_image(path), kept)
+
+
+def _after(picture: Image.Image, kept: KeptSteps) -> Image.Image:
+    for step in kept.steps:
+        picture = step(picture)
+    return picture
