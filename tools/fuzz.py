@@ -2,13 +2,15 @@
 """Fuzz one of the readers of files from the internet:  python tools/fuzz.py weights|checkpoint|split|lists [--minutes 10] [--seed 0] [--output DIR]
 
 Real files are mutated and read in a process whose memory is bounded; findings (what they are: tests/hostile/fuzz_targets.py) are kept in DIR with the file that
-shows them, and figures are printed. With --replay FILE --as NAME, one file is read as the seed NAME is. Linux and macOS.
+shows them, and figures are printed. With --engine atheris, the default where atheris is installed, files that reach new code of a reader are kept in DIR and
+mutated further; --engine mutations starts from the real files each time. With --replay FILE --as NAME, one file is read as the seed NAME is. Linux and macOS.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -25,10 +27,15 @@ import traceback
 from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
+
+from tests.hostile.fuzz_atheris import fuzz_covered, last_coverage  # noqa: E402
+
+if TYPE_CHECKING:  # importing torch takes seconds, and only the process that reads needs it
+    from tests.hostile.fuzz_targets import Seed, Target
 
 MEMORY_BYTES = 2 << 30
 """What reading one file may take beyond what the process takes when it starts; our choice: the files have at most 1 MiB."""
@@ -93,40 +100,57 @@ def signature_of(error: BaseException) -> str:
     return f"{type(error).__name__} {at} {what}".strip()
 
 
-def work(name: str, seed: int, until: float, folder: Path, pipe: Connection) -> None:
-    """Read mutated files until the time is over; tells the pipe what is about to be read, and what came of it."""
-    import torch
+class Reader:
+    """Reads mutated files one after the other in `folder`, and tells the pipe what is about to be read and what came of it."""
 
-    from tests.hostile.fuzz_targets import TARGETS, mutated, try_one
+    def __init__(self, target: Target, folder: Path, pipe: Connection) -> None:
+        from tests.hostile.fuzz_targets import try_one
 
-    torch.set_num_threads(1)
-    target, rng, read_dir = TARGETS[name], random.Random(seed), folder / "read"
-    (folder / "seeds").mkdir(parents=True)
-    seeds = target.make_seeds(folder / "seeds")
-    for start in seeds:  # whole files are read, which also loads what the readers import on first use
-        read_dir.mkdir(exist_ok=True)
-        pipe.send(("outcome", start.name, f"unmutated, {try_one(target, start, start.content, read_dir)}", b""))
-    watch = Watch(read_dir)
-    bound_memory()
-    while time.time() < until:
-        start = rng.choice(seeds)
-        content = mutated(start, rng)
-        pipe.send(("reading", start.name, "", content))
-        shutil.rmtree(read_dir, ignore_errors=True)
-        read_dir.mkdir()
-        watch.seen.clear()
-        watch.armed = True
+        self._target, self._read_dir, self._pipe, self._try_one = target, folder / "read", pipe, try_one
+        (folder / "seeds").mkdir(parents=True)
+        self.seeds = target.make_seeds(folder / "seeds")
+        for start in self.seeds:  # whole files are read, which also loads what the readers import on first use
+            self._read_dir.mkdir(exist_ok=True)
+            pipe.send(("outcome", start.name, f"unmutated, {try_one(target, start, start.content, self._read_dir)}", b""))
+        self._watch = Watch(self._read_dir)
+
+    def read(self, start: Seed, content: bytes) -> None:
+        """Let the reader of `start` read `content`; nothing that goes wrong is raised, all of it is told."""
+        self._pipe.send(("reading", start.name, "", content))
+        shutil.rmtree(self._read_dir, ignore_errors=True)
+        self._read_dir.mkdir()
+        self._watch.seen.clear()
+        self._watch.armed = True
         try:
-            outcome = try_one(target, start, content, read_dir)
-            watch.armed = False
-            if watch.seen:
-                raise Forbidden(watch.seen[0])
-            pipe.send(("outcome", start.name, outcome, b""))
+            outcome = self._try_one(self._target, start, content, self._read_dir)
+            self._watch.armed = False
+            if self._watch.seen:
+                raise Forbidden(self._watch.seen[0])
+            self._pipe.send(("outcome", start.name, outcome, b""))
         except BaseException as error:  # everything that is not documented is what is looked for
-            watch.armed = False
+            self._watch.armed = False
             if isinstance(error, KeyboardInterrupt):
                 raise
-            pipe.send(("finding", start.name, f"{signature_of(error)}\n{''.join(traceback.format_exception(error))[-4000:]}", b""))
+            told = f"{signature_of(error)}\n{''.join(traceback.format_exception(error))[-4000:]}"
+            self._pipe.send(("finding", start.name, told, b""))
+
+
+def work(name: str, engine: str, seed: int, seconds: float, folder: Path, kept_dir: Path, pipe: Connection) -> None:
+    """Read mutated files for some seconds, from when the first is read; what the engine keeps between processes goes to `kept_dir`."""
+    import torch
+
+    from tests.hostile.fuzz_targets import TARGETS, mutated
+
+    torch.set_num_threads(1)
+    reader = Reader(TARGETS[name], folder, pipe)
+    if engine == "atheris":
+        bound_memory()
+        fuzz_covered(reader.seeds, reader.read, seed, seconds, kept_dir, at_end=lambda: pipe.send(("end", "", "", b"")))
+    rng, until = random.Random(seed), time.time() + seconds
+    bound_memory()
+    while time.time() < until:
+        start = rng.choice(reader.seeds)
+        reader.read(start, mutated(start, rng))
     pipe.send(("end", "", "", b""))
 
 
@@ -150,31 +174,39 @@ class Findings:
         (self.folder / f"{stem}.txt").write_text(told, encoding="utf-8", errors="replace")
 
 
-def fuzz(name: str, minutes: float, seed: int, output_dir: Path) -> dict[str, Any]:
+def fuzz(name: str, engine: str, minutes: float, seed: int, output_dir: Path) -> dict[str, Any]:
     """Fuzz one target; a process that dies or hangs is a finding, and another takes over.
 
+    Args:
+        name: a key of `TARGETS`.
+        engine: "atheris" or "mutations".
+        minutes: how long.
+        seed: of the mutations.
+        output_dir: findings and what the engine keeps go to its folder `name`.
+
     Returns:
-        figures: executions, how many were read and refused, and how often each distinct finding came.
+        figures: executions, how many were read and refused, how often each distinct finding came, and what atheris printed of coverage last.
     """
     context = multiprocessing.get_context("spawn")
-    begun, until = time.time(), time.time() + 60 * minutes
+    begun, left = time.time(), 60 * minutes
     outcomes: Counter[str] = Counter()
     findings, n_processes = Findings(output_dir / name), 0
-    while time.time() < until:
+    while left > 0:
+        started = time.time()
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
             ours, theirs = context.Pipe(duplex=False)
-            child = context.Process(target=work, args=(name, seed + 1_000_003 * n_processes, until, Path(folder), theirs))
+            child = context.Process(target=work, args=(name, engine, seed + n_processes, left, Path(folder), output_dir / name, theirs))
             child.start()
             theirs.close()
             n_processes += 1
             told = _follow(child, ours, outcomes, findings)
             child.kill()
             child.join()
-        if told == "end":
-            break
+        left = 0 if told == "end" else left - (time.time() - started)
     return {
-        "target": name, "seed": seed, "seconds": round(time.time() - begun), "executions": sum(outcomes.values()), "outcomes": dict(outcomes),
-        "findings": dict(findings.counts), "processes": n_processes, "versions": versions(),
+        "target": name, "engine": engine, "seed": seed, "seconds": round(time.time() - begun), "executions": sum(outcomes.values()),
+        "outcomes": dict(outcomes), "findings": dict(findings.counts), "processes": n_processes, "versions": versions(engine),
+        **({"coverage": last_coverage(output_dir / name)} if engine == "atheris" else {}),
     }  # fmt: skip
 
 
@@ -224,11 +256,12 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def versions() -> dict[str, str]:
-    """Versions of what reads the files."""
+def versions(engine: str) -> dict[str, str]:
+    """Versions of what reads the files, and of what mutates them."""
     from importlib.metadata import version
 
-    return {"python": platform.python_version(), **{name: version(name) for name in ("torch", "safetensors", "Pillow", "PyYAML")}}
+    packages = ["torch", "safetensors", *(["atheris"] if engine == "atheris" else [])]
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def replay(name: str, path: Path, seed_name: str) -> None:
@@ -245,6 +278,7 @@ def main() -> int:
     """Run the command line; exit status 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target", choices=("weights", "checkpoint", "split", "lists"))
+    parser.add_argument("--engine", choices=("atheris", "mutations"), help="default: atheris where it is installed")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("output/fuzz"), help="where findings are kept")
@@ -256,7 +290,13 @@ def main() -> int:
     if args.replay:
         replay(args.target, args.replay, args.seed_name)
         return 0
-    figures = fuzz(args.target, args.minutes, args.seed, args.output)
+    has_atheris = importlib.util.find_spec("atheris") is not None
+    if args.engine == "atheris" and not has_atheris:
+        parser.error(
+            f"atheris is not installed for Python {platform.python_version()}: `pip install atheris` (it is built for some versions of Python on Linux, "
+            "3.11 to 3.13 at 3.0.0), or --engine mutations, which needs nothing"
+        )
+    figures = fuzz(args.target, args.engine or ("atheris" if has_atheris else "mutations"), args.minutes, args.seed, args.output.resolve())
     print(json.dumps(figures, indent=1))
     return 1 if figures["findings"] else 0
 
