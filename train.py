@@ -161,27 +161,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         SIGTERM or Ctrl-C.
     """
     args = build_parser().parse_args(argv)
-    from dassl.engine.failures import explain, threads_in_short
+    from dassl.engine.failures import asides_in_short, explain
     from dassl.engine.stopping import STOP, StopRequested
 
     cfg = None
-    try:
-        with STOP.listening(), contextlib.nullcontext() if args.debug else threads_in_short():
-            cfg = setup_cfg(args)
-            run(args, cfg)
-    except StopRequested as stop:
-        if args.debug:
-            traceback.print_exc()
-        tell(f"\n{str(stop).capitalize()}. What is saved is whole, and the same command goes on from there.")
-        return stop.exit_status
-    except Exception as error:
-        message = explain(error, cfg)
-        if not message:  # a mistake of the program, whose traceback is what helps
-            raise
-        if args.debug:
-            traceback.print_exc()
-        tell(f"\nError: {message}\n(--debug shows where it was raised)")
-        return 2
+    with contextlib.nullcontext() if args.debug else asides_in_short():  # also around the end of what a failed run leaves
+        try:
+            with STOP.listening():
+                cfg = setup_cfg(args)
+                run(args, cfg)
+        except StopRequested as stop:
+            if args.debug:
+                traceback.print_exc()
+            tell(f"\n{str(stop).capitalize()}. What is saved is whole, and the same command goes on from there.")
+            return stop.exit_status
+        except Exception as error:
+            message = explain(error, cfg)
+            if not message:  # a mistake of the program, whose traceback is what helps
+                raise
+            if args.debug:
+                traceback.print_exc()
+            tell(f"\nError: {message}\n(--debug shows where it was raised)")
+            return 2
     return 0
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from .stopping import StopRequested
+
 # What a setting, a file, a name, a number or an installation can cause.
 EXPECTED = (ValueError, OSError, LookupError, ArithmeticError, ModuleNotFoundError)
 
@@ -63,21 +65,32 @@ def message_of(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def threads_in_short() -> Iterator[None]:
-    """In this block, a background thread that fails, such as tensorboard's when its folder is gone, gives a line and not a traceback."""
-    before = threading.excepthook
+def asides_in_short() -> Iterator[None]:
+    """In this block, what fails beside the run gives a line and not a traceback.
 
-    def tell(args: Any) -> None:
+    That is a background thread, such as tensorboard's when its folder is gone; and a loading process whose end Python notices in a destructor or another
+    place where it drops errors: the run then ends where it next asks that process for pictures, if it does.
+    """
+    before_thread, before_dropped = threading.excepthook, sys.unraisablehook
+
+    def tell_of_thread(args: Any) -> None:
         print(
             f"Note: the background thread {getattr(args.thread, 'name', '?')} has ended: {args.exc_type.__name__}: {args.exc_value}",
             file=sys.stderr,
         )
 
-    threading.excepthook = tell
+    def tell_of_dropped(args: Any) -> None:
+        ended = _ended_worker(args.exc_value)
+        if ended:
+            print(f"Note: {ended}", file=sys.stderr)
+        elif not isinstance(args.exc_value, StopRequested):  # which the next look raises again
+            before_dropped(args)
+
+    threading.excepthook, sys.unraisablehook = tell_of_thread, tell_of_dropped
     try:
         yield
     finally:
-        threading.excepthook = before
+        threading.excepthook, sys.unraisablehook = before_thread, before_dropped
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -111,14 +124,21 @@ def _smaller(cfg: Any, precisions: str) -> str:
     )
 
 
-def _of_worker(error: BaseException, cfg: Any) -> str:
+def _ended_worker(error: BaseException | None) -> str:
+    """Which loading process ended, and how, where that is what PyTorch has raised; else empty."""
     found = _WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
     if not found:
         return ""
+    return f"the loading process {found[1].strip()} {f'was killed ({found[2]})' if found[2] else 'ended unexpectedly'}"
+
+
+def _of_worker(error: BaseException, cfg: Any) -> str:
+    ended = _ended_worker(error)
+    if not ended:
+        return ""
     n_workers = "?" if cfg is None else cfg.DATALOADER.NUM_WORKERS
-    how = f"was killed ({found[2]})" if found[2] else "ended unexpectedly"
     return (
-        f"the loading process {found[1].strip()} {how}. The system kills one when memory (RAM) runs out, or the shared memory of a container: set "
+        f"{ended}. The system kills one when memory (RAM) runs out, or the shared memory of a container: set "
         f"DATALOADER.NUM_WORKERS (now {n_workers}) to fewer or to 0, which changes no result, or give the job more memory (docker: --shm-size). {_KEPT}."
     )
 
