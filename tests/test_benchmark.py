@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from clip import CLIP, CLIPConfig
 from clip.fast import FastPaths
-from tools import benchmark, growth
+from datasets.eurosat import EuroSAT
+from tests.trainers.small_runs import config
+from tools import benchmark, growth, time_runs
 from tools.published_way import PublishedWay
 
 NAMES = ["forest", "sea or lake", "annual crop land"]
@@ -63,3 +66,23 @@ def test_growth_measures_both_sides_and_draws_every_axis(model: CLIP, tmp_path: 
     for column, values in enumerate(growth.AXES.values()):
         ours = next(line for line in axes[column].lines if line.get_label() == "ours")
         assert tuple(ours.get_xdata()) == values
+
+
+def test_a_whole_run_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOTS", "1")
+    row = time_runs.time_run("shapes", tmp_path / "data", tmp_path / "a", [])
+    assert row["n_steps"] == 5 * (12 // 4)  # epochs, and batches of 4 of the base half's 12 classes with a picture each
+    assert row["total"] == pytest.approx(row["steps"] + row["test"] + row["rest"])
+    assert 0 < row["waiting"] < row["rest"] < row["total"]
+    assert len(time_runs.table([row]).splitlines()) == 3
+    with pytest.raises(RuntimeError, match="NO.SUCH"):
+        time_runs.time_run("shapes", tmp_path / "data", tmp_path / "b", ["NO.SUCH", "1"])
+
+
+def test_the_random_set_is_a_eurosat_that_the_reader_takes(tmp_path: Path) -> None:
+    time_runs.write_eurosat_size(tmp_path, n_test=2)
+    cfg = config("MPL", tmp_path, "weights.pt", tmp_path / "out", "DATASET.NUM_SHOTS", 16, "DATASET.SUBSAMPLE_CLASSES", "base")
+    data = EuroSAT(cfg)
+    assert (len(data.train_x), len(data.test), data.num_classes) == (80, 10, 5)
+    with Image.open(data.test[0].impath) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (64, 64))
