@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--backbone",
         help="a published CLIP such as ViT-B/16, open_clip:<model>/<weights>, or the path of a weights file (MODEL.BACKBONE.NAME)",
     )
-    parser.add_argument("--head", help="head of models that have one (MODEL.HEAD.NAME)")
+    parser.add_argument("--head", help="head of models that have one, which no method here has (MODEL.HEAD.NAME)")
     parser.add_argument("--eval-only", action="store_true", help="test without training")
     parser.add_argument("--model-dir", help="folder of the run whose checkpoint is tested with --eval-only")
     parser.add_argument("--load-epoch", type=int, help="epoch of that checkpoint; without it the best on val")
@@ -106,15 +106,19 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
     """
     from dassl.utils.run_lock import hold_run_folder, note_settings
 
+    check_flags(args)
     with hold_run_folder(cfg.OUTPUT_DIR, args.fresh):
         if LAUNCHER_SETTINGS in os.environ:
             note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
         trainer = build(cfg)
+        check_effect(trainer, cfg)
         if args.eval_only:
             if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
                 raise ValueError(
                     f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without it, untrained prompts would be tested"
                 )
+            if args.model_dir and not trainer.get_model_names():
+                print(f"Note: --model-dir {args.model_dir} is not read: {cfg.TRAINER.NAME} learns nothing that could be loaded")
             trainer.load_model(args.model_dir, epoch=args.load_epoch)
             trainer.test()
             trainer.finish()
@@ -125,6 +129,48 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
                 )
             trainer.train()
             trainer.finish()  # the engine's own loop has done so; a trainer with a loop of its own may not have
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Refuse flags that would do nothing beside the others, so that nobody takes the run for what it is not.
+
+    Raises:
+        ValueError: says what to give instead.
+    """
+    if args.model_dir and not args.eval_only:
+        raise ValueError(
+            f"--model-dir {args.model_dir} is what --eval-only tests, and training would not begin from it: add --eval-only; or, to train, --resume FOLDER "
+            "goes on with a run, and MODEL.INIT_WEIGHTS FILE begins with the prompts of a checkpoint"
+        )
+    if args.load_epoch is not None and not args.model_dir:
+        raise ValueError(
+            f"--load-epoch {args.load_epoch} says which checkpoint of --model-dir is tested: give --model-dir FOLDER and --eval-only, or leave it out"
+        )
+    if args.resume and args.eval_only:
+        raise ValueError(
+            f"--resume {args.resume} goes on with a training, and --eval-only trains nothing: name the run to test by --model-dir, or leave one of them out"
+        )
+
+
+def check_effect(trainer: Any, cfg: Any) -> None:
+    """Refuse settings that this trainer or this dataset has no use for.
+
+    Raises:
+        ValueError: names the setting.
+    """
+    from trainers.base import PromptTrainer
+    from trainers.zsclip import ZeroshotCLIP
+
+    if cfg.MODEL.HEAD.NAME and isinstance(trainer, PromptTrainer | ZeroshotCLIP):
+        raise ValueError(
+            f"--head {cfg.MODEL.HEAD.NAME} (MODEL.HEAD.NAME): {cfg.TRAINER.NAME} has no head, it compares pictures with the class names' prompts; leave it out"
+        )
+    dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
+    for key in ("SOURCE_DOMAINS", "TARGET_DOMAINS"):
+        if cfg.DATASET[key] and dataset is not None and not getattr(dataset, "domains", None):
+            raise ValueError(
+                f"--{key.lower().replace('_', '-')} {' '.join(cfg.DATASET[key])} (DATASET.{key}): {cfg.DATASET.NAME} has no domains; leave it out"
+            )
 
 
 def build(cfg: Any) -> Any:

@@ -16,7 +16,7 @@
 
 set -euo pipefail
 unset CDPATH
-trap 'exit 143' TERM # when the run, which gets the signal too, has saved and ended: a scheduler kills what is left when the launcher is gone
+trap 'exit 143' TERM # where nothing is supervised
 
 REPO_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 START_DIR=$PWD
@@ -272,10 +272,42 @@ offer_dataset() {
     fi
     case "$answer" in
         y | Y | yes | Yes | YES)
-            (cd "$REPO_DIR" && "$PYTHON" tools/prepare.py "$DATASET" --root "$DATA") ||
+            supervise "$PYTHON" tools/prepare.py "$DATASET" --root "$DATA" ||
                 fail "$DATASET is not ready; the reasons stand above. The command to run again: python tools/prepare.py $DATASET --root $DATA"
             ;;
     esac
+}
+
+# in_repo COMMAND…: takes this shell's place with a command in the clone, which Ctrl-C reaches although it runs in the background
+in_repo() { trap - INT TERM; cd "$REPO_DIR" && exec "$@"; }
+
+# pass_on STATUS: tells the supervised process that this shell got a signal; by SIGUSR1, which train.py takes for no second one where it got the signal too
+pass_on() {
+    SIGNAL_STATUS=$1 WAS_SIGNALLED=1
+    [ -z "$CHILD" ] || kill -USR1 "$CHILD" 2>/dev/null || :
+}
+
+# supervise COMMAND…: runs it in the clone, passes SIGTERM and Ctrl-C on to it, and waits until it has saved and ended: a scheduler kills what is left when
+# the launcher is gone. Gives its status, but ends the launcher after a signal.
+supervise() {
+    local status=127 found
+    SIGNAL_STATUS= CHILD=
+    trap 'pass_on 143' TERM
+    trap 'pass_on 130' INT
+    in_repo "$@" <&0 &
+    CHILD=$!
+    [ -z "$SIGNAL_STATUS" ] || pass_on "$SIGNAL_STATUS" # it came before there was a process
+    while :; do
+        WAS_SIGNALLED=
+        found=0
+        wait "$CHILD" || found=$?
+        [ "$found" = 127 ] || status=$found # 127: it had been waited for
+        [ -n "$WAS_SIGNALLED" ] || break    # else the signal ended the waiting, and not the process
+    done
+    trap - INT
+    trap 'exit 143' TERM
+    [ -z "$SIGNAL_STATUS" ] || exit "$SIGNAL_STATUS"
+    return "$status"
 }
 
 # launch RUN_DIR [FLAG…] [KEY VALUE…]: one call of train.py for TRAINER, RUN_CFG, DATASET, SEED, EPOCHS, PAIRS and FRESH, which writes settings.txt
@@ -284,11 +316,11 @@ launch() {
     shift
     offer_dataset
     settings=$(settings_asked; [ -z "$TESTED" ] || say "# tests the training that ended $TESTED")
-    (cd "$REPO_DIR" && export LAUNCH_SETTINGS="$settings" && exec "$PYTHON" train.py \
+    supervise env LAUNCH_SETTINGS="$settings" "$PYTHON" train.py \
         --root "$DATA" --seed "$SEED" --trainer "$TRAINER" \
         --dataset-config-file "configs/datasets/$DATASET.yaml" \
         --config-file "configs/trainers/$CONFIGS/$RUN_CFG.yaml" \
-        --output-dir "$run_dir" $FRESH "$@" ${EPOCHS:+OPTIM.MAX_EPOCH "$EPOCHS"} ${PAIRS[@]+"${PAIRS[@]}"})
+        --output-dir "$run_dir" $FRESH "$@" ${EPOCHS:+OPTIM.MAX_EPOCH "$EPOCHS"} ${PAIRS[@]+"${PAIRS[@]}"}
 }
 
 # train_run RUN_DIR [KEY VALUE…]: trains, unless the run is finished

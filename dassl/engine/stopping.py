@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PASSED_ON = getattr(signal, "SIGUSR1", None)
+"""What a launcher sends when its shell got one of these: the run may have got it as well, so that it is never taken for a second one."""
 
 
 class StopRequested(BaseException):
@@ -35,7 +37,7 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
-        self._n_held = 0
+        self._n_held = self._n_direct = 0
         self._signum: int | None = None
         self._pid = 0
 
@@ -45,11 +47,15 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._pid, self._signum = os.getpid(), None
+        self._pid, self._signum, self._n_direct = os.getpid(), None, 0
         before = {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
+        if PASSED_ON is not None:
+            before[PASSED_ON] = signal.signal(PASSED_ON, self._receive_passed_on)
         try:
             yield
         finally:
+            if PASSED_ON is not None and self._signum is not None:
+                before[PASSED_ON] = _pass_over  # it may be on its way still, while the end of the run is told
             self._signum = None
             for signum, handler in before.items():
                 signal.signal(signum, signal.SIG_DFL if handler is None else handler)
@@ -80,14 +86,27 @@ class StopSignals:
     def _receive(self, signum: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             return  # a forked loading process: the run that it works for decides
-        is_at_once = self._n_held == 0 or self._signum is not None
-        self._signum = signum  # also where it is raised: Python drops what is raised in a destructor, and the next look raises it again
-        if is_at_once:
+        self._n_direct += 1
+        self._request(signum, is_second=self._n_direct > 1)
+
+    def _receive_passed_on(self, _signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() == self._pid:
+            self._request(signal.SIGTERM, is_second=False)
+
+    def _request(self, signum: int, is_second: bool) -> None:
+        is_first = self._signum is None
+        self._signum = signum if is_first or is_second else self._signum
+        # `_signum` is set also where it is raised: Python drops what is raised in a destructor, and the next look raises it again.
+        if is_second or (is_first and self._n_held == 0):
             raise StopRequested(signum)
-        # Not print: the signal may have come in the middle of one.
-        text = f"\n{signal.Signals(signum).name}: stopping after this step (once more: at once, from the last checkpoint)\n"
-        with contextlib.suppress(OSError):
-            os.write(2, text.encode())
+        if is_first:  # not print: the signal may have come in the middle of one
+            text = f"\n{signal.Signals(signum).name}: stopping after this step (once more: at once, from the last checkpoint)\n"
+            with contextlib.suppress(OSError):
+                os.write(2, text.encode())
+
+
+def _pass_over(_signum: int, _frame: FrameType | None) -> None:
+    """For a signal that has no more to say; unlike SIG_IGN, programs that are started from here do not inherit it."""
 
 
 STOP = StopSignals()

@@ -90,6 +90,41 @@ def test_a_setting_of_a_method(told: Callable[..., str], method: str, pairs: tup
     assert message in told(*pairs, method=method)
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ("--model-dir", "old"),
+            "--model-dir old is what --eval-only tests, and training would not begin from it: add --eval-only; or, to",
+        ),
+        (("--load-epoch", "5"), "--load-epoch 5 says which checkpoint of --model-dir is tested: give --model-dir FOLDER and --eval-only"),
+        (("--load-epoch", "0", "--eval-only"), "--load-epoch 0 says which checkpoint of --model-dir is tested"),
+        (("--resume", "old", "--eval-only"), "--resume old goes on with a training, and --eval-only trains nothing"),
+        (("--head", "mlp"), "--head mlp (MODEL.HEAD.NAME): MPL has no head"),
+        (
+            ("--source-domains", "photo", "sketch"),
+            "--source-domains photo sketch (DATASET.SOURCE_DOMAINS): EuroSAT has no domains; leave it",
+        ),
+        (("--target-domains", "clipart"), "--target-domains clipart (DATASET.TARGET_DOMAINS): EuroSAT has no domains"),
+    ],
+)
+def test_a_flag_that_would_do_nothing(told: Callable[..., str], flags: tuple[str, ...], message: str) -> None:
+    assert message in told(flags=(*flags, "--no-train"))
+
+
+def test_a_model_folder_for_a_method_that_learns_nothing_is_noted(
+    world: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Published command lines may carry it."""
+    stdout = sys.stdout
+    arguments = ["--root", world[0], "--trainer", "ZeroshotCLIP", "--backbone", world[1], "--output-dir", tmp_path, "--eval-only"]
+    arguments += ["--model-dir", "old", "--dataset-config-file", REPO / "configs/datasets/eurosat.yaml"]
+    arguments += ["INPUT.SIZE", "(32, 32)", "DATALOADER.NUM_WORKERS", 0]
+    assert train.main([str(argument) for argument in arguments]) == 0
+    sys.stdout = stdout
+    assert "Note: --model-dir old is not read: ZeroshotCLIP learns nothing" in capsys.readouterr().out
+
+
 def test_a_config_file_of_another_kind(told: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     flags = ("--config-file", str(path))

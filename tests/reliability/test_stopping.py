@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.launchers import environment
 from tests.reliability.conftest import REPO, Bench, outcome
 from tests.reliability.same import assert_same
 
@@ -61,13 +62,54 @@ def test_a_signal_before_training_ends_the_run(bench: Bench, tmp_path: Path) -> 
     assert "Traceback" not in run.text
 
 
-def test_a_launcher_waits_for_its_run_to_save() -> None:
-    """A scheduler signals all processes of a job, and kills those that are left when the launcher is gone."""
-    saving = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('saved', flush=True), exit(143)))"
-    script = f""". scripts/common.sh; (exec "{sys.executable}" -c "{saving}; print('runs', flush=True); time.sleep(30)"); echo goes on"""
+@pytest.mark.parametrize("to_all", [True, False], ids=["all processes", "the shell alone"])
+def test_a_launcher_waits_for_its_run_to_save(to_all: bool) -> None:
+    """A scheduler signals all processes of a job, or the shell of its script, and kills those that are left when the launcher is gone."""
+    saving = "lambda *_: (time.sleep(0.3), print('saved', flush=True), os._exit(143))"
+    if to_all:
+        handlers = f"signal.signal(signal.SIGTERM, {saving}); signal.signal(signal.SIGUSR1, signal.SIG_IGN)"
+    else:
+        handlers = f"signal.signal(signal.SIGUSR1, {saving})"
+    program = f"import os, signal, time; {handlers}; print('runs', flush=True); time.sleep(30)"
+    script = f""". scripts/common.sh; supervise "{sys.executable}" -c "{program}"; echo goes on"""
     launcher = subprocess.Popen(["bash", "-c", script], cwd=REPO, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert launcher.stdout is not None and launcher.stdout.readline() == "runs\n"
-    os.killpg(launcher.pid, signal.SIGTERM)
+    (os.killpg if to_all else os.kill)(launcher.pid, signal.SIGTERM)
     assert launcher.wait(20) == 143
     os.set_blocking(launcher.stdout.fileno(), False)
     assert launcher.stdout.read() == "saved\n", "it was there when the launcher ended, and nothing more was run"
+
+
+def test_what_a_supervised_command_gives() -> None:
+    """Its status, its words, what stands in its standard input, and Ctrl-C, which shells keep from what runs in the background."""
+    script = f"""
+        . scripts/common.sh
+        echo asked | supervise "{sys.executable}" -c "print(input())"
+        status=0; supervise "{sys.executable}" -c "exit(3)" || status=$?; echo $status
+        status=0; supervise ./no-such-program 2>/dev/null || status=$?; echo $status
+        supervise "{sys.executable}" -c "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+        supervise "{sys.executable}" -c "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(30)"
+        echo goes on"""
+    done = subprocess.run(["bash", "-c", script], cwd=REPO, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split("\n"), done.returncode) == (["asked", "3", "127", "True", ""], 130), done.stderr
+
+
+def test_a_signal_to_the_launchers_shell_reaches_the_run(tmp_path: Path) -> None:
+    """As `kill PID-of-bash` sends it, and schedulers to a batch script: the run saves, both end, and the same command goes on to the same result."""
+    call = ["bash", "scripts/mpl/base2new_train.sh", "shapes", "1", "1", "DATALOADER.NUM_WORKERS", "0", "TRAIN.PRINT_FREQ", "1"]
+    stopped, whole = (environment(tmp_path, OUTPUT=str(tmp_path / name), SHOTS="8") for name in ("stopped", "whole"))
+    launcher = subprocess.Popen(call, cwd=REPO, env=stopped, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert launcher.stdout is not None
+    for line in launcher.stdout:
+        if line.startswith("epoch [1/1] batch [2/24]"):
+            launcher.send_signal(signal.SIGTERM)
+            break
+    told = launcher.stdout.read()
+    assert launcher.wait(20) == 143, told
+    assert "Stopped by sigterm at epoch [" in told and "the same command goes on from there" in told and "Traceback" not in told
+    for variables in (stopped, whole):
+        done = subprocess.run(call, cwd=REPO, env=variables, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ("Going on within epoch" in done.stdout) == (variables is stopped)
+    folders = [next((tmp_path / name).rglob("result.json")).parent for name in ("stopped", "whole")]
+    assert_same(*map(outcome, folders), "a signal to the launcher's shell")

@@ -159,3 +159,27 @@ def test_a_signal_that_comes_in_a_destructor_is_not_lost() -> None:
         ending = Ending()
         del ending
         STOP.look("the next look")
+
+
+@pytest.mark.parametrize("order", [("SIGTERM", "SIGUSR1"), ("SIGUSR1", "SIGTERM"), ("SIGINT", "SIGUSR1", "SIGUSR1")])
+def test_a_signal_that_a_launcher_passes_on_is_no_second_one(order: tuple[str, ...]) -> None:
+    """A scheduler may signal all processes of a job, and the launcher then passes on what the run has got already, or is about to get."""
+    with STOP.held():
+        for name in order:
+            signal.raise_signal(getattr(signal, name))
+        assert STOP.is_requested
+        status = 130 if "SIGINT" in order else 143
+        with pytest.raises(StopRequested) as stopped:
+            STOP.look()
+        assert stopped.value.exit_status == status
+        with pytest.raises(StopRequested, match="stopped by SIGTERM"):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_a_launcher_passes_on_ends_what_cannot_be_saved_at_once() -> None:
+    with pytest.raises(StopRequested, match="stopped by SIGTERM"):
+        signal.raise_signal(signal.SIGUSR1)
+    signal.raise_signal(signal.SIGUSR1)
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(StopRequested, match="stopped by SIGTERM at the next look"):
+        STOP.look("the next look")
