@@ -17,10 +17,11 @@ from dassl.utils import load_checkpoint
 
 from . import prompt_file
 from .backbone import BackboneIdentity
+from .evaluation import FeatureEvaluation
 from .graphs import RecordedGradients
 from .learned import LearnedParameters
 from .precision import check_precision, choose_precision
-from .prompted_clip import PromptedCLIP, TextFeatureCache
+from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
 from .speed import caches_text, fast_paths, records_steps
 
@@ -67,7 +68,7 @@ def check_depth(key: str, depth: int, least: int, *n_layers: int) -> None:
         )
 
 
-class PromptTrainer(TrainerX):
+class PromptTrainer(FeatureEvaluation, TrainerX):
     """A frozen CLIP with learned prompts, trained by cross-entropy.
 
     A method sets :attr:`settings_node` and :attr:`checkpoint_name`, and gives :meth:`build_prompt_learner`; it overrides :meth:`loss` if its loss is
@@ -114,6 +115,7 @@ class PromptTrainer(TrainerX):
         self.backbone = BackboneIdentity.of(clip_model, cfg.MODEL.BACKBONE.NAME)
         prompt_learner = self.build_prompt_learner(cfg, clip_model, self.dm.dataset.classnames)
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
+        self.model.keeps_fixed_text = caches_text(cfg)
         self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME)
         if cfg.MODEL.INIT_WEIGHTS:
             self._start_from(cfg.MODEL.INIT_WEIGHTS)
@@ -122,7 +124,7 @@ class PromptTrainer(TrainerX):
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.checkpoint_name, self.learned, self.optim, self.sched)
         self.scaler = torch.amp.GradScaler(self.device.type) if precision.scales_loss else None
-        self._text_features = TextFeatureCache(caches_text(cfg))
+        self.build_feature_caches()
         is_recorded = records_steps(cfg) and self.device.type == "cuda" and vars(type(self)).get("has_static_step", False)
         learned = [parameter for _, parameter in self.learned.named_parameters()]
         self._gradients = RecordedGradients(self.compute_gradients, learned) if is_recorded else self.compute_gradients
@@ -185,8 +187,3 @@ class PromptTrainer(TrainerX):
     def parse_batch_train(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Images ``[B, 3, R, R]`` and labels ``[B]`` of a batch, on the run's device."""
         return batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True)
-
-    @torch.no_grad()
-    def model_inference(self, images: Tensor) -> Tensor:
-        """Logits ``[B, C]`` as ``self.model(images)`` gives them; the text features are computed once for the present prompts."""
-        return self.model.logits(self.model.image_features(images), self._text_features.get(self.model))

@@ -68,10 +68,13 @@ class ConditionallyPromptedCLIP(PromptedCLIP):
         contexts = self.prompt_learner.context_of(image_features)
         return torch.stack([self.encode_text_prompts(self.prompt_learner.text_with(ctx)) for ctx in contexts])
 
-    def forward(self, images: Tensor) -> Tensor:
-        image_features = self.image_features(images)
+    def logits_of(self, image_features: Tensor) -> Tensor:
+        """Logits ``[B, C]`` of pictures of features ``[B, E]``, each with class prompts of its own."""
         pairs = zip(image_features, self.text_features_of(image_features), strict=True)
         return torch.stack([self.logits(features, text_features) for features, text_features in pairs])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits_of(self.image_features(images))
 
 
 @TRAINER_REGISTRY.register()
@@ -82,6 +85,7 @@ class CoCoOp(PromptTrainer):
     checkpoint_name = "prompt_learner"
     has_static_step = True
     model_class = ConditionallyPromptedCLIP
+    model: ConditionallyPromptedCLIP
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ConditionalWords:
@@ -91,7 +95,6 @@ class CoCoOp(PromptTrainer):
             raise ValueError(f"TRAINER.COCOOP.N_CTX is {s.N_CTX}; at least 1 learned word is needed")
         return ConditionalWords(clip_model, classnames, s.N_CTX, s.CTX_INIT)
 
-    @torch.no_grad()
-    def model_inference(self, images: Tensor) -> Tensor:
+    def logits_of(self, image_features: Tensor) -> Tensor:
         """Logits ``[B, C]``; the text features depend on the picture, so that none are kept."""
-        return self.model(images)
+        return self.model.logits_of(image_features)

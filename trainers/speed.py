@@ -16,6 +16,9 @@ def extend_cfg(cfg: Any) -> None:
     cfg.SPEED.PACK_TEXT = True  # words that all class prompts have in common are computed once, and no padding
     cfg.SPEED.READ_ONE_TOKEN = True  # the last block of a ViT computes the class token alone
     cfg.SPEED.CACHE_TEXT = True  # in an evaluation, the class prompts are encoded once and not for each batch
+    # The features of val and test pictures are computed once where no prompt is among the patches (CoOp, CoCoOp, zero-shot), and kept between runs in
+    # DATALOADER.CACHE_DIR.
+    cfg.SPEED.CACHE_IMAGE_FEATURES = True
     cfg.SPEED.RECORD_STEPS = (
         False  # on a GPU, all kernels of a training step are launched at once (trainers/graphs.py); off, since not yet measured
     )
@@ -30,6 +33,11 @@ def fast_paths(cfg: Any) -> FastPaths:
 def caches_text(cfg: Any) -> bool:
     """Whether ``cfg.SPEED`` lets an evaluation keep its text features; so it does where the config has no such node."""
     return "SPEED" not in cfg or cfg.SPEED.CACHE_TEXT
+
+
+def caches_image_features(cfg: Any) -> bool:
+    """Whether ``cfg.SPEED`` lets evaluations keep features of pictures; so it does where the config has no such node."""
+    return "SPEED" not in cfg or cfg.SPEED.CACHE_IMAGE_FEATURES
 
 
 def records_steps(cfg: Any) -> bool:

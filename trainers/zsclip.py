@@ -16,10 +16,10 @@ from dassl.engine import TRAINER_REGISTRY, TrainerX
 from . import prompt_file
 from .backbone import BackboneIdentity
 from .base import load_frozen_clip
+from .evaluation import FeatureEvaluation
 from .precision import choose_precision
-from .prompted_clip import PromptedCLIP, TextFeatureCache
+from .prompted_clip import PromptedCLIP
 from .prompts import ClassPrompts, PromptLearner, TextPrompts
-from .speed import caches_text
 from .templates import ENSEMBLE, chosen_template, fill
 
 
@@ -55,7 +55,7 @@ class ZeroshotModel(PromptedCLIP):
 
 
 @TRAINER_REGISTRY.register()
-class ZeroshotCLIP(TrainerX):
+class ZeroshotCLIP(FeatureEvaluation, TrainerX):
     """CLIP with the dataset's template, or DATASET.TEMPLATE; run it with ``--eval-only``."""
 
     model: ZeroshotModel
@@ -82,7 +82,7 @@ class ZeroshotCLIP(TrainerX):
         prompts = FixedPrompts(clip_model, self.dm.dataset.classnames, self.templates())
         print(f"Prompt templates: {', '.join(map(repr, self.templates()))}")
         self.model = ZeroshotModel(clip_model, prompts, precision).to(self.device)
-        self._text_features = TextFeatureCache(caches_text(cfg))
+        self.build_feature_caches()
 
     def before_train(self) -> Any:
         """Refuse to train.
@@ -98,11 +98,6 @@ class ZeroshotCLIP(TrainerX):
         file = prompt_file.of_trainer(self, type(self), {}, tuple(self.templates()))
         print(f"Prompts saved to {file.write(os.path.join(self.output_dir, prompt_file.FILE_NAME))}")
         return result
-
-    @torch.no_grad()
-    def model_inference(self, images: Tensor) -> Tensor:
-        """Logits ``[B, C]`` of ``images`` ``[B, 3, R, R]``."""
-        return self.model.logits(self.model.image_features(images), self._text_features.get(self.model))
 
 
 @TRAINER_REGISTRY.register()

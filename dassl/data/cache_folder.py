@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import mmap
 import os
 import secrets
@@ -57,6 +58,9 @@ class CacheFolder:
     def __init__(self, path: str, max_bytes: int) -> None:
         self.path, self._max_bytes = path, max_bytes
         self._has_failed = _SharedFlag()
+
+    def __str__(self) -> str:
+        return f"{self.path} (at most {_size(self._max_bytes)})"
 
     @property
     def is_on(self) -> bool:
@@ -114,6 +118,28 @@ class CacheFolder:
             self.give_up(error)
             return False
         return True
+
+    def keep(self, name: str, data: bytes, what: str) -> None:
+        """Keep `data`, which `find` gives back; `what` it is, for a note where there is no room."""
+        whole = hashlib.sha256(data).digest() + data
+
+        def write(handle: int) -> None:
+            with open(handle, "wb", closefd=False) as file:
+                file.write(whole)
+
+        if self.is_on:
+            self.create(name, len(whole), write, what)
+
+    def find(self, name: str, n_bytes: int) -> bytes | None:
+        """The `n_bytes` that `keep` was given; None where they are not there whole."""
+        opened = self.open(name) if self.is_on else None
+        if opened is None:
+            return None
+        with open(opened[0], "rb") as file, contextlib.suppress(OSError):
+            if os.fstat(file.fileno()).st_size == n_bytes + hashlib.sha256().digest_size:
+                checksum, data = file.read(hashlib.sha256().digest_size), file.read()
+                return data if hashlib.sha256(data).digest() == checksum else None
+        return None
 
     def give_up(self, error: OSError) -> None:
         """Use it no more in this process, nor in those it shares the flag with, and say so once."""

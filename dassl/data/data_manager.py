@@ -8,10 +8,10 @@ import torch
 import torchvision.transforms as T
 from torch.utils.data import Dataset
 
-from .cache_folder import cache_folder_of
+from .cache_folder import CacheFolder, cache_folder_of
 from .datasets import build_dataset
 from .loader import EpochLoader
-from .picture_cache import KeptSteps, PictureCache, sees_pixels_alone, split_transform
+from .picture_cache import KeptSteps, PictureCache, digest_of_tensors, sees_pixels_alone, split_transform
 from .samplers import build_sampler
 from .transforms import build_transform, interpolation_mode
 
@@ -72,10 +72,21 @@ class DatasetWrapper(Dataset):
         """Called before a pass, so that loading processes share what is opened."""
         self._cache().open(self._kept_and_rest()[0])
 
+    def digest(self) -> str | None:
+        """SHA-256 of all that a pass in order depends on; None where it may be otherwise the next time, or a subclass may make it so."""
+        if type(self) is not DatasetWrapper:
+            return None
+        return digest_of_tensors([item.impath for item in self.data_source], self.transform, self.cfg.DATASET.ROOT)
+
+    @property
+    def cache_folder(self) -> CacheFolder | None:
+        """Where what is made from the pictures may be kept; None for nowhere."""
+        return cache_folder_of(self.cfg)
+
     def _cache(self) -> PictureCache:
         if self._pictures is None:
             paths = (item.impath for item in self.data_source)
-            self._pictures = PictureCache(cache_folder_of(self.cfg), paths, self.cfg.DATASET.ROOT)
+            self._pictures = PictureCache(self.cache_folder, paths, self.cfg.DATASET.ROOT)
         return self._pictures
 
     def _kept_and_rest(self) -> tuple[KeptSteps, list[Any]]:
@@ -192,6 +203,9 @@ class DataManager:
         self.lab2cname = self.dataset.lab2cname
         if cfg.VERBOSE:
             self.show_dataset_summary(cfg)
+            folder = cache_folder_of(cfg)
+            if folder is not None:
+                print(f"Pictures that were decoded are kept in {folder}; DATALOADER.CACHE_GIB 0 keeps none")
 
     @staticmethod
     def _transform(cfg: Any, custom: Any, is_train: bool) -> Any:

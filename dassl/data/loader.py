@@ -1,5 +1,6 @@
 """A data loader whose batches depend on the seed alone, not on how many processes load them."""
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -8,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from dassl.utils.seeding import isolated_random_state
 
@@ -132,6 +133,13 @@ class EpochLoader(DataLoader):
         if position is not None:
             self._epoch = [(index, seed) for index, seed in position["plan"].tolist()]
             self._n_given = position["n_given"]
+
+    def digest_of_evaluation(self) -> str | None:
+        """SHA-256 of all that the batches of an evaluation depend on; None for a training, or where they may be others the next time."""
+        if self.sampler.is_train or type(self.sampler.sampler) is not SequentialSampler:
+            return None
+        of_dataset = getattr(self.dataset, "digest", lambda: None)()  # a `DatasetWrapper` has it
+        return None if of_dataset is None else hashlib.sha256(f"{of_dataset} {self.batch_size}".encode()).hexdigest()
 
     def stop_workers(self) -> None:
         """End the workers that are kept between epochs; the next epoch starts new ones."""

@@ -39,6 +39,7 @@ MIN_FILE_BYTES = 16 * 1024
 
 _MAGIC = b"pictures-1\0\0\0\0\0\0"
 _CHECKSUM_BYTES = 4
+_FIXED_STEPS = (T.Resize, T.CenterCrop)  # steps on pictures that draw nothing at random, and whose `repr` says all that they depend on
 _MAX_SIDE = 2**20  # pixels; our choice: far above any picture, and products of two stay within 64 bits
 _N_THREADS = 8  # our choice: hides the latency of a disk while sizes are read
 
@@ -71,6 +72,28 @@ def digest_of_pictures(paths: Iterable[str], stamps: Iterable[Stamp], root: str)
     return digest.hexdigest()
 
 
+def digest_of_tensors(paths: Sequence[str], transform: Any, root: str) -> str | None:
+    """SHA-256 of all that the tensors of a list of pictures depend on, in their order; None where they may be others the next time.
+
+    Args:
+        paths: the pictures.
+        transform: what makes tensors of them; known to make the same each time are torchvision's Resize, CenterCrop, ToTensor and Normalize.
+        root: the data folder.
+    """
+    if type(transform) is not T.Compose or any(type(step) not in (*_FIXED_STEPS, T.ToTensor, T.Normalize) for step in transform.transforms):
+        return None
+    stamps = [stamp for path in paths if (stamp := stamp_of(path)) is not None]
+    if len(stamps) < len(paths):
+        return None
+    parts = (digest_of_pictures(paths, stamps, root), repr(transform), _decoders())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _decoders() -> tuple[str | None, ...]:
+    """What decodes and resizes: pixels may differ between versions in the last bit."""
+    return (PIL.__version__, *map(features.version, ("jpg", "libjpeg_turbo", "webp")), torchvision.__version__, platform.machine())
+
+
 @dataclass(frozen=True)
 class KeptSteps:
     """What of a transform is done before the pixels are kept.
@@ -100,7 +123,7 @@ def split_transform(transform: Any) -> tuple[KeptSteps, Any]:
         return KeptSteps(is_strict=not sees_pixels_alone(transform)), transform
     steps, n_kept, size = transform.transforms, 0, None
     for n_steps, step in enumerate(steps, start=1):
-        if type(step) not in (T.Resize, T.CenterCrop):
+        if type(step) not in _FIXED_STEPS:
             break
         sides = (step.size,) if isinstance(step.size, int) else tuple(step.size)
         if len(sides) == 2:
@@ -228,11 +251,10 @@ class PictureCache:
             print(f"NOTE: {len(self._paths):,} pictures are decoded each time they are read; lists of up to {MAX_PICTURES:,} are kept")
             return None
         stamps = {path: stamp for path in self._paths if (stamp := stamp_of(path)) is not None}
-        versions = (PIL.__version__, *map(features.version, ("jpg", "libjpeg_turbo", "webp")), torchvision.__version__, platform.machine())
         if not kept.steps and sum(size for size, _ in stamps.values()) < MIN_FILE_BYTES * len(stamps):
             return None
         of_list = digest_of_pictures(stamps, stamps.values(), self._root)
-        name = hashlib.sha256(repr((of_list, kept.name, _MAGIC, versions)).encode()).hexdigest()[:40]
+        name = hashlib.sha256(repr((of_list, kept.name, _MAGIC, _decoders())).encode()).hexdigest()[:40]
         pack = self._read_pack(name, kept, len(stamps)) or self._make_pack(name, kept, list(stamps))
         if pack is None:
             return None
@@ -267,7 +289,6 @@ class PictureCache:
         what = f"the pixels of {len(paths):,} pictures"
         if not self._folder.create(name, n_bytes, lambda handle: _write_sizes(handle, sizes), what):
             return None
-        print(f"Keeping {what} in {self._folder.path} ({n_bytes / 2**20:,.1f} MiB; DATALOADER.CACHE_GIB 0 keeps none)")
         return self._read_pack(name, kept, len(paths))
 
 

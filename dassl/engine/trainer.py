@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from operator import length_hint
 from typing import Any
 
 import torch
@@ -329,9 +330,8 @@ class SimpleTrainer(TrainerBase):
         print(f"Evaluate on the *{split}* set")
         start = time.perf_counter()
         # disable=None: no bar where standard error is not a terminal, so that no log file holds one
-        for batch in tqdm(loader, disable=None, leave=False):
-            input, label = self.parse_batch_test(batch)
-            self.evaluator.process(self.model_inference(input), label)
+        for output, label in tqdm(self.test_outputs(loader), total=length_hint(loader) or None, disable=None, leave=False):
+            self.evaluator.process(output, label)
             STOP.look()
         results = self.evaluator.evaluate()
         seconds = time.perf_counter() - start
@@ -339,6 +339,12 @@ class SimpleTrainer(TrainerBase):
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         return next(iter(results.values()))
+
+    def test_outputs(self, loader: Iterable[Any]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Logits [B, C] and labels [B] of each batch; a method may have them without the pictures."""
+        for batch in loader:
+            input, label = self.parse_batch_test(batch)
+            yield self.model_inference(input), label
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:
         """Logits [B, C] of pictures [B, 3, height, width]."""
