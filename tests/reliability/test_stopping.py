@@ -96,8 +96,20 @@ def test_what_a_supervised_command_gives() -> None:
 
 def test_a_signal_to_the_launchers_shell_reaches_the_run(tmp_path: Path) -> None:
     """As `kill PID-of-bash` sends it, and schedulers to a batch script: the run saves, both end, and the same command goes on to the same result."""
-    call = ["bash", "scripts/mpl/base2new_train.sh", "shapes", "1", "1", "DATALOADER.NUM_WORKERS", "0", "TRAIN.PRINT_FREQ", "1"]
-    stopped, whole = (environment(tmp_path, OUTPUT=str(tmp_path / name), SHOTS="8") for name in ("stopped", "whole"))
+    call = [
+        "bash",
+        "scripts/mpl/base2new_train.sh",
+        "shapes",
+        "1",
+        "1",
+        "DATALOADER.NUM_WORKERS",
+        "0",
+        "TRAIN.PRINT_FREQ",
+        "1",
+        "TEST.NO_TEST",
+        "True",
+    ]
+    stopped, whole = (environment(tmp_path, OUTPUT=str(tmp_path / name), SHOTS="8", PYTHONUNBUFFERED="1") for name in ("stopped", "whole"))
     launcher = subprocess.Popen(call, cwd=REPO, env=stopped, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert launcher.stdout is not None
     for line in launcher.stdout:
