@@ -184,14 +184,15 @@ class SimpleTrainer(TrainerBase):
 
     def _close_epoch(self) -> None:
         """`after_epoch`; a signal in its test on val, which may be long, saves the epoch as it was before."""
-        state = copy.deepcopy(interrupted.capture(self, self.num_batches)) if self._chooses_on_val() else None
-        try:
-            super()._close_epoch()
-        except StopRequested as stop:
-            if state is None or stop.saved:
-                raise
-            interrupted.write(state, self.output_dir)
-            raise StopRequested(stop.signum, f"the test on val after epoch {self.epoch + 1}") from stop
+        with STOP.held():
+            state = copy.deepcopy(interrupted.capture(self, self.num_batches)) if self._chooses_on_val() else None
+            try:
+                super()._close_epoch()
+            except StopRequested as stop:
+                if state is None or stop.saved:
+                    raise
+                interrupted.write(state, self.output_dir)
+                raise StopRequested(stop.signum, f"the test on val after epoch {self.epoch + 1}") from stop
 
     def _drop_checkpoint(self, n_epochs: int) -> None:
         """Remove the models' files of `n_epochs` finished epochs, unless TRAIN.CHECKPOINT_FREQ keeps them."""
@@ -282,9 +283,9 @@ class SimpleTrainer(TrainerBase):
                     progress.show(lr)
                 if STOP.is_requested:
                     self._stop_in_epoch(progress)
-        interrupted.leave(self)
-        self._check_numbers()
-        progress.end(self.num_batches - first)
+            interrupted.leave(self)
+            self._check_numbers()
+            progress.end(self.num_batches - first)
 
     def _check_numbers(self) -> None:
         self._stop_if_bad(self._loss_watch.first_bad())

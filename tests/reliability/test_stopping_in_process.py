@@ -86,6 +86,16 @@ def start(method: str, world: tuple[Path, Path], folder: Path) -> Any:
     return build(method, *world, folder, *SHORT)
 
 
+@pytest.mark.parametrize("name", ["_check_numbers", "run_identity"])
+def test_an_epoch_that_is_done_is_not_lost(world: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    """A signal between an epoch's last step and its test on val: in the look at the numbers, or while its state is gathered."""
+    trainer = start("PromptSRC", world, tmp_path)
+    stop_at(trainer, name, 1)
+    with pytest.raises(StopRequested, match="stopped by SIGTERM at the test on val after epoch 1"):
+        trainer.train()
+    assert torch.load(tmp_path / "interrupted.pth.tar")["n_batches"] == 5
+
+
 @pytest.mark.parametrize("method", ["ShortAndLong", "PromptSRC"])
 def test_stopped_twice_and_the_same_in_the_end(world: tuple[Path, Path], tmp_path: Path, method: str) -> None:
     """Within an epoch, in its last step, and in the tests on val after the first and the last epoch."""
