@@ -27,12 +27,16 @@ class PromptedCLIP(nn.Module):
     published_image_towers: tuple[str, ...] = ("image_encoder",)
     """Names under which published checkpoints of the method hold the frozen image tower."""
     prompt_learner: PromptLearner
+    keeps_fixed_text = True
+    """Whether class prompts without anything learned in them, such as VPT's, are encoded once for all steps."""
+    fixed_text: Tensor | None
 
     def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
         super().__init__()
         self.precision = precision or Precision()
         self.clip = clip.set_compute_dtype(self.precision.tower_dtype).requires_grad_(False).eval()
         self.prompt_learner = prompt_learner
+        self.register_buffer("fixed_text", None, persistent=False)  # [C, E], made when it is first asked for
 
     def train(self, mode: bool = True) -> PromptedCLIP:
         """Set the mode of the learned part; the frozen towers keep their statistics."""
@@ -42,7 +46,12 @@ class PromptedCLIP(nn.Module):
 
     def text_features(self) -> Tensor:
         """Normalised float32 features ``[C, E]`` of the class prompts."""
-        return self.encode_text_prompts(self.prompt_learner.text())
+        if not self.keeps_fixed_text or self.prompt_learner.text_parameters():
+            return self.encode_text_prompts(self.prompt_learner.text())
+        if self.fixed_text is None:
+            with torch.inference_mode(False), torch.no_grad():  # a step may use what an evaluation has made
+                self.fixed_text = self.encode_text_prompts(self.prompt_learner.text())
+        return self.fixed_text
 
     def encode_text_prompts(self, text: TextPrompts) -> Tensor:
         """Normalised float32 features ``[C, E]`` of given class prompts."""

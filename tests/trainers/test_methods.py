@@ -110,6 +110,27 @@ def test_the_fast_paths_change_no_logit_and_no_gradient(method: str, eurosat: Pa
         torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-5 * max(1.0, float(plain.abs().max())))
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_class_prompts_without_anything_learned_are_encoded_once(
+    is_kept: bool, eurosat: Path, weights: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = build("VPT", eurosat, weights["narrow"], tmp_path, "SPEED.CACHE_TEXT", is_kept)
+    n_encoded, encode = [0], trainer.model.encode_text_prompts
+
+    def counted(text):
+        n_encoded[0] += 1
+        return encode(text)
+
+    monkeypatch.setattr(trainer.model, "encode_text_prompts", counted)
+    with torch.inference_mode():
+        trainer.model(IMAGES)
+    for _ in range(2):
+        step(trainer)
+    assert n_encoded[0] == (1 if is_kept else 3)
+    plain = encode(trainer.model.prompt_learner.text())
+    assert torch.equal(trainer.model.text_features(), plain)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("prec", ["fp16", "bf16", "amp", "fp32"])
 def test_each_precision_trains_a_step_on_the_cpu(method: str, prec: str, eurosat: Path, weights: dict, tmp_path: Path, capsys) -> None:
