@@ -15,13 +15,12 @@ def extend_cfg(cfg: Any) -> None:
     cfg.SPEED.TRIM_TEXT = True  # text positions behind the last end mark are not computed
     cfg.SPEED.PACK_TEXT = True  # words that all class prompts have in common are computed once, and no padding
     cfg.SPEED.READ_ONE_TOKEN = True  # the last block of a ViT computes the class token alone
-    cfg.SPEED.CACHE_TEXT = True  # in an evaluation, the class prompts are encoded once and not for each batch
+    cfg.SPEED.CACHE_TEXT = True  # class prompts are encoded once in an evaluation, and once in a run where nothing is learned in them (VPT)
     # The features of val and test pictures are computed once where no prompt is among the patches (CoOp, CoCoOp, zero-shot), and kept between runs in
     # DATALOADER.CACHE_DIR.
     cfg.SPEED.CACHE_IMAGE_FEATURES = True
-    cfg.SPEED.RECORD_STEPS = (
-        False  # on a GPU, all kernels of a training step are launched at once (trainers/graphs.py); off, since not yet measured
-    )
+    # On a GPU, all kernels of a training step are launched at once (trainers/graphs.py). Off, since it is not yet measured.
+    cfg.SPEED.RECORD_STEPS = False
 
 
 def fast_paths(cfg: Any) -> FastPaths:
