@@ -1,0 +1,93 @@
+"""Killed loading processes: told once, where their pictures are asked for, with no traceback of what was dropped on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
+
+from dassl.data.loader import EpochLoader
+from dassl.engine.failures import asides_in_short
+from dassl.engine.stopping import StopRequested
+from tests.reliability.conftest import Bench
+
+PICTURES = TensorDataset(torch.arange(40))
+
+
+def started_loader() -> tuple[EpochLoader, Iterator]:
+    """A loader with one process, whose first batch has come."""
+    loader = EpochLoader(PICTURES, SequentialSampler(PICTURES), 2, is_train=True, num_workers=1)
+    batches = iter(loader)
+    next(batches)
+    return loader, batches
+
+
+def kill_worker_of(batches: Iterator) -> None:
+    """SIGKILL, and time for the system to report it."""
+    for worker in batches._workers:
+        os.kill(worker.pid, signal.SIGKILL)
+    time.sleep(0.3)
+
+
+def test_an_end_is_told_where_its_pictures_are_asked_for() -> None:
+    _, first = started_loader()
+    _, second = started_loader()
+    kill_worker_of(first)  # PyTorch alone would raise here
+    next(second)
+    with pytest.raises(RuntimeError, match=rf"worker \(pid {first._workers[0].pid}\) is killed by signal: Killed"):
+        for _ in range(5):
+            next(first)
+    assert len(list(second)) == 18
+    kill_worker_of(second)
+    del first, second  # nor here
+
+
+def test_other_loaders_tell_as_pytorch_does() -> None:
+    _, ours = started_loader()
+    theirs = iter(DataLoader(PICTURES, 2, num_workers=1))
+    next(theirs)
+    with pytest.raises(RuntimeError, match="is killed by signal: Killed"):
+        kill_worker_of(theirs)
+    next(ours)
+
+
+def test_what_python_drops_is_a_line(capfd: pytest.CaptureFixture) -> None:
+    """In a destructor."""
+
+    class Ending:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error
+
+    before = sys.unraisablehook
+    with asides_in_short():
+        Ending(RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. "))
+        Ending(StopRequested(signal.SIGTERM))
+    assert sys.unraisablehook is before
+    assert capfd.readouterr().err == "Note: the loading process 12 was killed (Killed)\n"
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.05, 0.1])
+def test_killed_around_a_test_on_val(bench: Bench, tmp_path: Path, seconds: float) -> None:
+    """Those of training and of val at once: while val's start, load, end, or have ended."""
+    run = bench.start(tmp_path / "run", "DATALOADER.NUM_WORKERS", 1)
+    run.wait_for("Evaluate on the *val* set")
+    time.sleep(seconds)
+    run.send(signal.SIGSTOP)
+    for worker in subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True).stdout.split():
+        os.kill(int(worker), signal.SIGKILL)
+    run.send(signal.SIGCONT)
+    status, text = run.wait(), run.text
+    assert status == 2, text
+    assert text.count("\nError: the loading process") == 1 and "DATALOADER.NUM_WORKERS (now 1)" in text
+    assert "Traceback" not in text and "Exception ignored" not in text, text
