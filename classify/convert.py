@@ -44,7 +44,7 @@ class Given:
 def find_checkpoint(path: str | Path) -> Path:
     """The checkpoint that ``path`` means: the file itself, or the one that a run's or a model's folder points to.
 
-    Of a run that was told to deploy the best on val (TEST.FINAL_MODEL), that one.
+    Of a run that was told to deploy the best on val (TEST.FINAL_MODEL), that one; with TEST.NO_TEST it deployed its last.
 
     Raises:
         FileNotFoundError: there is none; or there are several models in a run's folder.
@@ -62,7 +62,8 @@ def find_checkpoint(path: str | Path) -> Path:
             )
         path = folders[0]
     best = path / BEST_NAME
-    if best.is_file() and _config_of(_result_of(best)).get("TEST", {}).get("FINAL_MODEL") == "best_val":
+    test = _config_of(_result_of(best)).get("TEST", {}) if best.is_file() else {}
+    if test.get("FINAL_MODEL") == "best_val" and not test.get("NO_TEST"):
         return best
     return Path(pointed_path(str(path)))
 
