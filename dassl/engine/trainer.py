@@ -240,7 +240,7 @@ class SimpleTrainer(TrainerBase):
         backbone = cfg.MODEL.BACKBONE.NAME
         return {
             "trainer": cfg.TRAINER.NAME,
-            "backbone": os.path.basename(backbone) if os.path.isfile(backbone) else backbone,
+            "backbone": os.path.basename(backbone) if os.path.isfile(os.path.expanduser(backbone)) else backbone,
             "dataset": cfg.DATASET.NAME,
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,

@@ -91,6 +91,16 @@ def test_moved_data_are_the_same_data(build, root, tmp_path):
     assert build(tmp_path / "run", *SHORT, "DATASET.ROOT", str(tmp_path / "moved")).resume_model_if_exist(str(tmp_path / "run")) == 1
 
 
+def test_a_backbone_below_the_home_folder_is_its_file(own, tmp_path, monkeypatch):
+    """However its path is written, and wherever the home folder stands."""
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "small.pt").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, identity in (("~/clip/small.pt", "small.pt"), (f"{tmp_path}/clip/small.pt", "small.pt"), ("~/none.pt", "~/none.pt")):
+        trainer = own(tmp_path / "run", {}, "MODEL.BACKBONE.NAME", name)
+        assert trainer.run_identity()["backbone"] == identity
+
+
 def test_testing_under_another_schedule_is_refused(own, tmp_path):
     own(tmp_path / "a", {"PROMPT_DEPTH": 9, "PREC": "fp16"}).train()
     with pytest.raises(ValueError, match=r"model.pth.tar-1 .*\n  method PROMPT_DEPTH: saved 9, now 3\n"):
