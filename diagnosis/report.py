@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from dassl.data.cache_folder import FOLDER_NAME
 
 from .findings import DatasetReport, Finding, WeightsReport
 
@@ -26,6 +29,17 @@ COUNTED = ("classes", "train", "val", "test")
 def free_bytes(folder: Path) -> int:
     """Free space, in bytes, where `folder` is or will be made."""
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def picture_cache(root: Path) -> tuple[Path, int]:
+    """The folder in which runs keep decoded pictures and features, where DATALOADER.CACHE_DIR names no other, and the bytes of disk that it takes."""
+    folder = root / FOLDER_NAME
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.stat(follow_symlinks=False) for entry in entries]
+    except OSError:  # there is none, or it changes while it is looked at
+        return folder, 0
+    return folder, sum(512 * status.st_blocks if hasattr(status, "st_blocks") else status.st_size for status in found)
 
 
 def disk_finding(folder: Path) -> Finding | None:
@@ -106,6 +120,7 @@ def to_json(root: Path, datasets: Sequence[DatasetReport], weights: Sequence[Wei
     return {
         "root": str(root),
         "free_bytes": free_bytes(root),
+        "picture_cache_bytes": picture_cache(root)[1],
         "is_sound": is_sound,
         "datasets": [{**dataclasses.asdict(report), "is_sound": report.is_sound} for report in datasets],
         "weights": [{**dataclasses.asdict(report), "is_sound": report.is_sound} for report in weights],

@@ -49,7 +49,7 @@ def write_pictures(folder: Path, width: int, height: int, ending: str, count: in
         blobs = Image.fromarray(rng.integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)).resize((width, height))
         pixels = np.asarray(blobs, dtype=np.int16) + rng.integers(-12, 12, (height, width, 3), dtype=np.int16)
         path = folder / f"{index}.{ending}"
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, **({"quality": 90} if ending == "jpg" else {}))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=90)  # PNG has none
         rows.append(Datum(str(path)))
     return rows
 

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from clip.weights import available_models, find_local
 from diagnosis import DatasetReport, WeightsReport, inspect_dataset, inspect_weights
 from diagnosis.published import PUBLISHED_PATH, config_name, read_published, readers
-from diagnosis.report import console, disk_finding, finding_lines, free_bytes, show_datasets, show_weights, size, to_json
+from diagnosis.report import console, disk_finding, finding_lines, free_bytes, picture_cache, show_datasets, show_weights, size, to_json
 from preparation.sources import check_root
 
 REPO = Path(__file__).resolve().parents[1]
@@ -98,6 +98,9 @@ def show(args: argparse.Namespace, datasets: Sequence[DatasetReport], weights: S
     """The tables, and below them the findings: of what was asked for by name or is there."""
     missing = "" if args.root.is_dir() else " (it does not exist yet)"
     print(f"Data folder {args.root}{missing}; {size(free_bytes(args.root))} free")
+    cache, n_cached = picture_cache(args.root)
+    if n_cached:
+        print(f"Decoded pictures kept in {cache}: {size(n_cached)}, which can be removed at any time")
     if datasets:
         console().print(show_datasets(datasets, args.decode))
     if weights:

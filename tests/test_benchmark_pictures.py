@@ -1,0 +1,15 @@
+"""tools/benchmark_pictures.py times three sides that give the same batches."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools import benchmark_pictures
+
+
+@pytest.mark.parametrize("is_train", [False, True])
+def test_a_row_has_all_sides_and_what_is_kept(is_train: bool) -> None:
+    row = benchmark_pictures.measure((64, 64, "jpg"), is_train, 100, 1)
+    assert all(row[side] > 0 for side in ("without", "first", "later"))
+    kept = 0 if is_train else 100 * (3 * 224 * 224 + 4) + 16 + 8 * 100 + 4  # small files are not kept for training
+    assert row["kept_mib"] * 2**20 == kept
