@@ -27,6 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .checksums import digest_of
+from .deadline import within
 
 USER_AGENT = "Mozilla/5.0 (compatible; modular-prompt-learning)"  # some pages of datasets answer 403 to Python's own
 BLOCK = 2**18  # bytes
@@ -82,6 +83,7 @@ class Patience:
 
     Args:
         timeout: seconds to connect, and between two blocks.
+        head: seconds until the head of an answer is there, with all redirections.
         min_rate: bytes a second, on average over ``window``, below which a server is given up; at 4 KiB the smallest archive takes hours.
         window: seconds.
         tries: tries in a row that bring not a byte more.
@@ -89,6 +91,7 @@ class Patience:
     """
 
     timeout: float = 20
+    head: float = 60
     min_rate: float = 4096
     window: float = 60
     tries: int = 3
@@ -255,7 +258,8 @@ class _Transfer:
         if offset and mark:  # without a mark, the rest might be of another file
             headers |= {"Range": f"bytes={offset}-", "If-Range": mark}
         try:
-            response = self.opener.open(urllib.request.Request(self.url, headers=headers), timeout=self.patience.timeout)
+            request = urllib.request.Request(self.url, headers=headers)
+            response = within(self.patience.head, lambda: self.opener.open(request, timeout=self.patience.timeout))
         except urllib.error.HTTPError as e:
             e.close()
             if e.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
@@ -355,7 +359,7 @@ def check_answers(url: str) -> None:
     """
     request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": USER_AGENT})
     try:
-        urllib.request.build_opener(_NoRedirection).open(request, timeout=PATIENCE.timeout).close()
+        within(PATIENCE.head, lambda: urllib.request.build_opener(_NoRedirection).open(request, timeout=PATIENCE.timeout)).close()
     except urllib.error.HTTPError as e:
         e.close()
         if e.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:

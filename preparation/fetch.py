@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+from clip.deadline import within
 from clip.download import PATIENCE, USER_AGENT, DownloadError, Known, download
 
 from .errors import PrepareError
@@ -62,16 +63,21 @@ def _from_drive(file_id: str, path: Path, known: Known) -> Path:
 
 def _behind_page(url: str, opener: urllib.request.OpenerDirector) -> str:
     """The address of the file itself: ``url``, or what the page there leads to."""
-    try:
+
+    def page_there() -> str | None:
         with opener.open(urllib.request.Request(url, headers={"User-Agent": USER_AGENT}), timeout=PATIENCE.timeout) as response:
-            if response.headers.get_content_type() != "text/html":
-                return url
-            page = response.read(MAX_PAGE_BYTES).decode("utf-8", "replace")
+            is_page = response.headers.get_content_type() == "text/html"
+            return response.read(MAX_PAGE_BYTES).decode("utf-8", "replace") if is_page else None
+
+    try:
+        page = within(PATIENCE.head, page_there)
     except urllib.error.HTTPError as e:
         e.close()
         raise DownloadError(f"{url}: HTTP Error {e.code} ({e.reason}); the file may be gone or not shared any more") from e
     except (OSError, ValueError) as e:
         raise DownloadError(f"{url} cannot be reached: {getattr(e, 'reason', e)}") from e
+    if page is None:
+        return url
     try:
         from gdown.download import get_url_from_gdrive_confirmation
     except ImportError as e:
@@ -91,7 +97,7 @@ def _from_hub(source: Source, path: Path, known: Known) -> Path:
     endpoint = os.environ.get("HF_ENDPOINT") or None
     url = hf_hub_url(f"{owner}/{repository}", file, repo_type="dataset", revision=source.revision or None, endpoint=endpoint)
     try:
-        facts = get_hf_file_metadata(url, timeout=PATIENCE.timeout)
+        facts = within(PATIENCE.head, lambda: get_hf_file_metadata(url, timeout=PATIENCE.timeout))
     except Exception as e:  # what the hub's client raises depends on its version and HTTP library
         raise DownloadError(f"{url} cannot be had: {' '.join(str(e).split())[:300] or type(e).__name__}") from e
     if re.fullmatch(r"[0-9a-f]{64}", facts.etag or "") and known.sha256 is None:

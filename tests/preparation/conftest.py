@@ -13,7 +13,7 @@ from preparation import fetch
 from tests.preparation.server import Server, serving
 from tests.preparation.world import World
 
-HASTE = Patience(timeout=1.0, min_rate=4096, window=0.3, tries=2, pause=0)
+HASTE = Patience(timeout=1.0, head=5.0, min_rate=4096, window=0.3, tries=2, pause=0)
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ DRIVE_REFUSAL = (
 class Server(http.server.ThreadingHTTPServer):
     """Serves ``files``: path -> content.
 
-    ``behaviour`` says for a path what goes wrong: a status such as ``404``, ``page``, ``silent``, ``drip``, ``wrong`` (another content of the same
-    length), ``short`` (another length), ``cut`` (every answer ends after ``cut_at`` bytes), ``cut once``, ``cut, no ranges``, ``chunked`` and
+    ``behaviour`` says for a path what goes wrong: a status such as ``404``, ``page``, ``silent``, ``drip``, ``drip head``, ``wrong`` (another content of
+    the same length), ``short`` (another length), ``cut`` (every answer ends after ``cut_at`` bytes), ``cut once``, ``cut, no ranges``, ``chunked`` and
     ``chunked cut`` (no length is told; every answer ends in the middle), ``endless`` (no length is told, and it never ends).
     """
 
@@ -84,12 +84,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send_all(b"<!DOCTYPE html><html>Please log in</html>", {"Content-Type": "text/html; charset=utf-8"})
         elif behaviour == "silent":
             self.server.stopping.wait(10)
+        elif behaviour == "drip head":
+            with contextlib.suppress(OSError):  # the client goes away
+                self._drip(b"HTTP/1.1 200 OK\r\nX-More: " + b"x" * 2000)
         else:
             self._file(content, behaviour)
 
     def _drive(self, file_id: str) -> None:
         path = f"/drive/{file_id}"
-        if self.server.behaviour.get(path) == "refused":
+        if self.server.behaviour.get(path) == "drip page":
+            self._send(200, {"Content-Type": "text/html", "Content-Length": "2000"})
+            with contextlib.suppress(OSError):
+                self._drip(b"x" * 2000)
+        elif self.server.behaviour.get(path) == "refused":
             self._send_all(DRIVE_REFUSAL.encode(), {"Content-Type": "text/html; charset=utf-8"})
         elif path not in self.server.files:
             self._send(404, {"Content-Length": "0"})

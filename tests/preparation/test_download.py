@@ -6,6 +6,7 @@ import errno
 import hashlib
 import random
 import threading
+import time
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 
 from clip import download as downloading
 from clip.download import LOCKS, DiskSpaceError, DownloadError, Known, Patience, check_answers, check_space, download
+from preparation import fetch
+from preparation.sources import Source
 from tests.preparation.server import Server
 
 CONTENT = random.Random(5).randbytes(50_000)
@@ -108,6 +111,20 @@ def test_what_goes_wrong_is_told(behaviour: str, message: str, file: str, server
         download(file, tmp_path / "a.zip", KNOWN)
     assert message in str(raised.value) and file in str(raised.value)
     assert not (tmp_path / "a.zip").exists()
+
+
+def test_an_answer_whose_head_never_ends_is_given_up(file: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then, each well within the time that is allowed between two; also of Drive's page."""
+    server.behaviour |= {"/a.zip": "drip head", "/drive/1": "drip page"}
+    hasty = Patience(timeout=1.0, head=0.3)
+    monkeypatch.setattr(downloading, "PATIENCE", hasty)
+    monkeypatch.setattr(fetch, "PATIENCE", hasty)
+    drive = Source("drive", "1", "", "a.zip", None, None, None)
+    for ask in (lambda: download(file, tmp_path / "a.zip"), lambda: check_answers(file), lambda: fetch.obtain(drive, tmp_path)):
+        started = time.monotonic()
+        with pytest.raises(DownloadError, match="cannot be reached: (it does not answer in time|no answer within 0.3 seconds)"):
+            ask()
+        assert time.monotonic() - started < 5
 
 
 def test_a_page_without_a_content_type_is_no_file(file: str, server: Server, tmp_path: Path) -> None:
