@@ -272,29 +272,26 @@ offer_dataset() {
     fi
     case "$answer" in
         y | Y | yes | Yes | YES)
-            supervise "$PYTHON" tools/prepare.py "$DATASET" --root "$DATA" ||
+            supervise "$REPO_DIR" "$PYTHON" tools/prepare.py "$DATASET" --root "$DATA" ||
                 fail "$DATASET is not ready; the reasons stand above. The command to run again: python tools/prepare.py $DATASET --root $DATA"
             ;;
     esac
 }
 
-# in_repo COMMAND…: takes this shell's place with a command in the clone, which Ctrl-C reaches although it runs in the background
-in_repo() { trap - INT TERM; cd "$REPO_DIR" && exec "$@"; }
-
-# pass_on STATUS: tells the supervised process that this shell got a signal; by SIGUSR1, which train.py takes for no second one where it got the signal too
+# pass_on STATUS: tells the supervised process that this shell got a signal; by SIGUSR1, which train.py and sweeps take for no second one where they got it too
 pass_on() {
     SIGNAL_STATUS=$1 WAS_SIGNALLED=1
     [ -z "$CHILD" ] || kill -USR1 "$CHILD" 2>/dev/null || :
 }
 
-# supervise COMMAND…: runs it in the clone, passes SIGTERM and Ctrl-C on to it, and waits until it has saved and ended: a scheduler kills what is left when
+# supervise FOLDER COMMAND…: runs it there, passes SIGTERM and Ctrl-C on to it, and waits until it has saved and ended: a scheduler kills what is left when
 # the launcher is gone. Gives its status, but ends the launcher after a signal.
 supervise() {
     local status=127 found
     SIGNAL_STATUS= CHILD=
     trap 'pass_on 143' TERM
     trap 'pass_on 130' INT
-    in_repo "$@" <&0 &
+    (trap - INT TERM; cd "$1" && shift && exec "$@") <&0 & # Ctrl-C reaches it, although it runs in the background
     CHILD=$!
     [ -z "$SIGNAL_STATUS" ] || pass_on "$SIGNAL_STATUS" # it came before there was a process
     while :; do
@@ -316,7 +313,7 @@ launch() {
     shift
     offer_dataset
     settings=$(settings_asked; [ -z "$TESTED" ] || say "# tests the training that ended $TESTED")
-    supervise env LAUNCH_SETTINGS="$settings" "$PYTHON" train.py \
+    supervise "$REPO_DIR" env LAUNCH_SETTINGS="$settings" "$PYTHON" train.py \
         --root "$DATA" --seed "$SEED" --trainer "$TRAINER" \
         --dataset-config-file "configs/datasets/$DATASET.yaml" \
         --config-file "configs/trainers/$CONFIGS/$RUN_CFG.yaml" \

@@ -24,6 +24,7 @@ from .slots import Slot
 POLL_SECONDS = 0.2
 LOCK_RETRY_SECONDS = 2.0
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PASSED_ON = signal.SIGUSR1  # what a launcher sends when its shell got one of these, which the sweep may have got as well
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Sweep:
         self.active: list[Active] = []
         self.outcomes: dict[Path, Outcome] = {}  # of the runs that this sweep dealt with, by folder
         self.stop_signal: signal.Signals | None = None
-        self._n_signals = self._n_passed_on = 0
+        self._n_signals = self._n_direct = self._n_passed_on = 0
         self._retry_at: dict[Path, float] = {}  # runs that are being made elsewhere -> when to look again
         self._alive_read = self._alive_write = -1
 
@@ -131,10 +132,11 @@ class Sweep:
     @contextlib.contextmanager
     def _signals_noted(self) -> Iterator[None]:
         def note(number: int, frame: object) -> None:
-            self._n_signals += 1
-            self.stop_signal = self.stop_signal or signal.Signals(number)
+            self._n_direct += number != PASSED_ON
+            self._n_signals = max(self._n_direct, 1)
+            self.stop_signal = self.stop_signal or (signal.SIGTERM if number == PASSED_ON else signal.Signals(number))
 
-        before = {number: signal.signal(number, note) for number in ENDING_SIGNALS}
+        before = {number: signal.signal(number, note) for number in (*ENDING_SIGNALS, PASSED_ON)}
         try:
             yield
         finally:

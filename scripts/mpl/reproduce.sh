@@ -29,7 +29,7 @@ setup_python
 export PYTHON
 
 status=0
-"$PYTHON" "$REPO_DIR/tools/reproduce.py" base2new,xd --methods "$METHODS" --datasets all --seeds 1,2,3 \
+supervise "$PWD" "$PYTHON" "$REPO_DIR/tools/reproduce.py" base2new,xd --methods "$METHODS" --datasets all --seeds 1,2,3 \
     --root "$DATA" --output "$OUTPUT" "$@" || status=$?
 case " $* " in *" --plan "* | *" --help "* | *" -h "*) exit "$status" ;; esac
 [ "$status" -le 1 ] || exit "$status" # 1: some runs failed; the others are shown

@@ -71,7 +71,7 @@ def test_a_launcher_waits_for_its_run_to_save(to_all: bool) -> None:
     else:
         handlers = f"signal.signal(signal.SIGUSR1, {saving})"
     program = f"import os, signal, time; {handlers}; print('runs', flush=True); time.sleep(30)"
-    script = f""". scripts/common.sh; supervise "{sys.executable}" -c "{program}"; echo goes on"""
+    script = f""". scripts/common.sh; supervise . "{sys.executable}" -c "{program}"; echo goes on"""
     launcher = subprocess.Popen(["bash", "-c", script], cwd=REPO, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert launcher.stdout is not None and launcher.stdout.readline() == "runs\n"
     (os.killpg if to_all else os.kill)(launcher.pid, signal.SIGTERM)
@@ -84,11 +84,11 @@ def test_what_a_supervised_command_gives() -> None:
     """Its status, its words, what stands in its standard input, and Ctrl-C, which shells keep from what runs in the background."""
     script = f"""
         . scripts/common.sh
-        echo asked | supervise "{sys.executable}" -c "print(input())"
-        status=0; supervise "{sys.executable}" -c "exit(3)" || status=$?; echo $status
-        status=0; supervise ./no-such-program 2>/dev/null || status=$?; echo $status
-        supervise "{sys.executable}" -c "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
-        supervise "{sys.executable}" -c "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(30)"
+        echo asked | supervise . "{sys.executable}" -c "print(input())"
+        status=0; supervise . "{sys.executable}" -c "exit(3)" || status=$?; echo $status
+        status=0; supervise . ./no-such-program 2>/dev/null || status=$?; echo $status
+        supervise . "{sys.executable}" -c "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+        supervise . "{sys.executable}" -c "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(30)"
         echo goes on"""
     done = subprocess.run(["bash", "-c", script], cwd=REPO, capture_output=True, text=True, timeout=60)
     assert (done.stdout.split("\n"), done.returncode) == (["asked", "3", "127", "True", ""], 130), done.stderr

@@ -33,6 +33,7 @@ def end(number, frame):
     note("saved")
     sys.exit(143)
 signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # what a launcher passes on; train.py takes it for no second one
 note("start")
 print("setting out for", folder, flush=True)
 write(finished=False)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -136,9 +137,11 @@ def test_the_second_signal_kills(start: Callable, stand_in: StandIn, until: Call
     stand_in.behave(dtd="wait 60")
     process = start("base2new --datasets dtd --seeds 1")
     until(stand_in.calls, "the training began")
-    process.send_signal(signal.SIGTERM)
+    for signum in (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1):  # one signal, which a launcher passes on
+        process.send_signal(signum)
     until(lambda: stand_in.folders("saved"), "the first signal came to the training")
-    assert process.poll() is None
+    time.sleep(0.5)  # more than the sweep takes to pass on what has come
+    assert process.poll() is None and is_alive(stand_in.calls()[0][1])
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 143
