@@ -17,6 +17,7 @@ import pytest
 from sweeps import report, slots
 from sweeps.job import LOCKED_STATUS, log_tail
 from sweeps.job import main as job
+from tests.launchers import REPO, environment
 from tests.sweeps.stand_in import StandIn
 
 BELOW = "shots_16/MPL/vit_b4_c1_add2_rm1"
@@ -113,6 +114,20 @@ def test_a_sweep_that_is_ended_lets_runs_save_and_goes_on(start: Callable, repro
     stand_in.behave()
     assert reproduce(words)[0] == 0
     assert Counter(Counter(stand_in.folders()).values()) == {1: 3, 2: 1}  # the stopped run alone began twice
+
+
+def test_a_signal_to_the_launchers_shell_reaches_the_runs(stand_in: StandIn, until: Callable) -> None:
+    """From the shell of reproduce.sh to its sweep, from that to the shell of each run's launcher, and to the run."""
+    stand_in.behave(dtd="wait 60")
+    variables = environment(stand_in.world, PYTHON=str(stand_in.path))
+    call = ["bash", str(REPO / "scripts/mpl/reproduce.sh"), "--methods", "MPL", "--datasets", "dtd", "--seeds", "1", "--jobs", "1"]
+    shell = subprocess.Popen(call, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until(stand_in.calls, "the first training began")
+    shell.send_signal(signal.SIGTERM)
+    out = shell.communicate(timeout=30)[0]
+    assert shell.returncode == 143 and "SIGTERM: ending 1 runs" in out and "Page: " not in out, out
+    assert len(stand_in.folders("saved")) == 1
+    assert not is_alive(stand_in.calls()[0][1])
 
 
 def test_a_sweep_that_is_killed_takes_its_runs_along(start: Callable, reproduce: Callable, stand_in: StandIn, until: Callable) -> None:
