@@ -9,7 +9,7 @@ from pathlib import Path
 
 REPO = Path(__file__).parents[2]
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-LEAST = {"Every error a person can cause": 78, "Hostile input": 43}  # rows; what is listed once stays listed
+LEAST = {"Every error a person can cause": 80, "Hostile input": 43}  # rows; what is listed once stays listed
 
 
 def rows_of(section: str) -> list[list[str]]:
