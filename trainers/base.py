@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -85,6 +86,8 @@ class PromptTrainer(FeatureEvaluation, TrainerX):
     """Whether every step does the same but for the values of its tensors, so that it can be recorded (:mod:`trainers.graphs`). Each class says it for
     itself and no subclass inherits it, since what that adds may be otherwise."""
     model: PromptedCLIP
+    _gradients: Callable[[Tensor, Tensor], Tensor] | None = None
+    """:meth:`compute_gradients`, or its recording; a subclass with a :meth:`build_model` of its own may leave it alone."""
 
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
@@ -173,7 +176,7 @@ class PromptTrainer(FeatureEvaluation, TrainerX):
 
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
         """One step on ``batch``; the learning rate moves on after the last batch of an epoch."""
-        loss = self._gradients(*self.parse_batch_train(batch))
+        loss = (self._gradients or self.compute_gradients)(*self.parse_batch_train(batch))
         self.detect_anomaly(loss)
         if self.scaler is None:
             self.model_update()
