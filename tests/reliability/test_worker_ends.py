@@ -14,7 +14,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
 
+from dassl.data import worker_ends
 from dassl.data.loader import EpochLoader
+from dassl.data.worker_ends import WORKER_ENDS
 from dassl.engine.failures import asides_in_short
 from dassl.engine.stopping import StopRequested
 from tests.reliability.conftest import Bench
@@ -48,6 +50,27 @@ def test_an_end_is_told_where_its_pictures_are_asked_for() -> None:
     assert len(list(second)) == 18
     kill_worker_of(second)
     del first, second  # nor here
+
+
+def test_a_connection_that_breaks_waits_for_the_end_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connections of a killed process break before the system reports its end."""
+
+    class Breaking:
+        def __init__(self, batches: Iterator, is_killed: bool) -> None:
+            self._workers, self._is_killed = batches._workers, is_killed
+
+        def __next__(self) -> None:
+            if self._is_killed:
+                os.kill(self._workers[0].pid, signal.SIGKILL)
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    _, batches = started_loader()
+    monkeypatch.setattr(worker_ends, "PATIENCE", 0.1)
+    with pytest.raises(ConnectionResetError):
+        WORKER_ENDS.next_of(Breaking(batches, is_killed=False))
+    monkeypatch.setattr(worker_ends, "PATIENCE", 30)
+    with pytest.raises(RuntimeError, match="is killed by signal: Killed"):
+        WORKER_ENDS.next_of(Breaking(batches, is_killed=True))
 
 
 def test_other_loaders_tell_as_pytorch_does() -> None:
