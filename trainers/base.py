@@ -127,7 +127,6 @@ class PromptTrainer(FeatureEvaluation, TrainerX):
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.checkpoint_name, self.learned, self.optim, self.sched)
         self.scaler = torch.amp.GradScaler(self.device.type) if precision.scales_loss else None
-        self.build_feature_caches()
         is_recorded = records_steps(cfg) and self.device.type == "cuda" and vars(type(self)).get("has_static_step", False)
         learned = [parameter for _, parameter in self.learned.named_parameters()]
         self._gradients = RecordedGradients(self.compute_gradients, learned) if is_recorded else self.compute_gradients

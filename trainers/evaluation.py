@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,13 @@ class FeatureEvaluation:
     device: torch.device
     model: PromptedCLIP
 
-    def build_feature_caches(self) -> None:
-        """Called when the model is built."""
-        self._text_features = TextFeatureCache(caches_text(self.cfg))
-        self._image_features = ImageFeatureCache()
+    @cached_property
+    def _text_features(self) -> TextFeatureCache:
+        return TextFeatureCache(caches_text(self.cfg))
+
+    @cached_property
+    def _image_features(self) -> ImageFeatureCache:
+        return ImageFeatureCache()
 
     def logits_of(self, image_features: Tensor) -> Tensor:
         """Logits ``[B, C]`` of pictures of features ``[B, E]``; the text features are computed once for the present prompts."""

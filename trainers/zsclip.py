@@ -82,7 +82,6 @@ class ZeroshotCLIP(FeatureEvaluation, TrainerX):
         prompts = FixedPrompts(clip_model, self.dm.dataset.classnames, self.templates())
         print(f"Prompt templates: {', '.join(map(repr, self.templates()))}")
         self.model = ZeroshotModel(clip_model, prompts, precision).to(self.device)
-        self.build_feature_caches()
 
     def before_train(self) -> Any:
         """Refuse to train.
