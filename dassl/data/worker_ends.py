@@ -27,7 +27,7 @@ class WorkerEnds:
     def watch(self, batches: Any) -> None:
         """Take over for the processes of a PyTorch iteration; without processes, or outside the main thread, nothing is to be done."""
         self._pids |= _pids_of(batches)
-        if not _pids_of(batches) or threading.current_thread() is not threading.main_thread():
+        if not _pids_of(batches) or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
             return
         handler = signal.getsignal(signal.SIGCHLD)
         if callable(handler) and handler != self._receive:

@@ -335,8 +335,7 @@ class SimpleTrainer(TrainerBase):
             self.evaluator.process(output, label)
             STOP.look()
         results = self.evaluator.evaluate()
-        seconds = time.perf_counter() - start
-        self._outcome = {"split": split, "test_seconds": seconds, **results, **getattr(self.evaluator, "summary", {})}
+        self._outcome = {"split": split, "test_seconds": time.perf_counter() - start, **results, **getattr(self.evaluator, "summary", {})}
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         return next(iter(results.values()))
