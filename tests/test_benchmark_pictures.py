@@ -11,5 +11,6 @@ from tools import benchmark_pictures
 def test_a_row_has_all_sides_and_what_is_kept(is_train: bool) -> None:
     row = benchmark_pictures.measure((64, 64, "jpg"), is_train, 100, 1)
     assert all(row[side] > 0 for side in ("without", "first", "later"))
-    kept = 0 if is_train else 100 * (3 * 224 * 224 + 4) + 16 + 8 * 100 + 4  # small files are not kept for training
+    side = 64 if is_train else 224  # decoded alone, or resized too
+    kept = 100 * (3 * side * side + 4) + 16 + 8 * 100 + 4
     assert row["kept_mib"] * 2**20 == kept

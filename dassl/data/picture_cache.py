@@ -33,10 +33,6 @@ MAX_PICTURES = 60_000
 """Longest list that is kept; our choice: above every test list of the benchmarks (the largest, ImageNet-Sketch, has 50,889), below all of ImageNet's
 training pictures, whose pixels would take 700 GB."""
 
-MIN_FILE_BYTES = 16 * 1024
-"""Mean size of the files below which decoded pictures alone are not kept: of a training picture of 64 x 64 decoding is a tenth of the time
-(docs/BENCHMARKS.md). Resizing is worth keeping whatever the picture."""
-
 _MAGIC = b"pictures-1\0\0\0\0\0\0"
 _CHECKSUM_BYTES = 4
 _FIXED_STEPS = (T.Resize, T.CenterCrop)  # steps on pictures that draw nothing at random, and whose `repr` says all that they depend on
@@ -251,8 +247,6 @@ class PictureCache:
             print(f"NOTE: {len(self._paths):,} pictures are decoded each time they are read; lists of up to {MAX_PICTURES:,} are kept")
             return None
         stamps = {path: stamp for path in self._paths if (stamp := stamp_of(path)) is not None}
-        if not kept.steps and sum(size for size, _ in stamps.values()) < MIN_FILE_BYTES * len(stamps):
-            return None
         of_list = digest_of_pictures(stamps, stamps.values(), self._root)
         name = hashlib.sha256(repr((of_list, kept.name, _MAGIC, _decoders())).encode()).hexdigest()[:40]
         pack = self._read_pack(name, kept, len(stamps)) or self._make_pack(name, kept, list(stamps))

@@ -285,15 +285,6 @@ def test_an_unreadable_picture_is_told_as_without(data):
             batches(loader_of(data, transform=transform))
 
 
-def test_small_files_are_kept_resized_but_not_decoded(data):
-    for index in range(N_PICTURES):
-        Image.new("RGB", (64, 64), (index, 0, 0)).save(data / f"{index}.{'png' if index == 2 else 'jpg'}")
-    batches(loader_of(data, transform="train", is_train=True))
-    assert not packs(data)
-    batches(loader_of(data))
-    assert len(packs(data)) == 1
-
-
 def test_a_list_too_long_is_told(data, monkeypatch, capfd):
     monkeypatch.setattr(picture_cache, "MAX_PICTURES", 5)
     batches(loader_of(data))

@@ -7,21 +7,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from tests.trainers.small_runs import write_eurosat
 
 from .conftest import Bench, outcome
 from .same import assert_same
-
-
-def large_pictures(folder: Path) -> Path:
-    """The small EuroSAT with files large enough to be kept decoded."""
-    rng = np.random.default_rng(1)
-    for path in sorted(write_eurosat(folder).rglob("*.png")):
-        Image.fromarray(rng.integers(0, 255, (90, 96, 3), dtype=np.uint8)).save(path)
-    return folder
 
 
 def left_by(folder: Path) -> dict[str, Any]:
@@ -33,7 +22,7 @@ def left_by(folder: Path) -> dict[str, Any]:
 
 def test_two_runs_at_first_use_and_one_after_a_kill(bench: Bench, tmp_path: Path) -> None:
     """IVLP without vision prompts keeps features besides pixels. The kill comes while others write."""
-    data = large_pictures(tmp_path / "data")
+    data = write_eurosat(tmp_path / "data")
     pairs = ("DATASET.ROOT", str(data), "TRAINER.IVLP.PROMPT_DEPTH_VISION", 0)
     status, text = bench.run(tmp_path / "plain", *pairs, "DATALOADER.CACHE_GIB", 0.0, method="IVLP")
     assert status == 0, text
