@@ -32,8 +32,12 @@ def record_on_gpu(run: Callable[[], object]) -> Launch:
             run()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        run()
+    before = torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            run()
+    finally:
+        torch.cuda.set_stream(before)  # a recording that fails does not go back by itself
     return graph.replay
 
 
@@ -86,11 +90,22 @@ class RecordedGradients:
         try:
             self._launch = self._record(run)
         except RuntimeError as error:  # CUDA's own, and a GPU out of memory
+            cause = first_cause(error)
+            if not isinstance(cause, RuntimeError):
+                raise cause from None
             self._has_failed = True
-            print(f"Note: the training step could not be recorded as a CUDA graph and is computed plainly: {str(error).splitlines()[0]}")
+            reason = str(cause).partition("\n")[0] or type(cause).__name__
+            print(f"Note: the training step could not be recorded as a CUDA graph and is computed plainly: {reason}")
             return
         self._addresses = self._present_addresses()
         self._gradients = [parameter.grad for parameter in self.parameters]
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What was raised first: the end of a recording that has failed raises an error of its own over it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _are_alike(a: Tensor, b: Tensor) -> bool:

@@ -30,25 +30,26 @@ class EpochProgress:
         """Call when a batch has arrived."""
         self.data_time.update(time.perf_counter() - self._end)
 
-    def step_done(self, summary: Mapping[str, Any] | None, lr: float) -> bool:
-        """Call after a step.
+    @property
+    def is_to_print(self) -> bool:
+        """Whether the present step is one to print."""
+        print_freq = self.trainer.cfg.TRAIN.PRINT_FREQ
+        is_few = self.trainer.num_batches < print_freq
+        return print_freq > 0 and (is_few or (self.trainer.batch_idx + 1) % print_freq == 0)
+
+    def step_done(self, summary: Mapping[str, Any] | None, lr: float) -> None:
+        """Call after a step, and after what waits for the GPU in one to print, so that its time is that of what was computed.
 
         Args:
             summary: the step's metrics, numbers or tensors of one element.
             lr: the learning rate that the step used.
-
-        Returns:
-            whether the step is one to print.
         """
         self.batch_time.update(time.perf_counter() - self._end)
         self.losses.update(summary)
         averages = {name: meter.pending_avg for name, meter in self.losses.meters.items()}
         n_iter = self.trainer.epoch * self.trainer.num_batches + self.trainer.batch_idx
         self._pending.append((n_iter, lr, averages))
-        print_freq = self.trainer.cfg.TRAIN.PRINT_FREQ
-        is_few = self.trainer.num_batches < print_freq
         self._end = time.perf_counter()
-        return print_freq > 0 and (is_few or (self.trainer.batch_idx + 1) % print_freq == 0)
 
     def show(self, lr: float) -> None:
         """Print and record the present step."""

@@ -278,8 +278,10 @@ class SimpleTrainer(TrainerBase):
                 summary = self.forward_backward(*batch)
                 if isinstance(summary, dict) and "loss" in summary:
                     self.detect_anomaly(summary["loss"])
-                if progress.step_done(summary, lr):
+                if progress.is_to_print:
                     self._stop_if_bad(self._loss_watch.first_bad())
+                progress.step_done(summary, lr)
+                if progress.is_to_print:
                     progress.show(lr)
                 if STOP.is_requested:
                     self._stop_in_epoch(progress)

@@ -91,7 +91,10 @@ def test_a_step_that_cannot_be_recorded_is_computed_plainly_and_said_once(capsys
 
     def fail(run: Callable[[], object]) -> Any:
         run()
-        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        finally:  # as the end of a recording does
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     gradients = RecordedGradients(problem.compute, [problem.weight], fail)
     for images, labels in batches([4, 4]):
@@ -99,6 +102,19 @@ def test_a_step_that_cannot_be_recorded_is_computed_plainly_and_said_once(capsys
         assert torch.equal(problem.weight.grad, plain.weight.grad)
     told = "Note: the training step could not be recorded as a CUDA graph and is computed plainly: operation not permitted when stream is capturing\n"
     assert capsys.readouterr().out == told
+
+
+def test_a_signal_within_a_recording_is_not_lost() -> None:
+    problem = Problem()
+
+    def stopped(run: Callable[[], object]) -> Any:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    with pytest.raises(KeyboardInterrupt):
+        RecordedGradients(problem.compute, [problem.weight], stopped)(*batches([4])[0])
 
 
 def test_each_method_says_itself_that_its_step_is_static_and_no_method_built_on_it_inherits_that() -> None:
@@ -139,6 +155,26 @@ def test_recorded_steps_are_the_plain_ones_on_the_gpu(
     tolerance = 1e-5 if prec == "fp32" else 1e-2  # the order in which a GPU adds up gradients is not fixed
     for plain, own in zip(*found, strict=True):
         torch.testing.assert_close(own, plain, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.gpu
+def test_a_step_that_waits_for_the_gpu_is_computed_plainly(
+    eurosat: Path, weights: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waiting(self: MPL, images: Tensor, labels: Tensor) -> Tensor:
+        loss = super(MPL, self).loss(images, labels)
+        return loss * (1.0 if loss.item() > 0 else 2.0)
+
+    found = []
+    for is_recorded in (False, True):
+        trainer = build("MPL", eurosat, weights["wide"], tmp_path / str(is_recorded), "SPEED.RECORD_STEPS", is_recorded)
+        monkeypatch.setattr(trainer, "loss", waiting.__get__(trainer))
+        stream = torch.cuda.current_stream()
+        trainer.train()
+        assert torch.cuda.current_stream() == stream
+        found.append(torch.cat([p.detach().flatten() for p in trainer.learned.parameters()]))
+    assert capsys.readouterr().out.count("could not be recorded as a CUDA graph and is computed plainly") == 1
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.gpu
