@@ -34,6 +34,7 @@ from clip.fast import FastPaths
 from clip.model import CLIP
 from clip.tokenizer import WORD_END, default_tokenizer
 from clip.weights import published_models
+from dassl.utils.seeding import make_deterministic
 from tools.published_way import PublishedWay
 from trainers.cocoop import ConditionallyPromptedCLIP, ConditionalWords
 from trainers.coop import ContextWords
@@ -253,8 +254,11 @@ def main() -> int:
         default=0,
         help="number of classes above which no training step is taken that keeps all positions of every class in memory",
     )
+    parser.add_argument("--deterministic", action="store_true", help="compute as the setting DETERMINISTIC True does, to see what it costs")
     parser.add_argument("--json", help="file for the figures")
     args = parser.parse_args()
+    if args.deterministic:
+        make_deterministic()
     device = torch.device(args.device)
     torch.manual_seed(0)
     clip = CLIP(published_models()[args.backbone].config).to(device)
