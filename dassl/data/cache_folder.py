@@ -1,6 +1,8 @@
 """A bounded folder of files that can be made again at any time, shared by runs without a lock.
 
-Whoever reads a file of it checks what it reads; nothing a run computes depends on what is there, and a folder that cannot be used is a note, not an error.
+Whoever reads a file of it checks what it reads against damage; nothing a run computes depends on what runs leave there, and a folder that cannot be used is a
+note, not an error. Checks do not hold against somebody who writes other pixels or features there with checksums that fit: as with the data themselves, who may
+write to the folder is trusted.
 """
 
 from __future__ import annotations
@@ -10,23 +12,24 @@ import functools
 import hashlib
 import mmap
 import os
-import secrets
 import shutil
 import stat
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
+
+from dassl.utils.files import UNFINISHED, replacement
 
 FOLDER_NAME = ".picture_cache"
 ENDING = ".cache"
-_UNFINISHED = ".part"
 
 IN_USE_SECONDS = 3600
-"""A file that a run has begun a pass over within this time is not removed to make room; our choice: longer than most epochs and tests, so that runs do
+"""A file that a run has read within this time is not removed to make room; our choice: longer than most epochs and tests, so that runs do
 not take each other's files away."""
 
 SHARE_OF_FREE = 0.5
-"""The part of the free disk that a new file may take at most; our choice: runs write beside it."""
+"""The part of the free disk that a new file may take at most, where what other files of the folder are still to take counts as taken; our choice: runs write
+beside it."""
 
 
 class _SharedFlag:
@@ -86,35 +89,28 @@ class CacheFolder:
         with contextlib.suppress(OSError):  # gone, or somebody else's
             os.utime(self._path_of(name))
 
-    def create(self, name: str, n_bytes: int, write: Callable[[int], None], what: str) -> bool:
+    def create(self, name: str, n_bytes: int, write: Callable[[IO[bytes]], Any], what: str) -> bool:
         """Make a file, whole or not at all, in place of one of that name; a note says where that cannot be.
 
         Args:
             name: its name in the folder.
             n_bytes: its size; files that were not used for longest are removed to make room.
-            write: gets the file descriptor of a file of that size, all zero.
+            write: gets the open binary file, which is of that size and all zero.
             what: what it holds, for the note.
 
         Returns:
             whether it is there now.
         """
-        temporary = f"{self._path_of(name)}.{secrets.token_hex(4)}{_UNFINISHED}"
         try:
             os.makedirs(self.path, exist_ok=True)
             reason = self._make_room(n_bytes)
             if reason:
                 _say(f"{what} are not kept in {self.path}: {reason}")
                 return False
-            handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            try:
-                os.truncate(handle, n_bytes)
-                write(handle)
-            finally:
-                os.close(handle)
-            os.rename(temporary, self._path_of(name))
+            with replacement(self._path_of(name)) as file:
+                file.truncate(n_bytes)
+                write(file)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
             self.give_up(error)
             return False
         return True
@@ -122,13 +118,8 @@ class CacheFolder:
     def keep(self, name: str, data: bytes, what: str) -> None:
         """Keep `data`, which `find` gives back; `what` it is, for a note where there is no room."""
         whole = hashlib.sha256(data).digest() + data
-
-        def write(handle: int) -> None:
-            with open(handle, "wb", closefd=False) as file:
-                file.write(whole)
-
         if self.is_on:
-            self.create(name, len(whole), write, what)
+            self.create(name, len(whole), lambda file: file.write(whole), what)
 
     def find(self, name: str, n_bytes: int) -> bytes | None:
         """The `n_bytes` that `keep` was given; None where they are not there whole."""
@@ -155,27 +146,37 @@ class CacheFolder:
         needed = f"{_size(n_bytes)} are needed"
         if n_bytes > self._max_bytes:
             return f"{needed}, and {_size(self._max_bytes)} allowed (DATALOADER.CACHE_GIB)"
-        now, files = time.time(), []
+        files, promised = self._files()
+        total, unused = sum(size for _, size, _ in files), sorted(file for file in files if file[0] <= time.time() - IN_USE_SECONDS)
+        n_removed = n_freed = 0
+        while total - n_freed + n_bytes > self._max_bytes and n_removed < len(unused):
+            n_freed += unused[n_removed][1]
+            n_removed += 1
+        if total - n_freed + n_bytes > self._max_bytes:
+            return f"{needed}, and of {_size(self._max_bytes)} (DATALOADER.CACHE_GIB) {_size(total - n_freed)} were in use within the last hour"
+        free = shutil.disk_usage(self.path).free - promised + n_freed  # removal frees what is written of a file, and what is promised to it
+        if n_bytes > SHARE_OF_FREE * free:
+            return f"{needed}, more than half of the {_size(max(0, free))} that are free there and not promised to other kept files"
+        for _, size, path in unused:
+            if total + n_bytes <= self._max_bytes:
+                break
+            total -= size if _removed(path) else 0
+        if total + n_bytes > self._max_bytes:
+            return f"{needed}, and of {_size(self._max_bytes)} (DATALOADER.CACHE_GIB) {_size(total)} are in use or cannot be removed"
+        return ""
+
+    def _files(self) -> tuple[list[tuple[float, int, str]], int]:
+        """Time of last use, size in bytes and path of each file, and the bytes of disk that files are still to take. Removes what a killed run left."""
+        files, promised = [], 0
         for entry in os.scandir(self.path):
             with contextlib.suppress(OSError):  # another run may remove it at the same time
                 found = entry.stat(follow_symlinks=False)
+                if entry.name.endswith(UNFINISHED) and found.st_mtime < time.time() - IN_USE_SECONDS and _removed(entry.path):
+                    continue
+                promised += max(0, found.st_size - 512 * found.st_blocks)  # a pack is sparse until its rows are written
                 if entry.name.endswith(ENDING):
                     files.append((found.st_mtime, found.st_size, entry.path))
-                elif entry.name.endswith(_UNFINISHED) and found.st_mtime < now - IN_USE_SECONDS:  # of a run that was killed
-                    os.unlink(entry.path)
-        total = sum(size for _, size, _ in files)
-        for used, size, path in sorted(files):
-            if total + n_bytes <= self._max_bytes or used > now - IN_USE_SECONDS:
-                break
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            total -= size
-        if total + n_bytes > self._max_bytes:
-            return f"{needed}, and of {_size(self._max_bytes)} (DATALOADER.CACHE_GIB) {_size(total)} were in use within the last hour"
-        free = shutil.disk_usage(self.path).free
-        if n_bytes > SHARE_OF_FREE * free:
-            return f"{needed}, more than half of the {_size(free)} that are free there"
-        return ""
+        return files, promised
 
 
 def cache_folder_of(cfg: Any) -> CacheFolder | None:
@@ -193,6 +194,17 @@ def cache_folder_of(cfg: Any) -> CacheFolder | None:
 @functools.cache
 def _cache_folder(path: str, max_bytes: int) -> CacheFolder:
     return CacheFolder(path, max_bytes)
+
+
+def _removed(path: str) -> bool:
+    """Remove a file; whether it is gone. One of another user may have to stay."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _size(n_bytes: int) -> str:

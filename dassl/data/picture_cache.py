@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import PIL
@@ -281,7 +281,7 @@ class PictureCache:
                 sizes = np.array(list(pool.map(picture_size, paths)), dtype=np.int64).reshape(-1, 2)
         n_bytes = int(row_offsets(sizes)[-1])
         what = f"the pixels of {len(paths):,} pictures"
-        if not self._folder.create(name, n_bytes, lambda handle: _write_sizes(handle, sizes), what):
+        if not self._folder.create(name, n_bytes, lambda file: _write_sizes(file, sizes), what):
             return None
         return self._read_pack(name, kept, len(paths))
 
@@ -294,11 +294,9 @@ def row_offsets(sizes: np.ndarray) -> np.ndarray:
     return first + np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _write_sizes(handle: int, sizes: np.ndarray) -> None:
+def _write_sizes(file: IO[bytes], sizes: np.ndarray) -> None:
     data = sizes.astype("<u4").tobytes()
-    head = _MAGIC + data + _checksum(data)
-    if os.pwrite(handle, head, 0) != len(head):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    file.write(_MAGIC + data + _checksum(data))
 
 
 def _read_sizes(handle: int, n_pictures: int) -> np.ndarray | None:

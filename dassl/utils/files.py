@@ -6,10 +6,11 @@ import os
 import tempfile
 import urllib.request
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-_UNFINISHED = ".part"  # ending of a file that is still being written
+UNFINISHED = ".part"
+"""Ending of a file that is still being written."""
 
 
 def mkdir_if_missing(dirname: str) -> None:
@@ -69,15 +70,26 @@ def write_whole(fpath: str, write: Callable[[IO[bytes]], Any]) -> None:
     """
     folder = os.path.dirname(os.path.abspath(fpath))
     mkdir_if_missing(folder)
-    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(fpath)}.", suffix=_UNFINISHED, dir=folder)
+    with replacement(fpath) as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+@contextlib.contextmanager
+def replacement(fpath: str) -> Iterator[IO[bytes]]:
+    """A new binary file beside `fpath`, whose folder is there, that takes its place when the block ends and is removed when it fails.
+
+    Nothing is forced to disk: after a power failure `fpath` may be empty or torn, see `write_whole`.
+    """
+    folder, name = os.path.split(os.path.abspath(fpath))
+    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=UNFINISHED, dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+            yield file
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, fpath)
-        _sync_folder(folder)
     except BaseException:
         if os.path.exists(temporary):
             os.remove(temporary)
@@ -103,7 +115,7 @@ def remove_unfinished(folder: str) -> None:
     """
     for parent, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(".") and name.endswith(_UNFINISHED):
+            if name.startswith(".") and name.endswith(UNFINISHED):
                 with contextlib.suppress(OSError):
                     os.remove(os.path.join(parent, name))
 

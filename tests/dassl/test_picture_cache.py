@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from dassl.config import get_cfg_default
 from dassl.data import DataManager, DatasetWrapper, build_data_loader, cache_folder, picture_cache
+from dassl.data.cache_folder import CacheFolder
 from dassl.data.data_manager import build_transform
 from dassl.data.datasets import Datum
 from dassl.utils import PictureError, set_random_seed
@@ -257,6 +258,59 @@ def test_half_of_the_free_disk_is_left(data, monkeypatch, capfd):
     monkeypatch.setattr(cache_folder.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 20_000))
     assert same(batches(loader_of(data)), batches(loader_of(data, "DATALOADER.CACHE_GIB", 0.0))) and not packs(data)
     assert "more than half of the 0.00 GiB that are free there" in capfd.readouterr().out
+
+
+def nothing(file):
+    """Writes no row of a pack."""
+
+
+def free_disk(monkeypatch, n_bytes):
+    monkeypatch.setattr(cache_folder.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, n_bytes))
+
+
+def test_what_is_promised_to_packs_is_not_free_for_another(tmp_path, monkeypatch, capfd):
+    folder, n_bytes = CacheFolder(str(tmp_path), 10**9), 4 * 10**6
+    free_disk(monkeypatch, 10**7)
+    assert folder.create("first", n_bytes, nothing, "rows") and not folder.create("second", n_bytes, nothing, "rows")
+    assert "free there and not promised to other kept files" in capfd.readouterr().out
+    (tmp_path / "first.cache").write_bytes(bytes([1]) * n_bytes)
+    assert folder.create("second", n_bytes, nothing, "rows"), "what is written counts in what is free alone"
+
+
+def test_nothing_is_removed_for_a_pack_that_does_not_fit(tmp_path, monkeypatch, capfd):
+    folder = CacheFolder(str(tmp_path), 1000)
+    for name, age in (("old", 9000), ("new", 0)):
+        folder.create(name, 400, lambda file: file.write(bytes([1]) * 400), "rows")
+        os.utime(tmp_path / f"{name}.cache", (time.time() - age,) * 2)
+    assert not folder.create("more", 700, nothing, "rows") and "were in use within the last hour" in capfd.readouterr().out
+    free_disk(monkeypatch, 10)
+    assert not folder.create("more", 500, nothing, "rows") and "free there" in capfd.readouterr().out
+    assert sorted(os.listdir(tmp_path)) == ["new.cache", "old.cache"]
+    free_disk(monkeypatch, 10**6)
+    assert folder.create("more", 500, nothing, "rows") and sorted(os.listdir(tmp_path)) == ["more.cache", "new.cache"]
+
+
+def test_what_cannot_be_removed_stays_and_others_go(tmp_path, capfd):
+    folder = CacheFolder(str(tmp_path), 10**6)
+    (tmp_path / "first.cache").mkdir()
+    folder.create("second", 700_000, nothing, "rows")
+    for age, name in ((9000, "first"), (8000, "second")):
+        os.utime(tmp_path / f"{name}.cache", (time.time() - age,) * 2)
+    assert folder.create("third", 700_000, nothing, "rows")
+    assert sorted(os.listdir(tmp_path)) == ["first.cache", "third.cache"] and not capfd.readouterr().out
+
+
+def test_a_file_of_another_user_that_stays_is_told_and_the_cache_goes_on(tmp_path, monkeypatch, capfd):
+    folder = CacheFolder(str(tmp_path), 1000)
+    folder.create("theirs", 700, nothing, "rows")
+    os.utime(tmp_path / "theirs.cache", (1, 1))
+
+    def refuse(path):
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr(cache_folder.os, "unlink", refuse)
+    assert not folder.create("ours", 700, nothing, "rows") and folder.is_on
+    assert "are in use or cannot be removed" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("workers", [0, 2])
