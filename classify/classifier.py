@@ -121,7 +121,7 @@ class PromptClassifier:
     def classnames(self, names: Sequence[str]) -> None:
         names = checked_names(names)
         if names != self._classnames:
-            self.model.prompt_learner = build_prompts(self.file, self.model.clip, names)
+            self.model.set_prompt_learner(build_prompts(self.file, self.model.clip, names))
             self._classnames, self._text_features = names, TextFeatureCache()
 
     @property

@@ -44,6 +44,10 @@ class PromptedCLIP(nn.Module):
         self.clip.eval()
         return self
 
+    def set_prompt_learner(self, prompt_learner: PromptLearner) -> None:
+        """Take another learned part, such as one for other classes, and forget what was made of the one before."""
+        self.prompt_learner, self.fixed_text = prompt_learner, None
+
     def text_features(self) -> Tensor:
         """Normalised float32 features ``[C, E]`` of the class prompts."""
         if not self.keeps_fixed_text or self.prompt_learner.text_parameters():

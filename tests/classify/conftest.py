@@ -18,6 +18,7 @@ CASES: dict[str, tuple[str, tuple]] = {  # name -> method and its settings, keys
     "MPL by layer": ("MPL", ("N_ADD_OP", [1, 3], "N_RM_OP", [0, 2], "TEXT_N_RM_OP", 0)),
     "MaPLe": ("MaPLe", ()),
     "IVLP": ("IVLP", ()),
+    "IVLP without text": ("IVLP", ("PROMPT_DEPTH_TEXT", 0)),
     "VPT": ("VPT", ()),
     "CoOp": ("CoOp", ("N_CTX", 4)),
     "CoOp middle": ("CoOp", ("N_CTX", 4, "CLASS_TOKEN_POSITION", "middle")),

@@ -63,7 +63,7 @@ def test_logits_on_the_gpu_are_near_those_of_the_cpu(case: str, precision: str |
     assert on_gpu.encode_image(IMAGES).device.type == "cuda"
 
 
-@pytest.mark.parametrize("case", ["MPL", "CoOp middle", "CoCoOp", "ZeroshotCLIP2"])
+@pytest.mark.parametrize("case", ["MPL", "CoOp middle", "CoCoOp", "ZeroshotCLIP2", "VPT", "IVLP without text"])
 def test_a_class_keeps_its_logit_whatever_stands_beside_it(case: str, load: Callable) -> None:
     classifier = load(case)
     before = classifier.logits(IMAGES)
