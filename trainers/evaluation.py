@@ -114,9 +114,9 @@ class FeatureEvaluation:
         return getattr(loader, "digest_of_evaluation", lambda: None)()  # an `EpochLoader` of the engine has it
 
     def _digest_of_features(self, of_batches: str) -> str:
-        """SHA-256 of all that the features of these batches depend on: the tower's weights and precision, the code, and what computes."""
+        """SHA-256 of all that the features of these batches depend on: the tower's sizes, weights and precision, the code, and what computes."""
         model = self.model
-        parts = (of_batches, digest_of_module(model.clip.visual), str(model.precision), model.clip.fast.read_one_token)
+        parts = (of_batches, model.clip.config, digest_of_module(model.clip.visual), str(model.precision), model.clip.fast.read_one_token)
         return hashlib.sha256(repr((*parts, *_computed_on(self.device))).encode()).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 import torchvision.transforms as T
 from torch import Tensor
 
+from clip import CLIP
 from dassl.data import picture_cache
 from dassl.utils import PictureError, set_random_seed
 from trainers import prompted_clip
@@ -159,6 +161,12 @@ def test_whatever_features_depend_on_makes_others(world: World, tmp_path: Path) 
     tweaked = world.build("ZeroshotCLIP")
     tweaked.model.clip.visual.conv1.weight.data[3, 1, 2, 2] += 0.5
     assert is_computed(tweaked)
+    for change in ({"quick_gelu": False}, {"vision_heads": 2}):  # which no array shows
+        other = world.build("ZeroshotCLIP")
+        changed = CLIP(dataclasses.replace(other.model.clip.config, **change))
+        changed.load_state_dict(other.model.clip.state_dict())
+        other.model.clip = changed.requires_grad_(False).eval()
+        assert is_computed(other), change
     unknown = world.build("ZeroshotCLIP")
     unknown.test_loader.dataset.transform = T.Compose([T.RandomCrop(32), T.ToTensor()])
     assert is_computed(unknown) and is_computed(unknown)
