@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ def test_the_published_way_and_every_variant_of_ours_give_the_same_logits(method
 
 @pytest.mark.parametrize("method", ["MPL", "CoCoOp"])
 def test_a_measurement_has_every_side_and_a_line_for_each(method: str, model: CLIP) -> None:
-    args = argparse.Namespace(repeats=1, test_pictures=200, skip_published_above=0)
+    args = argparse.Namespace(repeats=1, test_pictures=200, skip_published_above=0, no_memory=True)
     row = benchmark.measure(method, model, 3, args, torch.device("cpu"))
     assert set(row["step_seconds"]) == {"published", *benchmark.VARIANTS}
     assert all(seconds > 0 for seconds in row["step_seconds"].values())
@@ -52,6 +53,14 @@ def test_a_measurement_has_every_side_and_a_line_for_each(method: str, model: CL
     row = benchmark.measure(method, model, 3, args, torch.device("cpu"))
     assert set(row["step_seconds"]) == {name for name, fast in benchmark.VARIANTS.items() if fast.trim_text}
     assert "published" in row["eval_pictures_per_second"], "an evaluation needs little memory"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells the peak")
+def test_the_memory_of_a_step_is_that_of_a_process_of_its_own(model: CLIP) -> None:
+    ballast = torch.ones(1 << 29)  # 2 GiB in this process, which do not count
+    found = benchmark.peaks("MPL", model, 3, {"ours": lambda: None}, torch.device("cpu"))["ours"]
+    assert found is not None
+    assert 100 << 20 < found < 4 * len(ballast)
 
 
 def test_growth_measures_both_sides_and_draws_every_axis(model: CLIP, tmp_path: Path) -> None:
