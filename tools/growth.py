@@ -97,13 +97,15 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
             for side, (colour, marker, line) in STYLES.items():
                 points = [(row[axis], row[key][side] / scale) for row in own if row[key].get(side)]
                 axes.plot(*zip(*points, strict=True), color=colour, marker=marker, linestyle=line, label=side, markersize=4)
-            axes.set_yscale("log")
-            plain_ticks(axes.yaxis)
+            if key == "step_seconds":
+                axes.set_yscale("log")
+                plain_ticks(axes.yaxis)
             if axis != "depth":
                 axes.set_xscale("log")
             axes.set_xticks(values, [str(value) for value in values])
             axes.minorticks_off()
         grid[1][column].set_xlabel(LABELS[axis])
+    grid[1][0].set_ylim(bottom=0)  # of all in the row
     grid[0][0].set_ylabel("a step, seconds")
     grid[1][0].set_ylabel("peak memory, GiB")
     grid[0][0].legend(frameon=False)
