@@ -17,9 +17,11 @@ CURVE_KEYS = ("epoch", "max_epoch", "loss_avg", "lr")
 HALVES = ("base", "new")
 NOT_SETTINGS = (  # where a run stood, which cell of a table it fills, and what it printed: no setting by which results could differ
     "VERSION", "OUTPUT_DIR", "RESUME", "SEED", "USE_CUDA", "VERBOSE", "DATASET.ROOT", "DATASET.NAME", "DATASET.NUM_SHOTS",
-    "DATASET.SUBSAMPLE_CLASSES", "DATASET.FOLDER_PATH", "DATALOADER.NUM_WORKERS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ",
+    "DATASET.SUBSAMPLE_CLASSES", "DATASET.FOLDER_PATH", "DATALOADER.NUM_WORKERS", "DATALOADER.CACHE_GIB", "DATALOADER.CACHE_DIR",
+    "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ",
     "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT", "TEST.NO_TEST", "TEST.SPLIT", "MODEL.INIT_WEIGHTS",
 )  # fmt: skip
+NOT_SETTING_GROUPS = ("SPEED.",)  # how fast a run computes the same
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ class Run:
         flat = {
             key: value
             for key, value in _flatten(self.result.get("config") or {})
-            if key not in NOT_SETTINGS and (not key.startswith("TRAINER.") or key.startswith(own))
+            if key not in NOT_SETTINGS
+            and not key.startswith(NOT_SETTING_GROUPS)
+            and (not key.startswith("TRAINER.") or key.startswith(own))
         }
         if self.result.get("data") is not None:
             flat["data"] = self.result["data"]

@@ -186,7 +186,7 @@ settings_asked() {
     [ -z "$epochs" ] || say "OPTIM.MAX_EPOCH $epochs"
     for ((i = 0; i < ${#PAIRS[@]}; i += 2)); do
         case "${PAIRS[i]}" in
-            DATALOADER.NUM_WORKERS | TRAIN.PRINT_FREQ | VERBOSE) ;;
+            DATALOADER.NUM_WORKERS | DATALOADER.CACHE_GIB | DATALOADER.CACHE_DIR | SPEED.* | TRAIN.PRINT_FREQ | VERBOSE) ;;
             *) say "${PAIRS[i]} ${PAIRS[i + 1]}" ;;
         esac
     done

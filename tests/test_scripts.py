@@ -183,6 +183,16 @@ def test_base_to_new_calls(calls: Callable, tmp_path: Path) -> None:
     refused(run(tmp_path, "mpl/base2new_test eurosat 3"), "MAX_EPOCH 7", "OPTIM.MAX_EPOCH 5 is asked for")
 
 
+def test_settings_that_change_no_result_may_differ(calls: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "output/base2new/train_base/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed3"
+    pairs = "TRAIN.PRINT_FREQ 1 DATALOADER.CACHE_GIB 0 DATALOADER.CACHE_DIR /scratch DATALOADER.NUM_WORKERS 2 VERBOSE False SPEED.TRIM_TEXT False"
+    (call,) = calls(f"mpl/base2new_train eurosat 3 5 OPTIM.LR 0.1 {pairs}")
+    assert call.endswith(pairs)
+    assert (folder / "settings.txt").read_text() == "OPTIM.MAX_EPOCH 5\nOPTIM.LR 0.1\n"
+    (folder / "result.json").write_text("{}")
+    assert len(calls("mpl/base2new_train eurosat 3 5 OPTIM.LR 0.1 SPEED.PACK_TEXT False")) == 2, "going on is said"
+
+
 def test_the_new_classes_meet_the_model_that_the_base_classes_met(calls: Callable, tmp_path: Path) -> None:
     train_dir = tmp_path / "output/base2new/train_base/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed3"
     finished_run(train_dir, "MultiModalPromptLearner", 5)

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from run_files import checkpoint_of, write_base2new, write_published_base2new, write_run
+from run_files import checkpoint_of, config, write_base2new, write_published_base2new, write_run
 
 from dassl.utils.environment import is_modified
 from reporting import published
@@ -201,6 +201,14 @@ def test_runs_of_other_settings_are_rows_of_their_own_and_the_newer_of_two_alike
     (table,) = tables_of(alike)
     assert table.cell("EuroSAT", "MPL", "base").mean == 60.0
     assert sum("which is newer" in note for note in table.notes) == 2
+
+
+def test_settings_that_change_no_result_make_no_rows(tmp_path):
+    for name, speed in (("a", True), ("b", False)):
+        tree = config("MPL", tmp_path) | {"SPEED": {"TRIM_TEXT": speed}, "DATALOADER": {"CACHE_DIR": name, "CACHE_GIB": float(speed)}}
+        write_base2new(tmp_path / name, "MPL", "EuroSAT", 1, 50.0, 50.0, config=tree)
+    (table,) = tables_of(tmp_path)
+    assert table.labels == ["MPL"] and not any("CACHE" in note or "SPEED" in note for note in table.notes)
 
 
 def test_a_setting_that_differs_from_dataset_to_dataset_is_told_and_makes_no_row(tmp_path):
