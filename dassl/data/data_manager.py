@@ -204,7 +204,7 @@ class DataManager:
         if cfg.VERBOSE:
             self.show_dataset_summary(cfg)
             folder = cache_folder_of(cfg)
-            if folder is not None:
+            if folder is not None and folder.is_on:
                 print(f"Pictures that were decoded are kept in {folder}; DATALOADER.CACHE_GIB 0 keeps none")
 
     @staticmethod

@@ -2,21 +2,24 @@
 
 A pack is one file for one list of pictures: how many, their sizes, and a row each, a checksum and the RGB pixels. Its name is a digest of all that the
 pixels depend on, so that a picture that changes makes another pack. Rows are written by whoever reads a picture first, at places that follow from the
-sizes: two runs write the same bytes to the same place, and need no lock. Nothing in a pack is trusted: a row that is torn or damaged is decoded again.
+sizes: two runs write the same bytes to the same place, and need no lock. A row that is torn or damaged is decoded again. That is a guard against damage, not
+against somebody who writes other pixels with a checksum that fits: who may write to the folder is trusted as who may write to the pictures.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import platform
+import time
 import weakref
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -27,7 +30,7 @@ from PIL import Image, features
 from dassl.utils import read_image
 from dassl.utils.images import picture_size
 
-from .cache_folder import CacheFolder
+from .cache_folder import IN_USE_SECONDS, CacheFolder
 
 MAX_PICTURES = 60_000
 """Longest list that is kept; our choice: above every test list of the benchmarks (the largest, ImageNet-Sketch, has 50,889), below all of ImageNet's
@@ -37,7 +40,12 @@ _MAGIC = b"pictures-1\0\0\0\0\0\0"
 _CHECKSUM_BYTES = 4
 _FIXED_STEPS = (T.Resize, T.CenterCrop)  # steps on pictures that draw nothing at random, and whose `repr` says all that they depend on
 _MAX_SIDE = 2**20  # pixels; our choice: far above any picture, and products of two stay within 64 bits
-_N_THREADS = 8  # our choice: hides the latency of a disk while sizes are read
+_N_THREADS = 8  # our choice: hides the latency of a disk while files are looked at and sizes are read
+_N_AT_ONCE = 256  # files that a thread looks at in one go; our choice: handing over costs more than a look at a local disk
+_MARK_SECONDS = IN_USE_SECONDS / 4  # between two marks of a pack as used; our choice: well within the time that a mark holds
+
+MANY_PICTURES = 10_000
+"""A line is printed before so many are looked at for the first time; our choice: ten seconds on a network folder that answers in 8 ms."""
 
 _PLAIN_INFO = frozenset(
     {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "adobe", "adobe_transform", "progressive", "progression"}
@@ -55,6 +63,21 @@ def stamp_of(path: str) -> Stamp | None:
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns
+
+
+def stamps_of(paths: Sequence[str]) -> list[Stamp | None]:
+    """The stamp of each file, as `stamp_of` gives it; several are looked at at a time."""
+    if len(paths) >= MANY_PICTURES:
+        _say_what_takes_time(len(paths), paths[0])
+    parts = [paths[start : start + _N_AT_ONCE] for start in range(0, len(paths), _N_AT_ONCE)]
+    with ThreadPoolExecutor(_N_THREADS) as pool:
+        return [stamp for stamps in pool.map(lambda part: [stamp_of(path) for path in part], parts) for stamp in stamps]
+
+
+@functools.cache
+def _say_what_takes_time(n_pictures: int, first: str) -> None:
+    """Once for a list; later looks find what the system remembers."""
+    print(f"Looking at {n_pictures:,} pictures, whether they are those that are kept ({first}, ...)", flush=True)
 
 
 def digest_of_pictures(paths: Iterable[str], stamps: Iterable[Stamp], root: str) -> str:
@@ -78,7 +101,7 @@ def digest_of_tensors(paths: Sequence[str], transform: Any, root: str) -> str | 
     """
     if type(transform) is not T.Compose or any(type(step) not in (*_FIXED_STEPS, T.ToTensor, T.Normalize) for step in transform.transforms):
         return None
-    stamps = [stamp for path in paths if (stamp := stamp_of(path)) is not None]
+    stamps = [stamp for stamp in stamps_of(paths) if stamp is not None]
     if len(stamps) < len(paths):
         return None
     parts = (digest_of_pictures(paths, stamps, root), repr(transform), _decoders())
@@ -86,8 +109,11 @@ def digest_of_tensors(paths: Sequence[str], transform: Any, root: str) -> str | 
 
 
 def _decoders() -> tuple[str | None, ...]:
-    """What decodes and resizes: pixels may differ between versions in the last bit."""
-    return (PIL.__version__, *map(features.version, ("jpg", "libjpeg_turbo", "webp")), torchvision.__version__, platform.machine())
+    """What decodes and resizes: pixels may differ between versions in the last bit. Of the formats that lose nothing, that of Pillow itself says all."""
+    known = {*features.modules, *features.codecs, *features.features}  # an older Pillow knows no AVIF
+    lossy = ("jpg", "libjpeg_turbo", "mozjpeg", "jpg_2000", "libtiff", "webp", "avif")
+    versions = (features.version(name) if name in known else None for name in lossy)
+    return (PIL.__version__, *versions, torchvision.__version__, platform.machine())
 
 
 @dataclass(frozen=True)
@@ -182,6 +208,13 @@ class PicturePack:
         return int(self._sizes[row, 0]), int(self._sizes[row, 1])
 
 
+class _KnownList(NamedTuple):
+    """The name of a list's pack, and of each picture, in the pack's order, its row and its stamp."""
+
+    name: str
+    rows: dict[str, tuple[int, Stamp]]
+
+
 class PictureCache:
     """The pixels of one list of pictures, in a pack for each way of keeping them.
 
@@ -194,11 +227,12 @@ class PictureCache:
     def __init__(self, folder: CacheFolder | None, paths: Iterable[str], root: str) -> None:
         self._folder, self._root = folder, root
         self._paths = sorted(set(paths)) if folder is not None else []
-        self._packs: dict[str, tuple[PicturePack, dict[str, tuple[int, Stamp]]] | None] = {}
-        self._names: dict[str, str] = {}
+        self._lists: dict[str, _KnownList | None] = {}  # of each way; None where nothing is kept
+        self._packs: dict[str, PicturePack | None] = {}
+        self._marked: dict[str, float] = {}  # when it was last told that a pack is used
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packs": {}, "_names": {}}  # a spawned process opens them itself
+        return {**self.__dict__, "_packs": {}}  # a spawned process opens the files itself, and looks at no picture to know which
 
     def open(self, kept: KeptSteps) -> None:
         """Open the pack for these steps, or make it; loading processes that are forked afterwards share it. Tells it that the pack is used."""
@@ -206,8 +240,7 @@ class PictureCache:
             return
         if kept.name not in self._packs:
             self._packs[kept.name] = self._open(kept)
-        elif kept.name in self._names:
-            self._folder.mark_used(self._names[kept.name])
+        self._mark_used(kept)
 
     def picture(self, path: str, kept: KeptSteps) -> Image.Image:
         """The picture at `path` as RGB after `kept.steps`, as if there were no cache.
@@ -220,10 +253,12 @@ class PictureCache:
             return _decode(path, kept)
         if kept.name not in self._packs:
             self.open(kept)
-        pack, rows = self._packs[kept.name] or (None, {})
-        row, stamp = rows.get(path, (0, None))
+        pack, known = self._packs.get(kept.name), self._lists.get(kept.name)
+        row, stamp = (0, None) if known is None else known.rows.get(path, (0, None))
         if pack is None or stamp is None or stamp_of(path) != stamp:
             return _decode(path, kept)
+        if time.monotonic() > self._marked[kept.name] + _MARK_SECONDS:
+            self._mark_used(kept)
         try:
             found = pack.read(row)
         except OSError as error:
@@ -241,19 +276,34 @@ class PictureCache:
                 folder.give_up(error)
         return picture
 
-    def _open(self, kept: KeptSteps) -> tuple[PicturePack, dict[str, tuple[int, Stamp]]] | None:
-        assert self._folder is not None
+    def _mark_used(self, kept: KeptSteps) -> None:
+        known = self._lists[kept.name]
+        if self._folder is not None and known is not None:
+            self._folder.mark_used(known.name)
+        self._marked[kept.name] = time.monotonic()
+
+    def _open(self, kept: KeptSteps) -> PicturePack | None:
+        """The pack for these steps; what is found out about the list is kept."""
+        if kept.name not in self._lists:
+            self._lists[kept.name] = self._look(kept)
+        known = self._lists[kept.name]
+        if known is None:
+            return None
+        pack = self._read_pack(known.name, kept, len(known.rows)) or self._make_pack(known.name, kept, list(known.rows))
+        if pack is None:
+            self._lists[kept.name] = None
+        return pack
+
+    def _look(self, kept: KeptSteps) -> _KnownList | None:
+        """Look at each picture; None, and a note, for a list too long."""
         if len(self._paths) > MAX_PICTURES:
             print(f"NOTE: {len(self._paths):,} pictures are decoded each time they are read; lists of up to {MAX_PICTURES:,} are kept")
             return None
-        stamps = {path: stamp for path in self._paths if (stamp := stamp_of(path)) is not None}
+        looked_at = zip(self._paths, stamps_of(self._paths), strict=True)
+        stamps = {path: stamp for path, stamp in looked_at if stamp is not None}
         of_list = digest_of_pictures(stamps, stamps.values(), self._root)
         name = hashlib.sha256(repr((of_list, kept.name, _MAGIC, _decoders())).encode()).hexdigest()[:40]
-        pack = self._read_pack(name, kept, len(stamps)) or self._make_pack(name, kept, list(stamps))
-        if pack is None:
-            return None
-        self._names[kept.name] = name
-        return pack, {path: (row, stamp) for row, (path, stamp) in enumerate(stamps.items())}
+        return _KnownList(name, {path: (row, stamp) for row, (path, stamp) in enumerate(stamps.items())})
 
     def _read_pack(self, name: str, kept: KeptSteps, n_pictures: int) -> PicturePack | None:
         """The pack of that name, if there is one and its sizes are whole."""

@@ -168,6 +168,48 @@ def test_a_process_that_is_spawned_opens_the_pack_itself(data, monkeypatch, capf
     assert "NOTE" not in capfd.readouterr().out
 
 
+def test_a_process_that_is_spawned_looks_at_no_picture_but_those_it_reads(data, monkeypatch):
+    wrapper = loader_of(data).dataset.dataset
+    expected = wrapper[0]["img"]
+    sent, looked_at, real = pickle.dumps(wrapper), [], picture_cache.stamp_of
+    monkeypatch.setattr(picture_cache, "stamp_of", lambda path: looked_at.append(path) or real(path))
+    with NoDecoding(monkeypatch):
+        assert torch.equal(expected, pickle.loads(sent)[0]["img"])
+    assert set(looked_at) <= {str(data / "0.jpg")}
+
+
+@pytest.mark.parametrize("reason", ["too long", "no room"])
+def test_a_process_that_is_spawned_is_not_told_again_that_nothing_is_kept(data, reason, monkeypatch, capfd):
+    if reason == "too long":
+        monkeypatch.setattr(picture_cache, "MAX_PICTURES", 5)
+    wrapper = loader_of(data, "DATALOADER.CACHE_GIB", 1e-6 if reason == "no room" else 1.0).dataset.dataset
+    wrapper.open_pictures()
+    assert capfd.readouterr().out.count("NOTE") == 1
+    received = [pickle.loads(pickle.dumps(wrapper)) for _ in range(2)]
+    assert torch.equal(received[0][0]["img"], received[1][0]["img"]) and not capfd.readouterr().out
+
+
+def test_a_long_list_is_told_once_before_it_is_looked_at(data, monkeypatch, capfd):
+    monkeypatch.setattr(picture_cache, "MANY_PICTURES", N_PICTURES)
+    monkeypatch.setattr(picture_cache, "_N_AT_ONCE", 4)
+    loader = loader_of(data)
+    digest = loader.dataset.digest()
+    batches(loader)
+    assert loader.dataset.digest() == digest and capfd.readouterr().out.count("Looking at 6 pictures") == 1
+    monkeypatch.undo()
+    assert loader_of(data).dataset.digest() == digest
+
+
+def test_a_pack_is_marked_as_used_during_a_pass(data, monkeypatch):
+    loader = loader_of(data)
+    batches(loader)
+    monkeypatch.setattr(picture_cache, "_MARK_SECONDS", 0.0)
+    (pack,) = packs(data)
+    for index, _ in enumerate(loader):
+        assert index == 0 or time.time() - pack.stat().st_mtime < 600
+        os.utime(pack, (1, 1))
+
+
 def test_a_picture_that_changes_or_vanishes_is_never_read_from_the_cache(data):
     loader = loader_of(data)
     before = batches(loader)
@@ -375,6 +417,28 @@ def test_random_draws_are_those_of_a_run_without(build, tmp_path):
         weights.append((trainer.model.state_dict(), random.random(), torch.rand(()).item()))
     for other in weights[1:]:
         assert all(torch.equal(other[0][key], value) for key, value in weights[0][0].items()) and other[1:] == weights[0][1:]
+
+
+def test_the_manager_of_data_says_where_they_are_kept_if_they_are(root, tmp_path, capsys):
+    import engine_world
+
+    cfg = engine_world.config(root, tmp_path, ["DATALOADER.CACHE_DIR", str(tmp_path / "cache"), "VERBOSE", True])
+    DataManager(cfg)
+    assert "are kept in" in capsys.readouterr().out
+    cache_folder.cache_folder_of(cfg).give_up(OSError(28, "No space left on device"))
+    DataManager(cfg)
+    assert "are kept in" not in capsys.readouterr().out
+
+
+def test_another_version_of_what_decodes_makes_another_pack(data, monkeypatch):
+    """AVIF is known to a new Pillow alone."""
+    real, seen = picture_cache.features.version, set()
+    known = {*picture_cache.features.modules, *picture_cache.features.codecs}
+    names = sorted(known & {"jpg", "webp", "jpg_2000", "libtiff", "avif"})
+    for changed in (None, *names):
+        monkeypatch.setattr(picture_cache.features, "version", lambda name, changed=changed: "0" if name == changed else real(name))
+        seen.add(loader_of(data).dataset.digest())
+    assert len(seen) == 1 + len(names) >= 5
 
 
 def test_the_manager_of_data_keeps_them(root, tmp_path, monkeypatch):
