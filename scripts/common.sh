@@ -278,7 +278,8 @@ offer_dataset() {
     esac
 }
 
-# pass_on STATUS: tells the supervised process that this shell got a signal; by SIGUSR1, which train.py and sweeps take for no second one where they got it too
+# pass_on STATUS: tells the supervised process that this shell got a signal; by SIGUSR1, which train.py, sweeps and prepare.py know from their beginning and
+# take for no second one where they got the signal too
 pass_on() {
     SIGNAL_STATUS=$1 WAS_SIGNALLED=1
     [ -z "$CHILD" ] || kill -USR1 "$CHILD" 2>/dev/null || :

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -157,9 +158,31 @@ def examine(names: list[str], root: Path, counts: Path | None) -> bool:
     return doctor.main([*names, "--root", str(root), *(["--counts", str(counts)] if counts else [])]) == 0
 
 
+def interrupt_by_signals() -> list[int]:
+    """Let Ctrl-C, and SIGUSR1, by which a launcher passes on what came to its shell, raise KeyboardInterrupt.
+
+    Both may come of one cause, so that the second of them is passed over; Ctrl-C once more is obeyed.
+
+    Returns:
+        the signals that came, filled as they come.
+    """
+    came: list[int] = []
+
+    def interrupt(signum: int, _frame: object) -> None:
+        came.append(signum)
+        if len(came) == 1 or (signum == signal.SIGINT and came.count(signum) > 1):
+            raise KeyboardInterrupt
+
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), interrupt)
+    return came
+
+
 if __name__ == "__main__":
+    signals = interrupt_by_signals()
     try:
         sys.exit(main())
     except KeyboardInterrupt:
         print("\nInterrupted; what has come is kept, and the same command goes on from there.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(130 if signals[:1] == [signal.SIGINT] else 143)

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,44 @@ def test_what_a_supervised_command_gives() -> None:
         echo goes on"""
     done = subprocess.run(["bash", "-c", script], cwd=REPO, capture_output=True, text=True, timeout=60)
     assert (done.stdout.split("\n"), done.returncode) == (["asked", "3", "127", "True", ""], 130), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "signums", "status", "told"),
+    [
+        ("train.py --trainer MPL", "torch", ["SIGUSR1"], 143, "cleared"),
+        ("tools/reproduce.py base2new --plan", "rich", ["SIGUSR1"], 143, "cleared"),
+        ("tools/prepare.py --list", "rich", ["SIGUSR1"], 143, "cleared"),
+        ("tools/prepare.py --list", "rich", ["SIGINT", "SIGUSR1"], 130, "cleared"),
+        ("tools/prepare.py --list", "rich", ["SIGUSR1", "SIGINT"], 143, "cleared"),
+        ("tools/prepare.py --list", "rich", ["SIGINT", "SIGINT"], 130, ""),
+    ],
+)
+def test_what_a_launcher_passes_on_before_the_work_begins(
+    words: str, module: str, signums: list[str], status: int, told: str, tmp_path: Path
+) -> None:
+    """Each program clears up and ends with the status of the signal; a package that takes long to be imported stands for its work."""
+    program = """
+        import os, time
+        try:
+            print("imported", flush=True)
+            time.sleep(30)
+        finally:
+            time.sleep(0.5)
+            os.write(1, b"cleared")
+        """
+    (tmp_path / module).mkdir()
+    (tmp_path / module / "__init__.py").write_text(textwrap.dedent(program))
+    call, variables = [sys.executable, *words.split()], environment(tmp_path, PYTHONPATH=str(tmp_path))
+    process = subprocess.Popen(call, cwd=REPO, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "imported\n"
+    for name in signums:
+        process.send_signal(getattr(signal, name))
+        time.sleep(0.2)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (status, told), err
+    assert "Traceback" not in err
+    assert ("what has come is kept" in err) == ("prepare" in words)
 
 
 def test_a_signal_to_the_launchers_shell_reaches_the_run(tmp_path: Path) -> None:
