@@ -107,12 +107,13 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
     """
     from dassl.utils.run_lock import hold_run_folder, note_settings
 
-    check_flags(args)
+    check_flags(args, cfg)
+    check_head(cfg)
     with hold_run_folder(cfg.OUTPUT_DIR, args.fresh):
         if LAUNCHER_SETTINGS in os.environ:
             note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
         trainer = build(cfg)
-        check_effect(trainer, cfg)
+        check_domains(trainer, cfg)
         if args.eval_only:
             if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
                 raise ValueError(
@@ -132,8 +133,8 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
             trainer.finish()  # the engine's own loop has done so; a trainer with a loop of its own may not have
 
 
-def check_flags(args: argparse.Namespace) -> None:
-    """Refuse flags that would do nothing beside the others, so that nobody takes the run for what it is not.
+def check_flags(args: argparse.Namespace, cfg: Any) -> None:
+    """Refuse flags, and RESUME as a pair, that would do nothing beside the others, so that nobody takes the run for what it is not.
 
     Raises:
         ValueError: says what to give instead.
@@ -147,25 +148,36 @@ def check_flags(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--load-epoch {args.load_epoch} says which checkpoint of --model-dir is tested: give --model-dir FOLDER and --eval-only, or leave it out"
         )
-    if args.resume and args.eval_only:
+    if cfg.RESUME and args.eval_only:
         raise ValueError(
-            f"--resume {args.resume} goes on with a training, and --eval-only trains nothing: name the run to test by --model-dir, or leave one of them out"
+            f"--resume {cfg.RESUME} (RESUME) goes on with a training, and --eval-only trains nothing: name the run to test by --model-dir, or leave one of "
+            "them out"
         )
 
 
-def check_effect(trainer: Any, cfg: Any) -> None:
-    """Refuse settings that this trainer or this dataset has no use for.
+def check_head(cfg: Any) -> None:
+    """Refuse a head for a method without one, before data and weights are read.
 
     Raises:
         ValueError: names the setting.
     """
+    from dassl.engine import TRAINER_REGISTRY
     from trainers.base import PromptTrainer
     from trainers.zsclip import ZeroshotCLIP
 
-    if cfg.MODEL.HEAD.NAME and isinstance(trainer, PromptTrainer | ZeroshotCLIP):
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME) if cfg.MODEL.HEAD.NAME else None
+    if isinstance(trainer, type) and issubclass(trainer, PromptTrainer | ZeroshotCLIP):
         raise ValueError(
             f"--head {cfg.MODEL.HEAD.NAME} (MODEL.HEAD.NAME): {cfg.TRAINER.NAME} has no head, it compares pictures with the class names' prompts; leave it out"
         )
+
+
+def check_domains(trainer: Any, cfg: Any) -> None:
+    """Refuse domains for a dataset that has none.
+
+    Raises:
+        ValueError: names the setting.
+    """
     dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
     for key in ("SOURCE_DOMAINS", "TARGET_DOMAINS"):
         if cfg.DATASET[key] and dataset is not None and not getattr(dataset, "domains", None):

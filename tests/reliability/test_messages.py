@@ -99,7 +99,7 @@ def test_a_setting_of_a_method(told: Callable[..., str], method: str, pairs: tup
         ),
         (("--load-epoch", "5"), "--load-epoch 5 says which checkpoint of --model-dir is tested: give --model-dir FOLDER and --eval-only"),
         (("--load-epoch", "0", "--eval-only"), "--load-epoch 0 says which checkpoint of --model-dir is tested"),
-        (("--resume", "old", "--eval-only"), "--resume old goes on with a training, and --eval-only trains nothing"),
+        (("--resume", "old", "--eval-only"), "--resume old (RESUME) goes on with a training, and --eval-only trains nothing"),
         (("--head", "mlp"), "--head mlp (MODEL.HEAD.NAME): MPL has no head"),
         (
             ("--source-domains", "photo", "sketch"),
@@ -110,6 +110,14 @@ def test_a_setting_of_a_method(told: Callable[..., str], method: str, pairs: tup
 )
 def test_a_flag_that_would_do_nothing(told: Callable[..., str], flags: tuple[str, ...], message: str) -> None:
     assert message in told(flags=(*flags, "--no-train"))
+
+
+def test_a_run_to_go_on_from_that_would_not_be_read(told: Callable[..., str]) -> None:
+    assert "--resume old (RESUME) goes on with a training, and --eval-only trains nothing" in told("RESUME", "old", flags=("--eval-only",))
+
+
+def test_a_head_is_told_before_data_are_looked_for(told: Callable[..., str], tmp_path: Path) -> None:
+    assert "--head mlp (MODEL.HEAD.NAME): MPL has no head" in told(flags=("--head", "mlp"), root=tmp_path / "nothing")
 
 
 def test_a_model_folder_for_a_method_that_learns_nothing_is_noted(
