@@ -7,8 +7,8 @@
 
 Pictures a second of a whole loader (transform, tensor, batch) as the published configs set it: for tests, resized and cropped to 224; for training, random
 crop and flip. The pictures are noise over blurred blobs, which compress as photographs do. "First" reads them for the first time and keeps them (DATALOADER.
-CACHE_GIB), "later" finds them kept; batches are compared and are the same. Files are in the system's memory, unless `--from-disk` drops them from it before each pass.
-"Reads" are the KiB of a picture's own file, and those that are read in its place when it is kept: 3 bytes a pixel, 147 KiB at 224 x 224.
+CACHE_GIB), "later" finds them kept; batches are compared and are the same. Files are in the system's memory, unless `--from-disk` drops them from it before
+each pass. "Reads" are the KiB of a picture's own file, and those that are read in its place when it is kept: 3 bytes a pixel, 147 KiB at 224 x 224.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def main() -> int:
     settings = f"{args.pictures} pictures, {args.workers} loading processes, files {'on disk' if args.from_disk else 'in memory'}"
     print(f"{machine}; {settings}, median of {args.repeats}", flush=True)
     rows = [measure(kind, is_train, args) for kind in KINDS for is_train in (False, True)]
-    print("| picture | use | without | first pass | later | faster | reads: own file | kept | all kept |\n|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| picture | use | without | first pass | later | faster | reads: own file | kept | all kept |\n|---|---|---|---|---|---|---|---|---|"
+    )
     for row in rows:
         rates = " | ".join(f"{row[side]:.0f} /s" for side in ("without", "first", "later"))
         reads = f"{row['own_kib']:.1f} KiB | {row['kept_kib']:.0f} KiB | {row['kept_mib']:.0f} MiB"
