@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -22,15 +23,20 @@ class WorkerEnds:
         self._pids: set[int] = set()  # of all that were watched
         self._asked: set[int] = set()  # of those that are asked for a batch now
         self._noted: list[RuntimeError] = []
-        self._torch_handler: Callable[[int, FrameType | None], Any]
+        self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._torch_handler: Callable[[int, FrameType | None], Any] | None = None
 
     def watch(self, batches: Any) -> None:
         """Take over for the processes of a PyTorch iteration; without processes, or outside the main thread, nothing is to be done."""
-        self._pids |= _pids_of(batches)
-        if not _pids_of(batches) or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        pids = _pids_of(batches)
+        if batches not in self._watched:  # its processes may have the numbers of others that ended before
+            self._noted = [error for error in self._noted if _pid_in(error) not in pids]
+            self._watched.add(batches)
+        self._pids |= pids
+        if not pids or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
             return
         handler = signal.getsignal(signal.SIGCHLD)
-        if callable(handler) and handler != self._receive:
+        if callable(handler) and self._torch_handler is None:  # once: a handler that came since may call ours
             self._torch_handler = handler
             signal.signal(signal.SIGCHLD, self._receive)
 
@@ -65,6 +71,7 @@ class WorkerEnds:
                 raise error
 
     def _raised_by_torch(self, signum: int, frame: FrameType | None) -> RuntimeError | None:
+        assert self._torch_handler is not None, "this is called in its place alone"
         try:
             self._torch_handler(signum, frame)
         except RuntimeError as error:

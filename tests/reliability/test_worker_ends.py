@@ -82,6 +82,38 @@ def test_other_loaders_tell_as_pytorch_does() -> None:
     next(ours)
 
 
+def test_a_handler_that_chains_to_ours_stays_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    started_loader()
+    ours = signal.getsignal(signal.SIGCHLD)
+    n_calls = 0
+
+    def in_front(signum: int, frame: object) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        ours(signum, frame)
+
+    signal.signal(signal.SIGCHLD, in_front)
+    try:
+        _, batches = started_loader()
+        assert signal.getsignal(signal.SIGCHLD) is in_front
+        kill_worker_of(batches)
+        with pytest.raises(RuntimeError, match="is killed by signal: Killed"):
+            list(batches)
+        assert n_calls
+    finally:
+        signal.signal(signal.SIGCHLD, ours)
+
+
+def test_a_new_process_is_not_taken_for_a_dead_one_with_its_number() -> None:
+    loader, batches = started_loader()
+    pid = batches._workers[0].pid
+    WORKER_ENDS._noted.append(RuntimeError(f"DataLoader worker (pid {pid}) is killed by signal: Killed. "))
+    with pytest.raises(RuntimeError, match="is killed"):
+        next(iter(loader))  # the same process in its next pass
+    WORKER_ENDS._watched.discard(batches._batches)  # as one that nobody has seen yet
+    assert len(list(loader)) == 20
+
+
 def test_what_python_drops_is_a_line(capfd: pytest.CaptureFixture) -> None:
     """In a destructor."""
 
