@@ -340,8 +340,9 @@ class TrainerBase:
         self.begin_record()
         for self.epoch in range(self.start_epoch, self.max_epoch):  # noqa: B020, hooks read self.epoch
             self.before_epoch()
-            self.run_epoch()
-            self._close_epoch()
+            with STOP.releasing():
+                self.run_epoch()
+                self._close_epoch()
         self.after_train()
         self.finish()
 

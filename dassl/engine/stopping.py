@@ -38,6 +38,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._n_held = self._n_direct = 0
+        self._is_releasing = False
         self._signum: int | None = None
         self._pid = 0
 
@@ -61,13 +62,28 @@ class StopSignals:
                 signal.signal(signum, signal.SIG_DFL if handler is None else handler)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep a signal waiting in this block until the program looks."""
+    def held(self, goes_on: bool = False) -> Iterator[None]:
+        """Keep a signal waiting in this block until the program looks.
+
+        Args:
+            goes_on: also behind this block, to the end of that of `releasing` around it, if there is one.
+        """
         self._n_held += 1
         try:
             yield
         finally:
-            self._n_held -= 1
+            if not (goes_on and self._is_releasing):
+                self._n_held -= 1
+
+    @contextlib.contextmanager
+    def releasing(self) -> Iterator[None]:
+        """End with this block all that was held in it, so that no moment lies between what is held in one function of it and in the next."""
+        n_held, was_releasing = self._n_held, self._is_releasing
+        self._is_releasing = True
+        try:
+            yield
+        finally:
+            self._n_held, self._is_releasing = n_held, was_releasing
 
     @property
     def is_requested(self) -> bool:

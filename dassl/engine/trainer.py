@@ -270,7 +270,7 @@ class SimpleTrainer(TrainerBase):
         progress = EpochProgress(self)
         first = interrupted.enter(self, self.interrupted, progress)
         self.interrupted, self.batch_idx = None, first - 1
-        with STOP.held():
+        with STOP.held(goes_on=True):  # to the end of `_close_epoch`
             for self.batch_idx, batch in enumerate(batches(first), first):
                 progress.data_ready()
                 self._loss_watch.begin_step(self.batch_idx, batch)

@@ -96,6 +96,22 @@ def test_an_epoch_that_is_done_is_not_lost(world: tuple[Path, Path], tmp_path: P
     assert torch.load(tmp_path / "interrupted.pth.tar")["n_batches"] == 5
 
 
+def test_no_moment_lies_between_an_epoch_and_its_saving(world: tuple[Path, Path], tmp_path: Path) -> None:
+    trainer = start("MPL", world, tmp_path)
+    run_epoch = trainer.run_epoch
+
+    def run_and_stop() -> None:
+        run_epoch()
+        signal.raise_signal(signal.SIGTERM)
+
+    trainer.run_epoch = run_and_stop
+    with pytest.raises(StopRequested, match="stopped by SIGTERM at the test on val after epoch 1"):
+        trainer.train()
+    assert torch.load(tmp_path / "interrupted.pth.tar")["n_batches"] == 5
+    with STOP.listening(), pytest.raises(StopRequested):  # and nothing is held any more
+        signal.raise_signal(signal.SIGTERM)
+
+
 @pytest.mark.parametrize("method", ["ShortAndLong", "PromptSRC"])
 def test_stopped_twice_and_the_same_in_the_end(world: tuple[Path, Path], tmp_path: Path, method: str) -> None:
     """Within an epoch, in its last step, and in the tests on val after the first and the last epoch."""
