@@ -294,10 +294,7 @@ class SimpleTrainer(TrainerBase):
         self._stop_if_not_learned()
 
     def _stop_in_epoch(self, progress: EpochProgress) -> None:
-        """Save the run as it is after this step, and end it.
-
-        With loaders of the trainer's own nothing is saved, and the epoch begins anew.
-        """
+        """Save the run as it is after this step, and end it; with loaders of the trainer's own nothing is saved, and the epoch begins anew."""
         self._check_numbers()
         progress.flush_scalars()
         self.close_writer()
