@@ -49,7 +49,9 @@ def test_two_runs_at_first_use_and_one_after_a_kill(bench: Bench, tmp_path: Path
 
 
 def test_a_data_folder_that_may_not_be_written(bench: Bench, tmp_path: Path) -> None:
-    data = shutil.copytree(bench.data, tmp_path / "data", ignore=shutil.ignore_patterns(".picture_cache"))  # which other tests may have made
+    data = shutil.copytree(
+        bench.data, tmp_path / "data", ignore=shutil.ignore_patterns(".picture_cache")
+    )  # which other tests may have made
     (data / ".picture_cache").touch()
     runs = [bench.start(tmp_path / name, "DATASET.ROOT", str(data), "DATALOADER.NUM_WORKERS", n) for name, n in (("a", 0), ("b", 2))]
     for run in runs:
