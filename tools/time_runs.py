@@ -73,8 +73,9 @@ def time_run(dataset: str, data: Path, folder: Path, pairs: list[str]) -> dict[s
     waiting = sum(step["data_time"] for step in steps)
     computing = sum(step["batch_time"] for step in steps) - waiting
     rest = total - computing - result["test_seconds"]
+    backbone = result["backbone"] if result["backbone"] in published_models() else Path(result["backbone"]).name
     return {
-        "run": dataset, "backbone": result["backbone"], "n_steps": len(steps), "n_test": result["total"], "total": total, "steps": computing,
+        "run": dataset, "backbone": backbone, "n_steps": len(steps), "n_test": result["total"], "total": total, "steps": computing,
         "waiting": waiting, "test": result["test_seconds"], "rest": rest, "rest_share": rest / total,
     }  # fmt: skip
 
