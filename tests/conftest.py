@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def reference_weights(reference: dict, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("reference") / "reference.pt"
     torch.save({k: array(k, shape, reference["seed"]) for k, shape in reference["state_shapes"].items()}, path)
     return path
+
+
+def pytest_configure() -> None:
+    """A shell's script starts what it puts in the background deaf to Ctrl-C, and so would be every program that the tests start to send it that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
