@@ -59,19 +59,25 @@ class TextPacking(nn.Module):
     def pack(self, x: Tensor) -> Tensor:
         """The texts ``[C, L, D]`` as one sequence ``[1, P + T, D]``."""
         common, own = x[:1, : self.n_common], x[:, self.n_common : self.n_common + self.grid.shape[1]]
-        return torch.cat([common, own.flatten(0, 1)[self.rows].unsqueeze(0)], dim=1)
+        return torch.cat([common, own.flatten(0, 1).index_select(0, self.rows).unsqueeze(0)], dim=1)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Causal attention within each text, of the packed queries, keys and values ``[1, H, P + T, D/H]``; P is what it is in this layer."""
-        n_common = q.shape[2] - len(self.rows)
-        common = F.scaled_dot_product_attention(q[:, :, :n_common], k[:, :, :n_common], v[:, :, :n_common], is_causal=True)
-        own_q, own_k, own_v = (t[0, :, n_common:][:, self.grid].transpose(0, 1) for t in (q, k, v))  # each [C, H, S, D/H]
+        n_own = len(self.rows)
+        n_common = q.shape[2] - n_own
+        (common_q, own_q), (common_k, own_k), (common_v, own_v) = (t.split([n_common, n_own], dim=2) for t in (q, k, v))
+        common = F.scaled_dot_product_attention(common_q, common_k, common_v, is_causal=True)
+        own_q, own_k, own_v = (self._unpack(t[0]) for t in (own_q, own_k, own_v))  # each [C, H, S, D/H]
         keys, values = (
-            torch.cat([t[:, :, :n_common].expand(len(own), -1, -1, -1), own], dim=2) for t, own in ((k, own_k), (v, own_v))
+            torch.cat([first.expand(len(rest), -1, -1, -1), rest], dim=2) for first, rest in ((common_k, own_k), (common_v, own_v))
         )  # each [C, H, P + S, D/H]
         own = F.scaled_dot_product_attention(own_q, keys, values, attn_mask=self._mask(n_common, q.device))
-        own = own.transpose(0, 1).flatten(1, 2)[:, self.rows]  # [H, T, D/H]
+        own = own.transpose(0, 1).flatten(1, 2).index_select(1, self.rows)  # [H, T, D/H]
         return torch.cat([common, own.unsqueeze(0)], dim=2)
+
+    def _unpack(self, own: Tensor) -> Tensor:
+        """The own tokens ``[H, T, D/H]`` text by text, ``[C, H, S, D/H]``; the way back of a plain index takes twice as long, and sorts on a GPU."""
+        return own.index_select(1, self.grid.flatten()).unflatten(1, self.grid.shape).transpose(0, 1)
 
     def _mask(self, n_common: int, device: torch.device) -> Tensor:
         """Which of P + S keys each of S own tokens sees, bool ``[S, P + S]``: the common ones and those of its text up to itself."""

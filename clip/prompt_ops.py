@@ -65,16 +65,12 @@ def update(tokens: Tensor, span: PromptSpan, n_remove: int, prompts: Tensor | No
     """
     if not 0 <= n_remove <= span.length:
         raise ValueError(f"{n_remove} prompts cannot be removed where {span.length} are present: patch and word tokens are never removed")
-    kept = span.stop - n_remove
-    if prompts is None:
-        pieces, n_add = [tokens[:, :kept], tokens[:, span.stop :]], 0
-    else:
-        n_add = prompts.shape[-2]
-        prompts = prompts.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
-        pieces = [tokens[:, :kept], prompts, tokens[:, span.stop :]]
+    n_add = 0 if prompts is None else prompts.shape[-2]
     if n_remove == 0 and n_add == 0:
         return tokens, span
-    return torch.cat(pieces, dim=1), PromptSpan(span.start, span.length - n_remove + n_add)
+    before, _, behind = tokens.split([span.stop - n_remove, n_remove, tokens.shape[1] - span.stop], dim=1)
+    added = [] if prompts is None else [prompts.to(tokens.dtype).expand(tokens.shape[0], -1, -1)]
+    return torch.cat([before, *added, behind], dim=1), PromptSpan(span.start, span.length - n_remove + n_add)
 
 
 class LayerPlan(NamedTuple):
