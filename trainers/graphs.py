@@ -2,7 +2,8 @@
 
 A step of four pictures keeps a large GPU busy for a few milliseconds, while Python takes tens of them to launch its thousand or more kernels one by one. A
 CUDA graph (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs) records them once, with the addresses of all tensors in them, and launches them
-at once from then on. The kernels are the same and in the same order, and so are the numbers.
+at once from then on. The kernels are the same and in the same order, and so are the numbers; the first launches are held against plain steps, in case that a
+step is not what it was when it was recorded.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 N_WARM_UPS = 3  # runs before the recording, in which libraries make their handles and choose their kernels; as many as PyTorch's notes take
+N_CHECKED = 2  # launches that are computed plainly as well: of the batch that was recorded, and of another
+LARGEST_DIFFERENCE = 0.05  # of a launch's gradient from the plain one, as a part of its length and a tenth of all; rounding in 16 bits stays well below
 
 ComputeGradients = Callable[[Tensor, Tensor], Tensor]
 """``images [B, 3, R, R]``, ``labels [B]`` -> the loss, without gradient; puts the gradients of the learned parameters in place of the former."""
@@ -45,7 +48,7 @@ class RecordedGradients:
     """Computes what ``compute`` computes, from a recording of it for batches of the first one's shape; other batches are computed plainly.
 
     ``compute`` must do the same at every call, but for the values of its tensors: what Python decides while it is recorded stays decided. If the recording
-    fails, a note says why, and all batches are computed plainly.
+    fails, or its first results are not those of ``compute``, a note says why, and all batches are computed plainly.
 
     Args:
         compute: loss and gradients of a batch.
@@ -62,6 +65,7 @@ class RecordedGradients:
         self.compute, self.parameters, self._record = compute, list(parameters), record
         self._launch: Launch | None = None
         self._has_failed = False
+        self._n_to_check = 0
         self._addresses: list[int] = []
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -73,9 +77,26 @@ class RecordedGradients:
         self._images.copy_(images)
         self._labels.copy_(labels)
         self._launch()
+        if self._n_to_check > 0:
+            return self._check(images, labels)
         for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
             parameter.grad = gradient  # where an optimiser has cleared it
         return self._loss.clone()
+
+    def _check(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the batch that was launched, computed plainly, as its gradients; the recording is given up where it gave something else."""
+        launched = [self._loss.clone()], [g.clone() for g in self._gradients if g is not None]
+        loss = self.compute(images, labels)
+        plain = [loss], [p.grad for p in self.parameters if p.grad is not None]
+        if not all(map(_agree, launched, plain)):
+            self._give_up("its first results are not those of the plain step")
+        elif _are_finite(plain[1]):  # after an overflow of float16 there is nothing to be seen
+            self._n_to_check -= 1
+        return loss
+
+    def _give_up(self, reason: str) -> None:
+        self._launch, self._has_failed = None, True
+        print(f"Note: the training step could not be recorded as a CUDA graph and is computed plainly: {reason}")
 
     def _present_addresses(self) -> list[int]:
         return [parameter.data_ptr() for parameter in self.parameters]
@@ -93,11 +114,10 @@ class RecordedGradients:
             cause = first_cause(error)
             if not isinstance(cause, RuntimeError):
                 raise cause from None
-            self._has_failed = True
-            reason = str(cause).partition("\n")[0] or type(cause).__name__
-            print(f"Note: the training step could not be recorded as a CUDA graph and is computed plainly: {reason}")
+            self._give_up(str(cause).partition("\n")[0] or type(cause).__name__)
             return
         self._addresses = self._present_addresses()
+        self._n_to_check = N_CHECKED
         self._gradients = [parameter.grad for parameter in self.parameters]
 
 
@@ -110,3 +130,17 @@ def first_cause(error: BaseException) -> BaseException:
 
 def _are_alike(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype
+
+
+def _are_finite(tensors: Sequence[Tensor]) -> bool:
+    return all(bool(t.isfinite().all()) for t in tensors)
+
+
+def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Whether tensors are the same but for rounding; so they are taken to be if both have numbers that are not finite."""
+    if [t.shape for t in found] != [t.shape for t in expected]:
+        return False
+    if not _are_finite(found) or not _are_finite(expected):
+        return _are_finite(found) == _are_finite(expected)
+    differences, lengths = (torch.stack([t.double().norm() for t in ts]) for ts in ([a - b for a, b in zip(found, expected, strict=True)], expected))
+    return bool((differences <= LARGEST_DIFFERENCE * (lengths + 0.1 * lengths.norm())).all())

@@ -25,12 +25,13 @@ class Problem:
         self.weight = nn.Parameter(torch.linspace(-1, 1, 6).reshape(2, 3))
         self.unused = nn.Parameter(torch.ones(1))
         self.optimiser = torch.optim.SGD([self.weight, self.unused], lr=0.1, momentum=0.9)
+        self.scale = 1.0
         self.n_computed = 0
 
     def compute(self, images: Tensor, labels: Tensor) -> Tensor:
         self.n_computed += 1
         self.optimiser.zero_grad()
-        loss = ((images @ self.weight.t()).sum(dim=1) - labels).square().mean()
+        loss = ((images @ self.weight.t()).sum(dim=1) - labels).square().mean() * self.scale
         loss.backward()
         return loss.detach()
 
@@ -83,7 +84,44 @@ def test_a_parameter_that_was_moved_is_recorded_anew() -> None:
             compute(images, labels)
             problem.optimiser.step()
     assert torch.equal(own.weight, plain.weight)
-    assert own.n_computed == 3 + 2, "three batches and two recordings"
+    assert own.n_computed == 2 + 3 + 3, "two recordings, three launches, and as many plain steps to hold them against"
+
+
+@pytest.mark.parametrize("scale", [2.0, float("nan")])
+def test_a_recording_that_a_step_has_left_behind_is_given_up(scale: float, capsys: pytest.CaptureFixture[str]) -> None:
+    """What Python decides within a step is decided once for a recording; here, after the first batch it decides otherwise."""
+    plain, own = Problem(), Problem()
+
+    def record(run: Callable[[], object]) -> Callable[[], None]:
+        launch = record_in_place(run, [own.weight])
+
+        def launch_as_recorded() -> None:
+            present, own.scale = own.scale, 1.0
+            launch()
+            own.scale = present
+
+        return launch_as_recorded
+
+    gradients = RecordedGradients(own.compute, [own.weight], record)
+    for i, (images, labels) in enumerate(batches([4, 4, 4, 4])):
+        plain.scale = own.scale = scale if i else 1.0
+        losses = [compute(images, labels) for compute in (plain.compute, gradients)]
+        assert torch.equal(*losses) or losses[0].isnan() == losses[1].isnan() == (i > 0)
+        assert torch.equal(own.weight.grad.nan_to_num(), plain.weight.grad.nan_to_num())
+    assert own.n_computed == 1 + 2 + 4, "the recording, two launches, and four plain steps"
+    assert capsys.readouterr().out.count("computed plainly: its first results are not those of the plain step") == 1
+
+
+def test_launches_that_agree_are_held_against_plain_steps_no_longer(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = Problem()
+    gradients = recorded(problem)
+    counts = []
+    for i, (images, labels) in enumerate(batches([4, 4, 4, 4])):
+        problem.scale = float("inf") if i == 1 else 1.0  # an overflow in both says nothing
+        gradients(images, labels)
+        counts.append(problem.n_computed)
+    assert counts == [1 + 2, 5, 7, 8]
+    assert capsys.readouterr().out == ""
 
 
 def test_a_step_that_cannot_be_recorded_is_computed_plainly_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
