@@ -18,6 +18,7 @@ from datasets.eurosat import EuroSAT
 from tests.trainers.small_runs import config
 from tools import benchmark, growth, time_runs
 from tools.published_way import PublishedWay
+from trainers.precision import choose_precision
 
 NAMES = ["forest", "sea or lake", "annual crop land"]
 
@@ -40,9 +41,21 @@ def test_the_published_way_and_every_variant_of_ours_give_the_same_logits(method
             torch.testing.assert_close(found, published, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("prec", ["bf16", "amp"])
+def test_both_sides_compute_in_the_precision_that_is_asked_for(prec: str, model: CLIP) -> None:
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    ours = benchmark.Variant("MPL", model, NAMES, FastPaths(), prec=prec)
+    assert ours.model.precision == choose_precision(prec, torch.device("cpu"))
+    with torch.no_grad():
+        logits = [PublishedWay(ours.model)(images).float(), ours(images)]
+        exact = benchmark.Variant("MPL", model, NAMES, FastPaths(), ours.learner)(images)
+    for side in logits:
+        assert 0 < (side - exact).abs().max() < 1 or ours.model.precision.name == "fp32"  # of some 14
+
+
 @pytest.mark.parametrize("method", ["MPL", "CoCoOp"])
 def test_a_measurement_has_every_side_and_a_line_for_each(method: str, model: CLIP) -> None:
-    args = argparse.Namespace(repeats=1, test_pictures=200, skip_published_above=0, no_memory=True)
+    args = argparse.Namespace(repeats=1, test_pictures=200, skip_published_above=0, no_memory=True, prec="")
     row = benchmark.measure(method, model, 3, args, torch.device("cpu"))
     assert set(row["step_seconds"]) == {"published", *benchmark.VARIANTS}
     assert all(seconds > 0 for seconds in row["step_seconds"].values())

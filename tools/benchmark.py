@@ -44,7 +44,7 @@ from trainers.coop import ContextWords
 from trainers.graphs import RecordedGradients
 from trainers.maple import MaPLePrompts
 from trainers.mpl import MPLPrompts, MPLSchedules
-from trainers.precision import choose_precision
+from trainers.precision import PRECISIONS, choose_precision
 from trainers.prompted_clip import PromptedCLIP
 from trainers.prompts import PromptLearner
 
@@ -93,18 +93,19 @@ class Variant:
         names: C class names.
         fast: the savings that are made.
         like: the learner whose values are taken; None keeps those drawn.
+        prec: as the setting PREC; as published by default, which is fp16 on a GPU, and fp32 on a CPU, which computes no fp16.
         settings: of :func:`build_learner`.
     """
 
     def __init__(
-        self, method: str, clip: CLIP, names: list[str], fast: FastPaths, like: PromptLearner | None = None, **settings: int
+        self, method: str, clip: CLIP, names: list[str], fast: FastPaths, like: PromptLearner | None = None, prec: str = "", **settings: int
     ) -> None:
         self.clip, self.fast = clip.set_fast_paths(fast), fast
         device = clip.token_embedding.weight.device
         self.learner = build_learner(method, clip, names, **settings).to(device)
         if like is not None:
             self.learner.load_state_dict(like.state_dict())
-        precision = choose_precision("fp16" if device.type == "cuda" else "fp32", device)
+        precision = choose_precision(prec or ("fp16" if device.type == "cuda" else "fp32"), device)
         self.model = (ConditionallyPromptedCLIP if method == "CoCoOp" else PromptedCLIP)(clip, self.learner, precision).to(device)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -177,13 +178,13 @@ def training_step(
     return step
 
 
-def peak_of_a_step(method: str, config: CLIPConfig, n_classes: int, side: str) -> int | None:
+def peak_of_a_step(method: str, config: CLIPConfig, n_classes: int, side: str, prec: str = "") -> int | None:
     """Peak memory of a CPU's training step of one side; to be called in a process that has done nothing else, so that nothing is counted but the step.
 
     The second step is taken, when the optimiser has its momentum.
     """
     torch.manual_seed(0)
-    variant = Variant(method, CLIP(config), class_names(n_classes), VARIANTS.get(side, FastPaths()))
+    variant = Variant(method, CLIP(config), class_names(n_classes), VARIANTS.get(side, FastPaths()), prec=prec)
     images = torch.randn(TRAIN_BATCHES[method], 3, config.image_size, config.image_size)
     logits_of = PublishedWay(variant.model) if side == "published" else variant
     step = training_step(logits_of, variant.learner, images, torch.arange(len(images)) % n_classes)
@@ -191,30 +192,33 @@ def peak_of_a_step(method: str, config: CLIPConfig, n_classes: int, side: str) -
     return peak_bytes(step, torch.device("cpu"))
 
 
-def peaks(method: str, clip: CLIP, n_classes: int, steps: dict[str, Callable[[], None]], device: torch.device) -> dict[str, int | None]:
+def peaks(
+    method: str, clip: CLIP, n_classes: int, steps: dict[str, Callable[[], None]], device: torch.device, prec: str = ""
+) -> dict[str, int | None]:
     """Peak memory of a step of each side, of a CPU in a new process for each."""
     if device.type == "cuda":
         return {name: peak_bytes(step, device) for name, step in steps.items()}
     found = {}
     for name in steps:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            found[name] = pool.submit(peak_of_a_step, method, clip.config, n_classes, name).result()
+            found[name] = pool.submit(peak_of_a_step, method, clip.config, n_classes, name, prec).result()
     return found
 
 
 def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """All figures of one method at one number of classes."""
     names = class_names(n_classes)
-    ours = Variant(method, clip, names, FastPaths())
+    ours = Variant(method, clip, names, FastPaths(), prec=args.prec)
     size, n_train = clip.config.image_size, TRAIN_BATCHES[method]
     few = torch.randn(n_train, 3, size, size, device=device)
     labels = torch.arange(n_train, device=device) % n_classes
     with torch.no_grad():
         difference = (PublishedWay(ours.model)(few).float() - ours(few)).abs().max().item()
-    row: dict[str, Any] = {"method": method, "classes": n_classes, "batch": n_train, "largest_logit_difference": difference}
+    row: dict[str, Any] = {"method": method, "classes": n_classes, "batch": n_train, "prec": ours.model.precision.name}
+    row["largest_logit_difference"] = difference
     sides: dict[str, tuple[Callable[[Tensor], Tensor], PromptLearner]] = {"published": (PublishedWay(ours.model), ours.learner)}
     for name, fast in VARIANTS.items():
-        variant = ours if name == "ours" else Variant(method, clip, names, fast, ours.learner)
+        variant = ours if name == "ours" else Variant(method, clip, names, fast, ours.learner, args.prec)
         sides[name] = (variant, variant.learner)
     steps = {name: training_step(side, learner, few, labels) for name, (side, learner) in sides.items()}
     if args.skip_published_above and n_classes > args.skip_published_above:
@@ -222,7 +226,7 @@ def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace, d
             del steps[name]
     recorded = {RECORDED: training_step(ours, ours.learner, few, labels, is_recorded=True)} if device.type == "cuda" else {}
     row["step_seconds"] = seconds_in_turn({**steps, **recorded}, args.repeats, device)
-    row["step_peak_bytes"] = {} if args.no_memory else peaks(method, clip, n_classes, steps, device)
+    row["step_peak_bytes"] = {} if args.no_memory else peaks(method, clip, n_classes, steps, device, args.prec)
     row["eval_pictures_per_second"] = evaluation(method, ours, {n: s for n, (s, _) in sides.items()}, args, device)
     return row
 
@@ -274,6 +278,9 @@ def main() -> int:
     parser.add_argument("--classes", default="5,50,250", help="numbers of classes, separated by commas")
     parser.add_argument("--backbone", default="ViT-B/16", choices=[n for n, m in published_models().items() if m.config.has_vit])
     parser.add_argument("--method", default="MPL", help="MPL, MaPLe, CoOp, CoCoOp; separated by commas")
+    parser.add_argument(
+        "--prec", default="", choices=("", *PRECISIONS), help="what the towers of both sides compute in; fp16 on a GPU, fp32 on a CPU"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each side")
     parser.add_argument("--test-pictures", type=int, default=4200, help="pictures of a test set (EuroSAT's base half by default)")
     parser.add_argument(

@@ -85,11 +85,12 @@ class PublishedWay:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits ``[B, C]`` of ``images`` ``[B, 3, R, R]``; the text is encoded anew at every call."""
-        features = self.image_features(images)
-        scale, learner = self.model.clip.logit_scale.exp(), self.model.prompt_learner
-        if not isinstance(learner, ConditionalWords):
-            return scale * features @ self.text_features(learner.text()).t().to(features.dtype)
-        contexts = learner.context_of(features.float())  # CoCoOp: the class prompts of each picture in turn
-        return torch.stack(
-            [scale * f @ self.text_features(learner.text_with(ctx)).t().to(f.dtype) for f, ctx in zip(features, contexts, strict=True)]
-        )
+        with self.model.precision.autocast():
+            features = self.image_features(images)
+            scale, learner = self.model.clip.logit_scale.exp(), self.model.prompt_learner
+            if not isinstance(learner, ConditionalWords):
+                return scale * features @ self.text_features(learner.text()).t().to(features.dtype)
+            contexts = learner.context_of(features.float())  # CoCoOp: the class prompts of each picture in turn
+            return torch.stack(
+                [scale * f @ self.text_features(learner.text_with(ctx)).t().to(f.dtype) for f, ctx in zip(features, contexts, strict=True)]
+            )

@@ -106,7 +106,24 @@ TEMPLATES = (
     "{}", "{}.", "a {}", "the {}.", "one {}", "this is a {}.", "there is a {} here", "art of the {}.", "itap of a {}.",
     "a {} in a picture", "clip art: {}", "{} icon", "{} vector illustration", "a simple {}",
 )  # fmt: skip
-NOISE_WORDS = ("free", "stock", "download", "hd", "vector", "isolated", "png", "design", "new", "my", "best", "img", "photo", "no", "web", "art")
+NOISE_WORDS = (
+    "free",
+    "stock",
+    "download",
+    "hd",
+    "vector",
+    "isolated",
+    "png",
+    "design",
+    "new",
+    "my",
+    "best",
+    "img",
+    "photo",
+    "no",
+    "web",
+    "art",
+)
 
 
 @dataclass(frozen=True)

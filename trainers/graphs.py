@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 N_WARM_UPS = 3  # runs before the recording, in which libraries make their handles and choose their kernels; as many as PyTorch's notes take
 N_CHECKED = 2  # launches that are computed plainly as well: of the batch that was recorded, and of another
-LARGEST_DIFFERENCE = 0.05  # of a launch's gradient from the plain one, as a part of its length and a tenth of all; rounding in 16 bits stays well below
+LARGEST_DIFFERENCE = 0.05  # of a launch's gradient from the plain one, as a part of its length and a tenth of all; rounding is far below
 
 ComputeGradients = Callable[[Tensor, Tensor], Tensor]
 """``images [B, 3, R, R]``, ``labels [B]`` -> the loss, without gradient; puts the gradients of the learned parameters in place of the former."""
@@ -142,5 +142,6 @@ def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
         return False
     if not _are_finite(found) or not _are_finite(expected):
         return _are_finite(found) == _are_finite(expected)
-    differences, lengths = (torch.stack([t.double().norm() for t in ts]) for ts in ([a - b for a, b in zip(found, expected, strict=True)], expected))
+    differences = torch.stack([(a - b).double().norm() for a, b in zip(found, expected, strict=True)])
+    lengths = torch.stack([t.double().norm() for t in expected])
     return bool((differences <= LARGEST_DIFFERENCE * (lengths + 0.1 * lengths.norm())).all())

@@ -70,7 +70,8 @@ def test_a_step_asks_for_no_value_and_is_the_same_every_time(
 
 
 @pytest.mark.parametrize(
-    "change", [lambda loss: loss * (1.0 if loss > 0 else 2.0), lambda loss: loss + loss.item(), lambda loss: loss + torch.ones(()).to(loss.device)]
+    "change",
+    [lambda loss: loss * (1.0 if loss > 0 else 2.0), lambda loss: loss + loss.item(), lambda loss: loss + torch.ones(()).to(loss.device)],
 )
 def test_what_a_recording_cannot_hold_is_found(
     change: Callable[[Tensor], Tensor], eurosat: Path, weights: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
