@@ -212,7 +212,7 @@ class CLIP(nn.Module):
         self.ln_final = LayerNorm(config.text_width)
         self.text_projection = nn.Parameter(torch.empty(config.text_width, config.embed_dim))
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # arXiv 2103.00020, section 2.5
-        self.fast = FastPaths()
+        self.set_fast_paths(FastPaths())
         self._initialise()
 
     def _initialise(self) -> None:
@@ -258,6 +258,7 @@ class CLIP(nn.Module):
             self.
         """
         self.fast = fast
+        torch.backends.cuda.enable_cudnn_sdp(not fast.avoid_cudnn_attention)
         if isinstance(self.visual, VisionTransformer):
             self.visual.read_one_token = fast.read_one_token
         return self

@@ -83,6 +83,10 @@ class FeatureEvaluation:
 
         Batches are the same either way, since the last bit of features may depend on their batch.
         """
+        with self._text_features.steady():
+            yield from self._outputs(loader)
+
+    def _outputs(self, loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
         of_batches = self._digest_of_batches(loader)
         if of_batches is None:
             yield from super().test_outputs(loader)  # type: ignore[misc]  # the engine's
@@ -139,6 +143,7 @@ def _computed_on(device: torch.device) -> tuple[Any, ...]:
     if device.type == "cuda":
         machine: tuple[Any, ...] = (torch.cuda.get_device_name(device), torch.version.cuda, torch.backends.cudnn.version())
         machine += (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark)
+        machine += (torch.backends.cuda.cudnn_sdp_enabled(),)
     else:
         machine = (_processor(), torch.backends.cpu.get_cpu_capability(), torch.backends.mkldnn.is_available(), torch.get_num_threads())
     return (torch.__version__, *machine, torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled(), _source())

@@ -8,7 +8,9 @@ step is not what it was when it was recorded.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +22,10 @@ LARGEST_DIFFERENCE = 0.05  # of a launch's gradient from the plain one, as a par
 ComputeGradients = Callable[[Tensor, Tensor], Tensor]
 """``images [B, 3, R, R]``, ``labels [B]`` -> the loss, without gradient; puts the gradients of the learned parameters in place of the former."""
 Launch = Callable[[], None]
-"""Runs again what was recorded, on the same tensors."""
+"""Runs again what was recorded, on the same tensors: those it read and those it wrote."""
 
 
-def record_on_gpu(run: Callable[[], object]) -> Launch:
+def record_on_gpu(run: Callable[[], Tensor]) -> Launch:
     """Record the kernels that ``run`` launches on the present GPU, after some runs to warm up.
 
     The threads that bring pictures into page-locked memory go on meanwhile, so that only this thread's calls are forbidden what a recording cannot hold.
@@ -44,6 +46,29 @@ def record_on_gpu(run: Callable[[], object]) -> Launch:
     return graph.replay
 
 
+@dataclass
+class Recording:
+    """A recorded computation, and the tensors that it reads and writes; ``addresses`` are the parameters' when it was made."""
+
+    launch: Launch
+    images: Tensor
+    labels: Tensor
+    loss: Tensor
+    gradients: list[Tensor | None]
+    addresses: list[int]
+    n_to_check: int = N_CHECKED
+
+    def takes(self, images: Tensor, labels: Tensor) -> bool:
+        """Whether a batch has the shapes and types of the recorded one."""
+        return _are_alike(images, self.images) and _are_alike(labels, self.labels)
+
+    def run(self, images: Tensor, labels: Tensor) -> None:
+        """Launch it on a batch that it takes."""
+        self.images.copy_(images)
+        self.labels.copy_(labels)
+        self.launch()
+
+
 class RecordedGradients:
     """Computes what ``compute`` computes, from a recording of it for batches of the first one's shape; other batches are computed plainly.
 
@@ -60,70 +85,86 @@ class RecordedGradients:
         self,
         compute: ComputeGradients,
         parameters: Sequence[nn.Parameter],
-        record: Callable[[Callable[[], object]], Launch] = record_on_gpu,
+        record: Callable[[Callable[[], Tensor]], Launch] = record_on_gpu,
     ) -> None:
         self.compute, self.parameters, self._record = compute, list(parameters), record
-        self._launch: Launch | None = None
+        self._recording: Recording | None = None
         self._has_failed = False
-        self._n_to_check = 0
-        self._addresses: list[int] = []
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a recording is there and is launched."""
+        return self._recording is not None
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """The loss of the batch; each parameter's gradient is its own until the next call."""
-        if not self._has_failed and (self._launch is None or self._addresses != self._present_addresses()):
-            self._make(images, labels)
-        if self._launch is None or not (_are_alike(images, self._images) and _are_alike(labels, self._labels)):
+        if not self._has_failed and (self._recording is None or self._recording.addresses != self._present_addresses()):
+            self._recording = None  # its memory is free for the next
+            self._recording = self._make(images, labels)
+        if self._recording is None or not self._recording.takes(images, labels):
             return self.compute(images, labels)
-        self._images.copy_(images)
-        self._labels.copy_(labels)
-        self._launch()
-        if self._n_to_check > 0:
+        self._recording.run(images, labels)
+        if self._recording.n_to_check > 0:
             return self._check(images, labels)
-        for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
+        for parameter, gradient in zip(self.parameters, self._recording.gradients, strict=True):
             parameter.grad = gradient  # where an optimiser has cleared it
-        return self._loss.clone()
+        return self._recording.loss.clone()
 
     def _check(self, images: Tensor, labels: Tensor) -> Tensor:
         """The loss of the batch that was launched, computed plainly, as its gradients; the recording is given up where it gave something else."""
-        launched = [self._loss.clone()], [g.clone() for g in self._gradients if g is not None]
-        loss = self.compute(images, labels)
+        assert self._recording is not None
+        launched = [self._recording.loss.clone()], [g.clone() for g in self._recording.gradients if g is not None]
+        has_memory = True
+        try:
+            loss = self.compute(images, labels)
+        except torch.OutOfMemoryError:
+            has_memory = False
+        if not has_memory:  # here, where no error holds what was computed
+            self._give_up("the GPU's memory does not hold a plain step beside it")
+            return self.compute(images, labels)
         plain = [loss], [p.grad for p in self.parameters if p.grad is not None]
         if not all(map(_agree, launched, plain)):
             self._give_up("its first results are not those of the plain step")
         elif _are_finite(plain[1]):  # after an overflow of float16 there is nothing to be seen
-            self._n_to_check -= 1
+            self._recording.n_to_check -= 1
         return loss
 
     def _give_up(self, reason: str) -> None:
-        self._launch, self._has_failed = None, True
-        print(f"Note: the training step could not be recorded as a CUDA graph and is computed plainly: {reason}")
+        self._recording, self._has_failed = None, True
+        print(
+            f"Note: steps are computed one kernel at a time, as with SPEED.RECORD_STEPS False, since they could not be recorded: {reason}"
+        )
 
     def _present_addresses(self) -> list[int]:
         return [parameter.data_ptr() for parameter in self.parameters]
 
-    def _make(self, images: Tensor, labels: Tensor) -> None:
-        self._images, self._labels = images.clone(), labels.clone()
-        self._launch = None
+    def _make(self, images: Tensor, labels: Tensor) -> Recording | None:
+        images, labels = images.clone(), labels.clone()
+        losses: list[Tensor] = []
 
-        def run() -> None:
-            self._loss = self.compute(self._images, self._labels)
+        def run() -> Tensor:
+            losses[:] = [self.compute(images, labels)]
+            return losses[0]
 
+        handled = sys.exc_info()[1]
         try:
-            self._launch = self._record(run)
+            launch = self._record(run)
         except RuntimeError as error:  # CUDA's own, and a GPU out of memory
-            cause = first_cause(error)
-            if not isinstance(cause, RuntimeError):
-                raise cause from None
-            self._give_up(str(cause).partition("\n")[0] or type(cause).__name__)
-            return
-        self._addresses = self._present_addresses()
-        self._n_to_check = N_CHECKED
-        self._gradients = [parameter.grad for parameter in self.parameters]
+            cause = first_cause(error, handled)
+            try:
+                if not isinstance(cause, RuntimeError):
+                    raise cause from None
+                self._give_up(str(cause).partition("\n")[0] or type(cause).__name__)
+            finally:
+                del cause  # it holds this frame, and so all that the recording had made until it failed
+            return None
+        gradients = [parameter.grad for parameter in self.parameters]
+        return Recording(launch, images, labels, losses[0], gradients, self._present_addresses())
 
 
-def first_cause(error: BaseException) -> BaseException:
-    """What was raised first: the end of a recording that has failed raises an error of its own over it."""
-    while error.__context__ is not None:
+def first_cause(error: BaseException, handled: BaseException | None) -> BaseException:
+    """What was raised first since ``handled``: the end of a recording that has failed raises an error of its own over it."""
+    while error.__context__ is not None and error.__context__ is not handled:
         error = error.__context__
     return error
 

@@ -61,7 +61,7 @@ def choose_precision(prec: str, device: torch.device) -> Precision:
     """
     check_precision(prec, "PREC")
     if device.type == "cuda":
-        if prec == "bf16" and not torch.cuda.is_bf16_supported():
+        if prec == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
             return _fall_back(prec, "this GPU has no bfloat16", device)
         if prec == "amp":
             return Precision(autocast_dtype=torch.float16, device_type="cuda")

@@ -5,6 +5,9 @@ Letters of shapes: B images, C classes, E joint embedding, R the pictures' side.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -89,13 +92,27 @@ class TextFeatureCache:
         self.keeps = keeps
         self._features: Tensor | None = None
         self._made_from: Tensor | None = None
+        self._is_known = False
+        self._is_steady = False
+
+    @contextlib.contextmanager
+    def steady(self) -> Iterator[None]:
+        """Within it the parameters stay what they are, so that they are looked at once: on a GPU, each look waits for all that was launched before."""
+        self._is_known, self._is_steady = False, True
+        try:
+            yield
+        finally:
+            self._is_known = self._is_steady = False
 
     def get(self, model: PromptedCLIP) -> Tensor:
         """Text features ``[C, E]`` of ``model``, without gradient."""
+        if self._is_known and self._features is not None:
+            return self._features
         parameters = [p.detach().flatten() for p in model.prompt_learner.text_parameters()]
         present = torch.cat(parameters) if parameters else torch.empty(0)
         if not self.keeps or self._features is None or self._made_from is None or not torch.equal(self._made_from, present):
             with torch.no_grad():
                 self._features = model.text_features()
             self._made_from = present.clone()
+        self._is_known = self.keeps and self._is_steady
         return self._features

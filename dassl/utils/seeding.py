@@ -33,11 +33,14 @@ def set_random_seed(seed: int) -> None:
 def make_deterministic() -> None:
     """Let a GPU give the same numbers each time, and end the run, by name, at an operation that cannot (DETERMINISTIC True).
 
-    cuBLAS reads its setting when it is first used, so that this comes before anything runs on a GPU. A CPU needs none of it: with one number of threads
-    it gives the same numbers anyway.
+    cuBLAS reads its setting when it is first used, so that this comes before anything runs on a GPU; a note says so where it does not. A CPU needs none of
+    it: with one number of threads it gives the same numbers anyway.
     """
+    if "CUBLAS_WORKSPACE_CONFIG" not in os.environ and torch.cuda.is_initialized():
+        print("Note: a GPU was used before DETERMINISTIC; if a matrix product is now refused, set CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # one of the two values that PyTorch's notes on reproducibility name
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a kernel an array, for memory that nothing reads unwritten
     torch.backends.cudnn.benchmark = False
 
 

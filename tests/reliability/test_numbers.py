@@ -14,7 +14,8 @@ import dassl.engine.watch as watch
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from tests.reliability.conftest import outcome
 from tests.reliability.same import assert_same
-from tests.trainers.small_runs import build, write_eurosat
+from tests.trainers.conftest import weights  # noqa: F401, a fixture
+from tests.trainers.small_runs import METHODS, NODES, build, write_eurosat
 from trainers.base import PromptTrainer
 
 SHORT = ("TEST.NO_TEST", "True", "TRAIN.PRINT_FREQ", 3)
@@ -141,10 +142,13 @@ def test_determinism_is_a_setting(data: Path, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_deterministic_runs_are_equal(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("prec", ["fp16", "amp"])
+def test_on_a_gpu_deterministic_runs_are_equal(method: str, prec: str, data: Path, weights: dict, tmp_path: Path) -> None:  # noqa: F811
     try:
         for name in "ab":
-            start(data, tmp_path / name, "DETERMINISTIC", "True").train()
+            pairs = ("DETERMINISTIC", "True", "USE_CUDA", "True", f"TRAINER.{NODES[method]}.PREC", prec)
+            build(method, data, weights["wide"], tmp_path / name, *pairs).train()
     finally:
         torch.use_deterministic_algorithms(False)
     assert_same(outcome(tmp_path / "a"), outcome(tmp_path / "b"), "on a GPU")

@@ -56,7 +56,7 @@ def write_eurosat(root: Path, n_train: int = 4, n_test: int = 3) -> Path:
 
 
 def config(method: str, root: Path, weights: Path | str, output: Path, *pairs: Any) -> Any:
-    """The config of a small run of ``method`` in fp32 on the CPU, with further KEY, VALUE pairs."""
+    """The config of a small run of ``method`` in fp32 on the CPU, where there is a GPU too, with further KEY, VALUE pairs."""
     cfg = get_cfg_default()
     train.extend_cfg(cfg)
     settings: list[Any] = [
@@ -69,7 +69,18 @@ def config(method: str, root: Path, weights: Path | str, output: Path, *pairs: A
         "MODEL.BACKBONE.NAME",
         str(weights),
     ]
-    settings += ["OUTPUT_DIR", str(output), "SEED", 1, "INPUT.SIZE", (32, 32), "INPUT.TRANSFORMS", ("random_flip", "normalize")]
+    settings += [
+        "OUTPUT_DIR",
+        str(output),
+        "SEED",
+        1,
+        "USE_CUDA",
+        False,
+        "INPUT.SIZE",
+        (32, 32),
+        "INPUT.TRANSFORMS",
+        ("random_flip", "normalize"),
+    ]
     settings += [
         "DATALOADER.NUM_WORKERS",
         0,

@@ -150,8 +150,8 @@ def test_each_precision_trains_a_step_on_the_cpu(method: str, prec: str, eurosat
 def test_each_precision_is_right_on_the_gpu(method: str, prec: str, eurosat: Path, weights: dict, tmp_path: Path) -> None:
     """Logits and gradients of each precision are near those of float32 on the CPU, and training lowers the loss."""
     pairs = ["OPTIM.WARMUP_EPOCH", -1]
-    trainer = build(method, eurosat, weights["wide"], tmp_path, *pairs, f"TRAINER.{NODES[method]}.PREC", prec)
-    plain = build(method, eurosat, weights["wide"], tmp_path, *pairs, "USE_CUDA", False)
+    trainer = build(method, eurosat, weights["wide"], tmp_path, *pairs, f"TRAINER.{NODES[method]}.PREC", prec, "USE_CUDA", True)
+    plain = build(method, eurosat, weights["wide"], tmp_path, *pairs)
     assert trainer.device.type == "cuda"
     plain.learned.load_state_dict({k: v.cpu() for k, v in trainer.learned.state_dict().items()})
     gradients = []
