@@ -105,15 +105,21 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
         args: the flags.
         cfg: their config, from :func:`setup_cfg`.
     """
-    from dassl.utils.run_lock import hold_run_folder, note_settings
+    from dassl.utils.logger import take_wanted_name
+    from dassl.utils.run_lock import hold_run_folder, note_settings, remove_run
 
     check_flags(args, cfg)
     check_head(cfg)
-    with hold_run_folder(cfg.OUTPUT_DIR, args.fresh):
-        if LAUNCHER_SETTINGS in os.environ:
+    with hold_run_folder(cfg.OUTPUT_DIR):
+        if LAUNCHER_SETTINGS in os.environ and not args.fresh:
             note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
         trainer = build(cfg)
         check_domains(trainer, cfg)
+        if args.fresh:  # only now, when the settings have been seen to work
+            remove_run(cfg.OUTPUT_DIR)
+            take_wanted_name()
+            if LAUNCHER_SETTINGS in os.environ:
+                note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
         if args.eval_only:
             if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
                 raise ValueError(
@@ -148,6 +154,9 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
         raise ValueError(
             f"--load-epoch {args.load_epoch} says which checkpoint of --model-dir is tested: give --model-dir FOLDER and --eval-only, or leave it out"
         )
+    for flag, folder in (("--model-dir", args.model_dir), ("--resume", cfg.RESUME)):
+        if args.fresh and folder and os.path.realpath(folder) == os.path.realpath(cfg.OUTPUT_DIR):
+            raise ValueError(f"--fresh would remove the run in {folder}, which {flag} asks for: leave one of them out")
     if cfg.RESUME and args.eval_only:
         raise ValueError(
             f"--resume {cfg.RESUME} (RESUME) goes on with a training, and --eval-only trains nothing: name the run to test by --model-dir, or leave one of "

@@ -15,7 +15,7 @@ import torch
 
 import trainers  # noqa: F401, registers the methods
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils.run_lock import hold_run_folder, note_settings
+from dassl.utils.run_lock import hold_run_folder, note_settings, remove_run
 from tests.launchers import METHODS, REPO, Ran, environment, refused, run, succeeded
 
 
@@ -93,6 +93,17 @@ def test_force_runs_afresh_and_its_test_is_no_longer_taken(base2new: Ran, world:
     assert all(b["ended"] < a["ended"] for b, a in zip(before, after, strict=True))
 
 
+def test_force_with_what_cannot_work_leaves_the_run_that_is_there(base2new: Ran, world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "output", tmp_path / "output")
+    before = {
+        path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith(("log.txt", "settings.txt"))
+    }
+    done = run(world, "mpl/base2new_train shapes 1 1 --force TRAINER.MPL.PROMPT_DEPTH 9", SHOTS="2", OUTPUT=str(tmp_path / "output"))
+    assert done.returncode != 0 and "PROMPT_DEPTH is 9" in done.stderr + done.stdout
+    assert any(path.name == "result.json" for path in before)
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_neither_force_nor_other_settings_touch_a_folder_in_which_a_run_works(base2new: Ran, world: Path, tmp_path: Path) -> None:
     succeeded(base2new)  # the pictures are there
     run_dir = tmp_path / "base2new/train_base" / BELOW
@@ -131,7 +142,8 @@ def test_a_fresh_run_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
     for name in of_a_run + of_others:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
-    with hold_run_folder(str(tmp_path), fresh=True):
+    with hold_run_folder(str(tmp_path)):
+        remove_run(str(tmp_path))
         left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
     assert left == {".run.holder.json", ".run.lock", "base", "holiday", "models", *(name.rstrip("/") for name in of_others)}
 

@@ -51,7 +51,7 @@ _DATALOADER = {
     "NUM_WORKERS": 4,  # loading processes, at most one a core; results do not depend on it
     "K_TRANSFORMS": 1,  # how many times a training picture is augmented
     "RETURN_IMG0": False,  # also give the unaugmented picture, as img0
-    # Decoded (for tests also resized) pictures are kept in this folder, and change no result; "": .picture_cache in DATASET.ROOT.
+    # Decoded (for tests also resized) pictures are kept in .picture_cache of this folder, and change no result; "": of DATASET.ROOT.
     "CACHE_DIR": "",
     # Bound of that folder in GiB; 0: no cache. The test pictures of the eleven datasets take 19 at 224 x 224; the rest is for few-shot training ones.
     "CACHE_GIB": 24.0,

@@ -62,7 +62,7 @@ def stamp_of(path: str) -> Stamp | None:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)  # a copy or an archive may bring an older file's time of change
 
 
 def stamps_of(paths: Sequence[str]) -> list[Stamp | None]:

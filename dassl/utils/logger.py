@@ -87,6 +87,14 @@ def setup_logger(output: str | None = None) -> None:
     sys.stdout = logger
 
 
+def take_wanted_name() -> None:
+    """Give the present log the name that another file had when it was begun, and has no more."""
+    logger = sys.stdout
+    if isinstance(logger, Logger) and logger.fpath and logger.wanted and not os.path.exists(logger.wanted):
+        os.rename(logger.fpath, logger.wanted)
+        logger.fpath = logger.wanted
+
+
 def _free_name(path: str) -> str:
     candidate, count = path, 1
     while os.path.exists(candidate):

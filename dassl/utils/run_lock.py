@@ -32,14 +32,13 @@ class FolderHeldError(OSError):
 
 
 @contextlib.contextmanager
-def hold_run_folder(folder: str, fresh: bool = False) -> Iterator[None]:
+def hold_run_folder(folder: str) -> Iterator[None]:
     """Keep a run's folder for this process in this block, and clear away what a killed run left half-written in it.
 
     The lock is the operating system's: it goes with the process that holds it, however that ends.
 
     Args:
         folder: OUTPUT_DIR; it is made where needed.
-        fresh: remove the run that it holds; what is not a run's, and the folders of other runs in it, stay.
 
     Raises:
         ValueError: the folder has no name.
@@ -53,8 +52,6 @@ def hold_run_folder(folder: str, fresh: bool = False) -> Iterator[None]:
     holder_path = os.path.join(folder, HOLDER_NAME)
     _acquire(lock, holder_path, folder)
     try:
-        if fresh:
-            _remove_run(folder)
         remove_unfinished(folder)
         text = json.dumps(_myself())
         write_whole(holder_path, lambda file: file.write(text.encode()))
@@ -93,13 +90,19 @@ def _without_remarks(settings: str) -> list[str]:
     return [line for line in settings.splitlines() if line and not line.startswith("#")]
 
 
-def _remove_run(folder: str) -> None:
-    """Remove the files and folders that a run leaves, by their names. Whatever else is there stays: the folder may be somebody's home."""
+def remove_run(folder: str) -> None:
+    """Remove the files and folders that a run leaves, by their names, from a folder that this process holds, but for the log that it writes.
+
+    What is not a run's, and the folders of other runs in it, stay: the folder may be somebody's home.
+    """
+    present = getattr(sys.stdout, "fpath", None)
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             if entry.name == TENSORBOARD_NAME or _holds_checkpoints(entry.path):
                 shutil.rmtree(entry.path)
-        elif any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in RUN_FILES):
+        elif any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in RUN_FILES) and entry.name != HOLDER_NAME:
+            if present is not None and os.path.realpath(entry.path) == os.path.realpath(present):
+                continue
             os.remove(entry.path)
 
 

@@ -37,7 +37,9 @@ def make_deterministic() -> None:
     it: with one number of threads it gives the same numbers anyway.
     """
     if "CUBLAS_WORKSPACE_CONFIG" not in os.environ and torch.cuda.is_initialized():
-        print("Note: a GPU was used before DETERMINISTIC; if a matrix product is now refused, set CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts")
+        print(
+            "Note: a GPU was used before DETERMINISTIC; if a matrix product is now refused, set CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts"
+        )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # one of the two values that PyTorch's notes on reproducibility name
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a kernel an array, for memory that nothing reads unwritten

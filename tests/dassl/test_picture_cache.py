@@ -389,8 +389,15 @@ def test_a_list_too_long_is_told(data, monkeypatch, capfd):
 
 def test_a_folder_of_ones_own_and_no_data_folder(data, tmp_path_factory, monkeypatch):
     own = tmp_path_factory.mktemp("own")
-    batches(loader_of(data, "DATALOADER.CACHE_DIR", str(own / "deep")))
-    assert len(list((own / "deep").iterdir())) == 1 and not packs(data)
+    (own / "deep").mkdir()
+    for name in ("labels.cache", "film.mkv.part"):
+        (own / "deep" / name).write_text("somebody's")
+        os.utime(own / "deep" / name, (1, 1))
+    batches(loader_of(data, "DATALOADER.CACHE_DIR", str(own / "deep"), "DATALOADER.CACHE_GIB", 0.0001))
+    assert sorted(os.listdir(own / "deep")) == [".picture_cache", "film.mkv.part", "labels.cache"], (
+        "what is not ours is not removed to make room"
+    )
+    assert len(list((own / "deep" / ".picture_cache").iterdir())) == 1 and not packs(data)
     monkeypatch.chdir(own)
     batches(loader_of(data, "DATASET.ROOT", ""))
     assert os.listdir(own) == ["deep"]

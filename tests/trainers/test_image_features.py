@@ -57,7 +57,7 @@ class World:
 
     def files(self) -> list[Path]:
         """The files of features; not those of pixels."""
-        return [path for path in sorted(self.cache.glob("*.cache")) if not path.read_bytes().startswith(b"pictures")]
+        return [path for path in sorted(self.cache.glob(".picture_cache/*.cache")) if not path.read_bytes().startswith(b"pictures")]
 
 
 @pytest.fixture
