@@ -41,7 +41,7 @@ from dassl.utils.seeding import make_deterministic
 from tools.published_way import PublishedWay
 from trainers.cocoop import ConditionallyPromptedCLIP, ConditionalWords
 from trainers.coop import ContextWords
-from trainers.graphs import RecordedGradients
+from trainers.graphs import N_CHECKED, ComputeGradients, RecordedGradients
 from trainers.maple import MaPLePrompts
 from trainers.mpl import MPLPrompts, MPLSchedules
 from trainers.precision import PRECISIONS, choose_precision
@@ -157,10 +157,23 @@ def peak_bytes(run: Callable[[], Any], device: torch.device) -> int | None:
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
-def training_step(
-    logits_of: Callable[[Tensor], Tensor], learner: PromptLearner, images: Tensor, labels: Tensor, is_recorded: bool = False
-) -> Callable[[], None]:
-    """A step of SGD on the learned parameters, recorded as a CUDA graph if asked."""
+def training_step(logits_of: Callable[[Tensor], Tensor], learner: PromptLearner, images: Tensor, labels: Tensor) -> Callable[[], None]:
+    """A step of SGD on the learned parameters."""
+    return _step(images, labels, *_gradients(logits_of, learner))
+
+
+def recorded_step(
+    logits_of: Callable[[Tensor], Tensor], learner: PromptLearner, images: Tensor, labels: Tensor
+) -> dict[str, Callable[[], None]]:
+    """The same step recorded as a CUDA graph, the launches that are held against plain steps behind it; nothing where it could not be recorded."""
+    compute, optimiser = _gradients(logits_of, learner)
+    gradients = RecordedGradients(compute, list(learner.parameters()))
+    for _ in range(N_CHECKED + 1):
+        gradients(images, labels)
+    return {RECORDED: _step(images, labels, gradients, optimiser)} if gradients.is_recorded else {}
+
+
+def _gradients(logits_of: Callable[[Tensor], Tensor], learner: PromptLearner) -> tuple[ComputeGradients, torch.optim.Optimizer]:
     optimiser = torch.optim.SGD(learner.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
 
     def compute(images: Tensor, labels: Tensor) -> Tensor:
@@ -169,8 +182,10 @@ def training_step(
         loss.backward()
         return loss.detach()
 
-    gradients = RecordedGradients(compute, list(learner.parameters())) if is_recorded else compute
+    return compute, optimiser
 
+
+def _step(images: Tensor, labels: Tensor, gradients: ComputeGradients, optimiser: torch.optim.Optimizer) -> Callable[[], None]:
     def step() -> None:
         gradients(images, labels)
         optimiser.step()
@@ -224,7 +239,7 @@ def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace, d
     if args.skip_published_above and n_classes > args.skip_published_above:
         for name in ALL_POSITIONS:
             del steps[name]
-    recorded = {RECORDED: training_step(ours, ours.learner, few, labels, is_recorded=True)} if device.type == "cuda" else {}
+    recorded = recorded_step(ours, ours.learner, few, labels) if device.type == "cuda" else {}
     row["step_seconds"] = seconds_in_turn({**steps, **recorded}, args.repeats, device)
     row["step_peak_bytes"] = {} if args.no_memory else peaks(method, clip, n_classes, steps, device, args.prec)
     row["eval_pictures_per_second"] = evaluation(method, ours, {n: s for n, (s, _) in sides.items()}, args, device)
