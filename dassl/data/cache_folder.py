@@ -187,9 +187,8 @@ def cache_folder_of(cfg: Any) -> CacheFolder | None:
     folder, root = cfg.DATALOADER.CACHE_DIR, cfg.DATASET.ROOT
     if cfg.DATALOADER.CACHE_GIB <= 0 or not (folder or root):
         return None
-    path = os.path.abspath(
-        os.path.expanduser(os.path.join(folder or root, FOLDER_NAME))
-    )  # of its own: files of it are removed to make room
+    # A folder of its own wherever it lies: files of it are removed to make room.
+    path = os.path.abspath(os.path.expanduser(os.path.join(folder or root, FOLDER_NAME)))
     return _cache_folder(path, int(cfg.DATALOADER.CACHE_GIB * 2**30))
 
 

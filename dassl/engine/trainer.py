@@ -351,11 +351,8 @@ class SimpleTrainer(TrainerBase):
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Pictures and labels on the run's device."""
-        return self._on_device(batch["img"]), self._on_device(batch["label"])
-
-    def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """`tensor` on the run's device; nothing waits for the copy, since the loaders bring pictures into page-locked memory where there is a GPU."""
-        return tensor.to(self.device, non_blocking=True)
+        # Nothing waits for the copies: where there is a GPU, the loaders bring pictures into page-locked memory.
+        return batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True)
 
 
 class TrainerX(SimpleTrainer):
@@ -368,7 +365,7 @@ class TrainerX(SimpleTrainer):
 
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, ...]:
         """Pictures, labels and domains on the run's device."""
-        return self._on_device(batch["img"]), self._on_device(batch["label"]), self._on_device(batch["domain"])
+        return batch["img"].to(self.device), batch["label"].to(self.device), batch["domain"].to(self.device)
 
 
 class TrainerXU(SimpleTrainer):
@@ -399,4 +396,4 @@ class TrainerXU(SimpleTrainer):
         self, batch_x: dict[str, Any], batch_u: dict[str, Any]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Labelled pictures, their labels, and unlabelled pictures, on the run's device."""
-        return self._on_device(batch_x["img"]), self._on_device(batch_x["label"]), self._on_device(batch_u["img"])
+        return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)

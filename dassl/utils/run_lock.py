@@ -22,7 +22,7 @@ HOLDER_NAME = ".run.holder.json"
 RESULT_NAME = "result.json"
 SETTINGS_NAME = "settings.txt"
 TENSORBOARD_NAME = "tensorboard"
-RUN_FILES = (RESULT_NAME, SETTINGS_NAME, "log.txt*", "metrics.jsonl", "interrupted.pth.tar", "prompts.safetensors", "cmat.pt", HOLDER_NAME)
+RUN_FILES = (RESULT_NAME, SETTINGS_NAME, "log.txt*", "metrics.jsonl", "interrupted.pth.tar", "prompts.safetensors", "cmat.pt")
 CHECKPOINT_FILES = ("checkpoint", "*.pth.tar*", ".*.part")
 PATIENCE = 15.0  # seconds; loading processes of a killed run hold its lock until they notice, which takes PyTorch's up to five
 
@@ -100,7 +100,7 @@ def remove_run(folder: str) -> None:
         if entry.is_dir(follow_symlinks=False):
             if entry.name == TENSORBOARD_NAME or _holds_checkpoints(entry.path):
                 shutil.rmtree(entry.path)
-        elif any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in RUN_FILES) and entry.name != HOLDER_NAME:
+        elif any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in RUN_FILES):
             if present is not None and os.path.realpath(entry.path) == os.path.realpath(present):
                 continue
             os.remove(entry.path)
