@@ -213,7 +213,7 @@ class PromptClassifier:
 
     def _logits(self, images: Tensor) -> Tensor:
         """Logits ``[B, C]`` of a batch on the device, with class features that are computed once where they can be."""
-        if self.depends_on_picture:
+        if not self.model.has_forward_of(PromptedCLIP):
             return self.model(images)
         return self.model.logits(self.model.image_features(images), self._text_features.get(self.model))
 

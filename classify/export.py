@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip import LayerPrompts
-from trainers.cocoop import ConditionalWords
+from trainers.cocoop import ConditionallyPromptedCLIP, ConditionalWords
+from trainers.prompted_clip import PromptedCLIP
 
 from .classifier import PromptClassifier
 
@@ -114,10 +115,16 @@ def exportable(classifier: PromptClassifier) -> nn.Module:
     """The module that is exported, in evaluation mode.
 
     Raises:
-        ValueError: the classifier is not on the CPU in float32, the one form that every runtime reads.
+        ValueError: the classifier is not on the CPU in float32, the one form that every runtime reads; or its method's model computes logits in a way of
+            its own, which the modules above do not know.
     """
     if classifier.device.type != "cpu" or classifier.model.clip.dtype != torch.float32 or classifier.model.precision.autocast_dtype:
         raise ValueError('a classifier is exported from the CPU in float32: load it with device="cpu", precision="fp32"')
+    if not classifier.model.has_forward_of(ConditionallyPromptedCLIP if classifier.depends_on_picture else PromptedCLIP):
+        raise ValueError(
+            f"{classifier.file.method} computes its logits in a forward of its own ({type(classifier.model).__name__}), of which the exported file would "
+            "hold nothing: use it from Python (PromptClassifier), or export a method that compares features as CLIP does"
+        )
     module: nn.Module = ExportableConditionalClassifier(classifier) if classifier.depends_on_picture else ExportableClassifier(classifier)
     return module.requires_grad_(False).eval()
 

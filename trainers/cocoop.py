@@ -85,6 +85,7 @@ class CoCoOp(PromptTrainer):
     checkpoint_name = "prompt_learner"
     has_static_step = True
     model_class = ConditionallyPromptedCLIP
+    known_model = ConditionallyPromptedCLIP
     model: ConditionallyPromptedCLIP
 
     @classmethod

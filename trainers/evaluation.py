@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import clip
+from clip import CLIP
 from dassl.engine import TrainerX
 
 from .prompted_clip import PromptedCLIP, TextFeatureCache
@@ -60,6 +61,8 @@ class FeatureEvaluation:
     cfg: Any
     device: torch.device
     model: PromptedCLIP
+    known_model: type[PromptedCLIP] = PromptedCLIP
+    """Whose forward :meth:`logits_of` of features stands for; a model with another forward is tested by that, and nothing of a test is kept."""
 
     @cached_property
     def _text_features(self) -> TextFeatureCache:
@@ -76,6 +79,8 @@ class FeatureEvaluation:
     @torch.no_grad()
     def model_inference(self, images: Tensor) -> Tensor:
         """Logits ``[B, C]`` of ``images`` ``[B, 3, R, R]`` as ``self.model(images)`` gives them."""
+        if not self.model.has_forward_of(self.known_model):
+            return self.model(images)
         return self.logits_of(self.model.image_features(images))
 
     def test_outputs(self, loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
@@ -109,11 +114,10 @@ class FeatureEvaluation:
 
     def _digest_of_batches(self, loader: Any) -> str | None:
         """SHA-256 of what ``loader`` gives; None where features of it are not to be kept, since they or the test depend on more than we know of."""
-        is_ours = _is(self.model_inference, FeatureEvaluation.model_inference) and _is(
-            self.model.image_features, PromptedCLIP.image_features
-        )
+        model = self.model
+        is_ours = _is(self.model_inference, FeatureEvaluation.model_inference) and self.model.has_forward_of(self.known_model)
         is_plain = is_ours and _is(self.parse_batch_test, TrainerX.parse_batch_test)  # type: ignore[attr-defined]  # the engine's
-        if not (is_plain and caches_image_features(self.cfg) and self.model.prompt_learner.vision() is None):
+        if not (is_plain and _encodes_plainly(model) and caches_image_features(self.cfg) and model.prompt_learner.vision() is None):
             return None
         return getattr(loader, "digest_of_evaluation", lambda: None)()  # an `EpochLoader` of the engine has it
 
@@ -127,6 +131,20 @@ class FeatureEvaluation:
 def _is(method: Any, function: Any) -> bool:
     """Whether a bound method is still ``function``, and not what a subclass or a caller put in its place."""
     return getattr(method, "__func__", None) is function
+
+
+def _encodes_plainly(model: PromptedCLIP) -> bool:
+    """Whether the features of pictures are what CLIP's own code makes of its weights, which the digest names, and nothing hooked in or put in its place."""
+    return (
+        _is(model.image_features, PromptedCLIP.image_features)
+        and _is(model.clip.encode_image, CLIP.encode_image)
+        and all(
+            type(module).__module__.startswith(("clip.", "torch.nn.modules."))
+            and "forward" not in vars(module)
+            and not (module._forward_hooks or module._forward_pre_hooks)
+            for module in model.clip.visual.modules()
+        )
+    )
 
 
 def digest_of_module(module: nn.Module) -> str:

@@ -52,7 +52,10 @@ class PromptedCLIP(nn.Module):
         self.prompt_learner, self.fixed_text = prompt_learner, None
 
     def text_features(self) -> Tensor:
-        """Normalised float32 features ``[C, E]`` of the class prompts."""
+        """Normalised float32 features ``[C, E]`` of the class prompts.
+
+        Where nothing is learned in them they are kept, since the tower is frozen: whoever changes it sets :attr:`fixed_text` to None.
+        """
         if not self.keeps_fixed_text or self.prompt_learner.text_parameters():
             return self.encode_text_prompts(self.prompt_learner.text())
         if self.fixed_text is None:
@@ -80,9 +83,13 @@ class PromptedCLIP(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.logits(self.image_features(images), self.text_features())
 
+    def has_forward_of(self, cls: type[PromptedCLIP]) -> bool:
+        """Whether ``self(images)`` is what ``cls`` does, neither overridden nor replaced nor hooked, so that it can be computed from kept features."""
+        return getattr(self.forward, "__func__", None) is cls.forward and not (self._forward_hooks or self._forward_pre_hooks)
+
 
 class TextFeatureCache:
-    """Text features of the present prompts, computed again only when a parameter that they depend on has another value.
+    """Text features of the present prompts, computed again only for another learned part, or when a parameter that they depend on has another value.
 
     Args:
         keeps: False computes them at every call.
@@ -91,28 +98,31 @@ class TextFeatureCache:
     def __init__(self, keeps: bool = True) -> None:
         self.keeps = keeps
         self._features: Tensor | None = None
-        self._made_from: Tensor | None = None
-        self._is_known = False
+        self._made_by: PromptLearner | None = None
+        self._made_from = torch.empty(0)
         self._is_steady = False
 
     @contextlib.contextmanager
     def steady(self) -> Iterator[None]:
-        """Within it the parameters stay what they are, so that they are looked at once: on a GPU, each look waits for all that was launched before."""
-        self._is_known, self._is_steady = False, True
+        """Within it all that features depend on stays what it is: they are computed once, whatever was kept before, and nothing is compared.
+
+        On a GPU, each comparison waits for all that was launched before.
+        """
+        self._features, self._is_steady = None, True
         try:
             yield
         finally:
-            self._is_known = self._is_steady = False
+            self._is_steady = False
 
     def get(self, model: PromptedCLIP) -> Tensor:
         """Text features ``[C, E]`` of ``model``, without gradient."""
-        if self._is_known and self._features is not None:
+        if self._features is not None and self.keeps and self._is_steady:
             return self._features
         parameters = [p.detach().flatten() for p in model.prompt_learner.text_parameters()]
         present = torch.cat(parameters) if parameters else torch.empty(0)
-        if not self.keeps or self._features is None or self._made_from is None or not torch.equal(self._made_from, present):
+        is_same = self._made_by is model.prompt_learner and torch.equal(self._made_from, present)
+        if self._features is None or not (self.keeps and is_same):
             with torch.no_grad():
                 self._features = model.text_features()
-            self._made_from = present.clone()
-        self._is_known = self.keeps and self._is_steady
+            self._made_by, self._made_from = model.prompt_learner, present.clone()
         return self._features

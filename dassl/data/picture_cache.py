@@ -104,8 +104,14 @@ def digest_of_tensors(paths: Sequence[str], transform: Any, root: str) -> str | 
     stamps = [stamp for stamp in stamps_of(paths) if stamp is not None]
     if len(stamps) < len(paths):
         return None
-    parts = (digest_of_pictures(paths, stamps, root), repr(transform), _decoders())
+    parts = (digest_of_pictures(paths, stamps, root), [_in_full(step) for step in transform.transforms], _decoders())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _in_full(step: Any) -> tuple[Any, ...]:
+    """A step of a transform with its settings; arrays print themselves with four digits."""
+    numbers = (step.mean, step.std) if isinstance(step, T.Normalize) else ()
+    return repr(step), *([float(number) for number in some] for some in numbers)
 
 
 def _decoders() -> tuple[str | None, ...]:

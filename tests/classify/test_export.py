@@ -125,6 +125,17 @@ def test_nothing_is_left_where_writing_fails(prompts: Callable, weights: dict, t
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("method", ["VPT", "CoCoOp"])
+def test_a_forward_of_its_own_is_used_and_not_exported(method: str, load: Callable) -> None:
+    classifier = load(method)
+    images = pictures(classifier, 2)
+    expected, base = classifier.logits(images), type(classifier.model)
+    classifier.model.__class__ = type("Own", (base,), {"forward": lambda self, images: base.forward(self, images) * 2})
+    torch.testing.assert_close(classifier.logits(images), expected * 2)
+    with pytest.raises(ValueError, match=rf"{method} computes its logits in a forward of its own \(Own\)"):
+        export.exportable(classifier)
+
+
 def test_a_missing_exporter_is_told(load: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     with pytest.raises(

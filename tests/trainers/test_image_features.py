@@ -167,6 +167,11 @@ def test_whatever_features_depend_on_makes_others(world: World, tmp_path: Path) 
         changed.load_state_dict(other.model.clip.state_dict())
         other.model.clip = changed.requires_grad_(False).eval()
         assert is_computed(other), change
+    for mean in (0.48145, 0.481452):  # which an array prints alike
+        barely = world.build("ZeroshotCLIP")
+        normalize = barely.test_loader.dataset.transform.transforms[-1]
+        normalize.mean, normalize.std = torch.tensor([mean, 0.45, 0.40]), torch.tensor([0.27, 0.26, 0.28])
+        assert is_computed(barely)
     unknown = world.build("ZeroshotCLIP")
     unknown.test_loader.dataset.transform = T.Compose([T.RandomCrop(32), T.ToTensor()])
     assert is_computed(unknown) and is_computed(unknown)
@@ -207,6 +212,69 @@ def test_a_trainer_that_tests_in_a_way_of_its_own_is_obeyed(world: World) -> Non
         trainer = world.build("CoOp")
         trainer.__class__ = type("Own", (type(trainer),), {name: change})
         assert trainer._digest_of_batches(trainer.test_loader) is None
+
+
+def changed_tower(trainer: Any, how: str) -> None:
+    """Let the image tower compute otherwise with the same weights, as a method built on this one may."""
+    model, visual = trainer.model, trainer.model.clip.visual
+    encode, forward = model.clip.encode_image, visual.forward
+    if how == "subclass of the tower":
+        visual.__class__ = type(
+            "Own", (type(visual),), {"__module__": "own", "forward": lambda self, *given: super(type(self), self).forward(*given) ** 3}
+        )
+    elif how == "hook":
+        visual.register_forward_hook(lambda module, given, result: result**3)
+    elif how == "hook of a layer":
+        visual.ln_post.register_forward_hook(lambda module, given, result: result**3)
+    elif how == "replaced forward":
+        visual.forward = lambda *given: forward(*given) ** 3
+    elif how == "replaced encode_image":
+        model.clip.encode_image = lambda *given: encode(*given) ** 3
+    elif how == "subclass of CLIP":
+        model.clip.__class__ = type("Own", (CLIP,), {"encode_image": lambda self, *given: CLIP.encode_image(self, *given) ** 3})
+
+
+@pytest.mark.parametrize(
+    "how", ["subclass of the tower", "hook", "hook of a layer", "replaced forward", "replaced encode_image", "subclass of CLIP"]
+)
+def test_a_tower_that_computes_otherwise_is_given_no_kept_features(how: str, world: World) -> None:
+    plain = outputs(world.build("CoOp"))
+    found = []
+    for keeps in (False, True):
+        trainer = world.build("CoOp", "SPEED.CACHE_IMAGE_FEATURES", keeps)
+        changed_tower(trainer, how)
+        found.append(outputs(trainer))
+    assert same(*found) and not same(plain, found[1]) and len(world.files()) == 1
+
+
+@pytest.mark.parametrize("method", ["CoOp", "CoCoOp", "MPL"])
+def test_a_model_with_a_forward_of_its_own_is_tested_by_it(method: str, world: World) -> None:
+    expected = outputs(world.build(method))
+    trainer = world.build(method)
+    base = type(trainer.model)
+    trainer.model.__class__ = type("Own", (base,), {"forward": lambda self, images: base.forward(self, images) * 2})
+    found = outputs(trainer)
+    for before, after in zip(expected[0], found[0], strict=True):
+        torch.testing.assert_close(after, before * 2)
+    trainer.model.__class__ = base
+    trainer.model.register_forward_hook(lambda module, given, result: result * 3)
+    torch.testing.assert_close(outputs(trainer)[0][0], expected[0][0] * 3)
+
+
+def test_class_prompts_are_encoded_anew_for_another_learned_part_and_for_each_test(world: World) -> None:
+    trainer = world.build("CoOp")
+    images = next(iter(trainer.test_loader))["img"]
+    before = trainer.model_inference(images)
+    words = trainer.model.prompt_learner
+    other = trainer.build_prompt_learner(trainer.cfg, trainer.model.clip, ["a mountain", "a glacier"])
+    with torch.no_grad():
+        other.ctx.copy_(words.ctx)
+    trainer.model.set_prompt_learner(other)
+    with torch.no_grad():
+        assert before.shape[1] == 5 and torch.equal(trainer.model_inference(images), trainer.model(images))
+    first = outputs(trainer)
+    trainer.model.clip.text_projection.data.mul_(torch.linspace(0.5, 1.5, trainer.model.clip.config.embed_dim))
+    assert not same(first, outputs(trainer))
 
 
 def test_without_a_cache_folder_features_are_kept_within_a_run(world: World) -> None:
