@@ -21,6 +21,10 @@ from typing import Any
 # The engine, the methods and torch are imported where they are needed, so that --help answers at once.
 
 LAUNCHER_SETTINGS = "LAUNCH_SETTINGS"  # environment variable: what the launchers want noted in the run's settings.txt
+AGAIN = {
+    False: "the same command",
+    True: "the same command without --fresh (--force in the launchers)",
+}  # what goes on with a run that --fresh began or not
 FLAG_KEYS = {  # flag -> the setting that it gives
     "root": "DATASET.ROOT",
     "output_dir": "OUTPUT_DIR",
@@ -105,18 +109,24 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
         args: the flags.
         cfg: their config, from :func:`setup_cfg`.
     """
+    from dassl.engine.records import holds_training
     from dassl.utils.logger import take_wanted_name
     from dassl.utils.run_lock import hold_run_folder, note_settings, remove_run
 
     check_flags(args, cfg)
     check_head(cfg)
     with hold_run_folder(cfg.OUTPUT_DIR):
+        if args.eval_only and not args.fresh and holds_training(cfg.OUTPUT_DIR):
+            raise ValueError(
+                f"{cfg.OUTPUT_DIR} holds a training, and --eval-only would write its test over that training's result.json: give the test an --output-dir of "
+                "its own"
+            )
         if LAUNCHER_SETTINGS in os.environ and not args.fresh:
             note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
         trainer = build(cfg)
         check_domains(trainer, cfg)
         if args.fresh:  # only now, when the settings have been seen to work
-            remove_run(cfg.OUTPUT_DIR)
+            remove_run(cfg.OUTPUT_DIR, checkpoint_folders(trainer))
             take_wanted_name()
             if LAUNCHER_SETTINGS in os.environ:
                 note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
@@ -162,6 +172,14 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
             f"--resume {cfg.RESUME} (RESUME) goes on with a training, and --eval-only trains nothing: name the run to test by --model-dir, or leave one of "
             "them out"
         )
+
+
+def checkpoint_folders(trainer: Any) -> set[str]:
+    """The names of the folders in which this trainer and those of the registered methods keep checkpoints."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    methods = (TRAINER_REGISTRY.get(name) for name in TRAINER_REGISTRY.registered_names())
+    return {*trainer.get_model_names(), *(method.checkpoint_name for method in methods if hasattr(method, "checkpoint_name"))}
 
 
 def check_head(cfg: Any) -> None:
@@ -241,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except StopRequested as stop:
             if args.debug:
                 traceback.print_exc()
-            tell(f"\n{str(stop).capitalize()}. What is saved is whole, and the same command goes on from there.")
+            tell(f"\n{str(stop).capitalize()}. What is saved is whole, and {AGAIN[args.fresh]} goes on from there.")
             return stop.exit_status
         except Exception as error:
             message = explain(error, cfg)
@@ -249,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             if args.debug:
                 traceback.print_exc()
-            tell(f"\nError: {message}\n(--debug shows where it was raised)")
+            tell(f"\nError: {message.replace(AGAIN[False], AGAIN[args.fresh])}\n(--debug shows where it was raised)")
             return 2
     return 0
 

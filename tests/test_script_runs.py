@@ -134,18 +134,35 @@ def test_a_fresh_run_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
         "result.json",
         "log.txt",
         "log.txt-2026-01-01-00-00-00",
-        "tensorboard/events",
+        "tensorboard/events.out.tfevents.1.host",
         "prompt_learner/checkpoint",
         "prompt_learner/model.pth.tar-5",
     )
-    of_others = ("base/result.json", "thesis.tex", "holiday/photo.jpg", "models/model.pth.tar-5", "models/README.md", "empty/")
+    of_others = (
+        "base/result.json",
+        "thesis.tex",
+        "holiday/photo.jpg",
+        "models/model.pth.tar-5",
+        "models/README.md",
+        "empty/",
+        "best-of-all/checkpoint",
+        "best-of-all/model.pth.tar-5",
+    )
     for name in of_a_run + of_others:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
     with hold_run_folder(str(tmp_path)):
-        remove_run(str(tmp_path))
+        remove_run(str(tmp_path), ["prompt_learner", "models"])
         left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
-    assert left == {".run.holder.json", ".run.lock", "base", "holiday", "models", *(name.rstrip("/") for name in of_others)}
+    assert left == {".run.holder.json", ".run.lock", "base", "best-of-all", "holiday", "models", *(name.rstrip("/") for name in of_others)}
+
+
+def test_a_fresh_run_leaves_a_tensorboard_folder_of_somebody_elses(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    for name in ("events.out.tfevents.1.host", "notes.md"):
+        (tmp_path / "tensorboard" / name).touch()
+    remove_run(str(tmp_path), [])
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
 
 
 def test_a_run_has_a_folder_with_a_name() -> None:

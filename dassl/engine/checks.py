@@ -1,5 +1,6 @@
 """What would fail only after the training, or in its first step, is told before it."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 
 from dassl.data.data_manager import DatasetWrapper
 from dassl.data.loader import EpochLoader
+from dassl.utils.checkpoints import bring_best_models
 from dassl.utils.registry import check_availability
 
 
@@ -22,12 +24,44 @@ def check_before_training(trainer: Any) -> None:
         raise ValueError(f"{name} has no training pictures: test with --eval-only, or train on another dataset")
     _check_pictures(trainer)
     if test.NO_TEST:
+        if test.FINAL_MODEL == "best_val":
+            raise ValueError(
+                "TEST.FINAL_MODEL best_val chooses the model by a test on val after each epoch, and TEST.NO_TEST True leaves out all tests: set one of "
+                "them otherwise (TEST.FINAL_MODEL last_step)"
+            )
         return
     loader_of(trainer, test.SPLIT)
     if test.FINAL_MODEL == "best_val":
         if trainer.val_loader is None:
             raise ValueError(f"TEST.FINAL_MODEL best_val needs val pictures, and {name} has none; set it to last_step")
         loader_of(trainer, "val")
+
+
+def settle_best_model(trainer: Any, source: str) -> None:
+    """Where epochs are finished, let the best model on val be the best of them all: known, told to be of later ones alone, or refused.
+
+    Args:
+        trainer: a trainer that has just been resumed.
+        source: folder of the run that it goes on from.
+
+    Raises:
+        ValueError: TEST.FINAL_MODEL is best_val, and the finished epochs were not tested on val, or their best model is gone.
+    """
+    if trainer.start_epoch == 0:
+        return
+    if not trainer.chooses_on_val():
+        trainer.best_result = -math.inf  # from here on epochs are not compared
+        return
+    if trainer.best_result != -math.inf and bring_best_models(source, trainer.output_dir, trainer.get_model_names()):
+        return
+    lacking = f"{source} holds no best model on val of its {trainer.start_epoch} finished epochs"
+    if not trainer.cfg.RESUME:
+        raise ValueError(
+            f"TEST.FINAL_MODEL best_val: {lacking} (they were not tested on val, or the file is gone), so that the best of all is not known. Set it to "
+            "last_step, train afresh (--fresh; --force in the launchers), or take another --output-dir"
+        )
+    print(f"Note: {lacking}; the best is looked for among the epochs from here on")
+    trainer.best_result = -math.inf
 
 
 def loader_of(trainer: Any, split: str) -> Iterable[Any]:

@@ -14,6 +14,35 @@ def method_settings(cfg: Any) -> dict[str, Any]:
     return {key: value for key, value in plain(node).items() if key != "PREC"}
 
 
+def training_settings(cfg: Any) -> dict[str, Any]:
+    """What every training depends on, as plain data; without the number of epochs, which may change.
+
+    The file that MODEL.INIT_WEIGHTS names counts by its content, wherever it lies.
+    """
+    loader, start = cfg.DATALOADER, cfg.MODEL.INIT_WEIGHTS
+    return {
+        "optim": {key: value for key, value in plain(cfg.OPTIM).items() if key != "MAX_EPOCH"},
+        "input": plain(cfg.INPUT),
+        "batch_size": loader.TRAIN_X.BATCH_SIZE,
+        "train_x": {key: value for key, value in plain(loader.TRAIN_X).items() if key != "BATCH_SIZE"},
+        "train_u": {"SAME_AS_X": True} if loader.TRAIN_U.SAME_AS_X else plain(loader.TRAIN_U),
+        "k_transforms": loader.K_TRANSFORMS,
+        "count_iter": cfg.TRAIN.COUNT_ITER,
+        "init_weights": _digest_of_file(os.path.expanduser(start)),
+    }
+
+
+def _digest_of_file(path: str) -> str:
+    """SHA-256 of a file; the path itself where there is none, as a trainer of somebody's own may read it otherwise."""
+    if not os.path.isfile(path):
+        return path
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def digest_rows(rows: Iterable[Any], root: str) -> str:
     """SHA-256 of the paths and labels of Datum rows, whatever their order and wherever the folder of the data stands.
 

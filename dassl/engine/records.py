@@ -121,6 +121,11 @@ class RunRecord:
         write_whole(self.metrics_path, lambda file: file.write("".join(kept).encode()))
 
 
+def holds_training(folder: str) -> bool:
+    """Whether the `result.json` of a folder is that of a training, finished or not, and not that of a test alone."""
+    return _read(os.path.join(folder, RESULT_NAME)).get("epochs_done") is not None
+
+
 def plain(tree: Any) -> Any:
     """`tree` as JSON can hold it: nodes as dicts, tuples as lists, numbers in full, what is not finite as null."""
     if isinstance(tree, dict):

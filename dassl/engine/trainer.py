@@ -3,10 +3,10 @@
 import contextlib
 import copy
 import datetime
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from operator import length_hint
 from typing import Any
 
@@ -19,15 +19,15 @@ from dassl.data.loader import EpochLoader, repeated
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import count_num_param, load_pretrained_weights, mkdir_if_missing
-from dassl.utils.checkpoints import BEST_NAME, bring_best_models, epoch_file_name, finished_epochs
+from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs
 from dassl.utils.registry import check_availability
 
 from . import interrupted
 from .base import TrainerBase
-from .checks import check_before_training, loader_of
-from .identity import digest_rows, method_settings
+from .checks import check_before_training, loader_of, settle_best_model
+from .identity import digest_rows, method_settings, training_settings
 from .progress import EpochProgress
-from .records import RunRecord, describe_run, plain
+from .records import RunRecord, describe_run
 from .simple_net import SimpleNet
 from .stopping import STOP, StopRequested
 
@@ -124,12 +124,7 @@ class SimpleTrainer(TrainerBase):
                 f"the checkpoint has {n_begun} epochs{' (the last one begun)' if self.interrupted else ''} and OPTIM.MAX_EPOCH is "
                 f"{self.max_epoch}; raise it, or take another OUTPUT_DIR"
             )
-        if (
-            self._resumed_dir()
-            and self.best_result != -math.inf
-            and not bring_best_models(self.cfg.RESUME, self.output_dir, list(self._models))
-        ):
-            self.best_result = -math.inf
+        settle_best_model(self, self._resumed_dir() or self.output_dir)
         if not self._resumed_dir():
             self._drop_checkpoint(self.start_epoch - 1)  # in case that a run was killed before it did so
         self.epoch = max(self.start_epoch - 1, 0)
@@ -165,7 +160,7 @@ class SimpleTrainer(TrainerBase):
 
     def after_epoch(self) -> None:
         """Evaluate on val if the best model is wanted, then save, then drop the checkpoint before."""
-        if self._chooses_on_val():
+        if self.chooses_on_val():
             result = self.test(split="val")
             if result > self.best_result:
                 self.best_result = result
@@ -179,13 +174,14 @@ class SimpleTrainer(TrainerBase):
         self._drop_checkpoint(self.epoch)
         self.record.epoch_done(self.epoch + 1)
 
-    def _chooses_on_val(self) -> bool:
+    def chooses_on_val(self) -> bool:
+        """Whether the model of the epoch that is best on val is the run's."""
         return self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
 
     def _close_epoch(self) -> None:
         """`after_epoch`; a signal in its test on val, which may be long, saves the epoch as it was before."""
         with STOP.held():
-            state = copy.deepcopy(interrupted.capture(self, self.num_batches)) if self._chooses_on_val() else None
+            state = copy.deepcopy(interrupted.capture(self, self.num_batches)) if self.chooses_on_val() else None
             try:
                 super()._close_epoch()
             except StopRequested as stop:
@@ -246,12 +242,14 @@ class SimpleTrainer(TrainerBase):
             "seed": cfg.SEED,
             "classnames": [self.lab2cname[label] for label in sorted(self.lab2cname)],
             "method": method_settings(cfg),
-            "optim": {key: value for key, value in plain(cfg.OPTIM).items() if key != "MAX_EPOCH"},
-            "input": plain(cfg.INPUT),
-            "batch_size": cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
+            **self._training_settings,
             "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
             "train_rows": self._digest_train_rows(),
         }
+
+    @cached_property
+    def _training_settings(self) -> dict[str, Any]:
+        return training_settings(self.cfg)
 
     def _digest_train_rows(self) -> str:
         if not self._train_rows:

@@ -154,14 +154,14 @@ def finished_epochs(directory: str, model_names: Iterable[str]) -> int:
 
 
 def bring_best_models(source: str, target: str, model_names: Iterable[str]) -> bool:
-    """Copy the best model of each name from the run in `source` to that in `target`; where one lacks, say so and give False."""
-    for name in model_names:
-        best_path = os.path.join(source, name, BEST_NAME)
-        if not os.path.isfile(best_path):
-            print(f"Note: no {best_path}: the best model on val is looked for among the epochs from here on")
-            return False
-        with open(best_path, "rb") as best:
-            write_whole(os.path.join(target, name, BEST_NAME), partial(shutil.copyfileobj, best))
+    """Copy the best model of each name from the run in `source` to that in `target`, unless they are one; False if one lacks, and nothing is copied."""
+    paths = {name: os.path.join(source, name, BEST_NAME) for name in model_names}
+    if not all(map(os.path.isfile, paths.values())):
+        return False
+    if os.path.realpath(source) != os.path.realpath(target):
+        for name, path in paths.items():
+            with open(path, "rb") as best:
+                write_whole(os.path.join(target, name, BEST_NAME), partial(shutil.copyfileobj, best))
     return True
 
 

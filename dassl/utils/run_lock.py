@@ -10,7 +10,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -22,6 +22,7 @@ HOLDER_NAME = ".run.holder.json"
 RESULT_NAME = "result.json"
 SETTINGS_NAME = "settings.txt"
 TENSORBOARD_NAME = "tensorboard"
+TENSORBOARD_FILES = ("events.out.tfevents.*",)
 RUN_FILES = (RESULT_NAME, SETTINGS_NAME, "log.txt*", "metrics.jsonl", "interrupted.pth.tar", "prompts.safetensors", "cmat.pt")
 CHECKPOINT_FILES = ("checkpoint", "*.pth.tar*", ".*.part")
 PATIENCE = 15.0  # seconds; loading processes of a killed run hold its lock until they notice, which takes PyTorch's up to five
@@ -90,26 +91,33 @@ def _without_remarks(settings: str) -> list[str]:
     return [line for line in settings.splitlines() if line and not line.startswith("#")]
 
 
-def remove_run(folder: str) -> None:
+def remove_run(folder: str, model_names: Iterable[str]) -> None:
     """Remove the files and folders that a run leaves, by their names, from a folder that this process holds, but for the log that it writes.
 
     What is not a run's, and the folders of other runs in it, stay: the folder may be somebody's home.
+
+    Args:
+        folder: OUTPUT_DIR.
+        model_names: the names under which runs may have kept checkpoints; a folder of another name stays, whatever is in it.
     """
     present = getattr(sys.stdout, "fpath", None)
+    left = {TENSORBOARD_NAME: TENSORBOARD_FILES, **dict.fromkeys(model_names, CHECKPOINT_FILES)}
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
-            if entry.name == TENSORBOARD_NAME or _holds_checkpoints(entry.path):
+            if entry.name in left and _holds_only(entry.path, left[entry.name]):
                 shutil.rmtree(entry.path)
-        elif any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in RUN_FILES):
+        elif _fits(entry.name, RUN_FILES):
             if present is not None and os.path.realpath(entry.path) == os.path.realpath(present):
                 continue
             os.remove(entry.path)
 
 
-def _holds_checkpoints(folder: str) -> bool:
-    """Whether it is a model's folder of checkpoints, and of nothing else."""
-    names = os.listdir(folder)
-    return bool(names) and all(any(fnmatch.fnmatchcase(name, pattern) for pattern in CHECKPOINT_FILES) for name in names)
+def _holds_only(folder: str, patterns: Iterable[str]) -> bool:
+    return all(_fits(name, patterns) for name in os.listdir(folder))
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _acquire(lock: Any, holder_path: str, folder: str) -> None:

@@ -141,6 +141,67 @@ def test_resuming_into_another_folder_without_its_best_model_looks_for_a_new_bes
     assert load_checkpoint(str(tmp_path / "b" / "prompt_learner" / "model-best.pth.tar"))["epoch"] == 3
 
 
+def test_the_best_of_epochs_that_were_not_tested_on_val_is_not_chosen(build, tmp_path, capsys):
+    best_val = ("TEST.FINAL_MODEL", "best_val")
+    build(tmp_path / "a").train()
+    result = (tmp_path / "a" / "result.json").read_text()
+    for more in (("OPTIM.MAX_EPOCH", 4), ()):  # to go on, and to look again
+        with pytest.raises(ValueError, match="a holds no best model on val of its 3 finished epochs .* Set it to last_step, train afresh"):
+            build(tmp_path / "a", *best_val, *more).train()
+        assert (tmp_path / "a" / "result.json").read_text() == result
+    capsys.readouterr()
+    moved = build(tmp_path / "b", *best_val, "OPTIM.MAX_EPOCH", 4, "RESUME", str(tmp_path / "a"))
+    moved.train()
+    assert "3 finished epochs; the best is looked for among the epochs from here on" in capsys.readouterr().out
+    assert load_checkpoint(str(tmp_path / "b" / "prompt_learner" / "model-best.pth.tar"))["epoch"] == 4
+
+
+def test_an_epoch_without_a_test_on_val_ends_the_comparison(build, tmp_path):
+    best_val = ("TEST.FINAL_MODEL", "best_val")
+    build(tmp_path, *best_val, "OPTIM.MAX_EPOCH", 1).train()
+    build(tmp_path, "OPTIM.MAX_EPOCH", 2).train()
+    with pytest.raises(ValueError, match="no best model on val of its 2 finished epochs"):
+        build(tmp_path, *best_val).train()
+
+
+def test_a_best_model_that_is_gone_is_told_before_more_is_trained(build, tmp_path):
+    best_val = ("TEST.FINAL_MODEL", "best_val")
+    build(tmp_path, *best_val, "OPTIM.MAX_EPOCH", 2).train()
+    (tmp_path / "prompt_learner" / "model-best.pth.tar").unlink()
+    with pytest.raises(ValueError, match="were not tested on val, or the file is gone"):
+        build(tmp_path, *best_val).train()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("DATALOADER.TRAIN_X.SAMPLER", "SequentialSampler", "train_x SAMPLER: saved 'RandomSampler', now 'SequentialSampler'"),
+        ("DATALOADER.TRAIN_X.N_INS", 8, "train_x N_INS: saved 16, now 8"),
+        ("DATALOADER.K_TRANSFORMS", 2, "k_transforms: saved 1, now 2"),
+        ("TRAIN.COUNT_ITER", "train_u", "count_iter: saved 'train_x', now 'train_u'"),
+    ],
+)
+def test_what_pictures_are_drawn_by_is_of_the_run(own, tmp_path, key, value, line):
+    own(tmp_path, {}).train()
+    trainer = own(tmp_path, {}, key, value)
+    with pytest.raises(ValueError, match=re.escape(line)):
+        trainer.resume_model_if_exist(str(tmp_path))
+
+
+def test_the_weights_that_a_run_begins_with_are_of_the_run(own, tmp_path):
+    """By what they are, wherever they lie."""
+    own(tmp_path / "first", {}).train()
+    weights = tmp_path / "first" / "prompt_learner" / "model.pth.tar-1"
+    own(tmp_path / "run", {}, "MODEL.INIT_WEIGHTS", str(weights)).train()
+    moved = tmp_path / "moved.pth.tar"
+    weights.rename(moved)
+    own(tmp_path / "run", {}, "MODEL.INIT_WEIGHTS", str(moved)).resume_model_if_exist(str(tmp_path / "run"))
+    moved.write_bytes(moved.read_bytes() + b"more")
+    for start in (str(moved), ""):
+        with pytest.raises(ValueError, match="init_weights: saved '[0-9a-f]{64}', now"):
+            own(tmp_path / "run", {}, "MODEL.INIT_WEIGHTS", start).resume_model_if_exist(str(tmp_path / "run"))
+
+
 def test_settings_out_of_range_are_named_together(build, tmp_path):
     bad = {
         "OPTIM.MAX_EPOCH": (0, "1 or more"), "OPTIM.LR": (0.0, "above 0"), "OPTIM.MOMENTUM": (-0.1, "0 or more"),

@@ -151,6 +151,21 @@ def test_best_val_without_val_pictures(told: Callable[..., str], tmp_path: Path)
     assert message in told("TEST.FINAL_MODEL", "best_val", root=tmp_path / "data")
 
 
+def test_best_val_without_tests(told: Callable[..., str]) -> None:
+    message = "TEST.FINAL_MODEL best_val chooses the model by a test on val after each epoch, and TEST.NO_TEST True leaves out all tests"
+    assert message in told("TEST.FINAL_MODEL", "best_val", "TEST.NO_TEST", True)
+
+
+def test_a_test_is_not_written_over_a_training(told: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / "result.json"
+    path.write_text('{"finished": true, "epochs_done": 5, "accuracy": 90.0}')
+    for flags in (("--eval-only", "--model-dir", str(tmp_path / "run")), ("--eval-only", "--model-dir", "another")):
+        message = told("OUTPUT_DIR", tmp_path / "run", flags=flags)
+        assert f"{tmp_path / 'run'} holds a training, and --eval-only would write its test over that training's result.json" in message
+    assert '"accuracy": 90.0' in path.read_text()
+
+
 def test_initial_weights_of_another_kind(told: Callable[..., str], world: tuple[Path, Path], tmp_path: Path) -> None:
     """MODEL.INIT_WEIGHTS takes a checkpoint of the method."""
     assert f"{world[1]} holds no state_dict, so it is no checkpoint of a run" in told("MODEL.INIT_WEIGHTS", world[1])
