@@ -118,7 +118,7 @@ class PromptTrainer(FeatureEvaluation, TrainerX):
         self.backbone = BackboneIdentity.of(clip_model, cfg.MODEL.BACKBONE.NAME)
         prompt_learner = self.build_prompt_learner(cfg, clip_model, self.dm.dataset.classnames)
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
-        self.model.keeps_fixed_text = caches_text(cfg)
+        self.model.keeps_text &= caches_text(cfg)
         self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME)
         if cfg.MODEL.INIT_WEIGHTS:
             self._start_from(cfg.MODEL.INIT_WEIGHTS)

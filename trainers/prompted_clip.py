@@ -30,8 +30,8 @@ class PromptedCLIP(nn.Module):
     published_image_towers: tuple[str, ...] = ("image_encoder",)
     """Names under which published checkpoints of the method hold the frozen image tower."""
     prompt_learner: PromptLearner
-    keeps_fixed_text = True
-    """Whether class prompts without anything learned in them, such as VPT's, are encoded once for all steps."""
+    keeps_text = True
+    """Whether the features of class prompts may be kept: of those without anything learned in them, such as VPT's, for all steps, and of others in a test."""
     fixed_text: Tensor | None
 
     def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
@@ -56,7 +56,7 @@ class PromptedCLIP(nn.Module):
 
         Where nothing is learned in them they are kept, since the tower is frozen: whoever changes it sets :attr:`fixed_text` to None.
         """
-        if not self.keeps_fixed_text or self.prompt_learner.text_parameters():
+        if not self.keeps_text or self.prompt_learner.text_parameters():
             return self.encode_text_prompts(self.prompt_learner.text())
         if self.fixed_text is None:
             with torch.inference_mode(False), torch.no_grad():  # a step may use what an evaluation has made
@@ -116,12 +116,13 @@ class TextFeatureCache:
 
     def get(self, model: PromptedCLIP) -> Tensor:
         """Text features ``[C, E]`` of ``model``, without gradient."""
-        if self._features is not None and self.keeps and self._is_steady:
+        keeps = self.keeps and model.keeps_text
+        if self._features is not None and keeps and self._is_steady:
             return self._features
         parameters = [p.detach().flatten() for p in model.prompt_learner.text_parameters()]
         present = torch.cat(parameters) if parameters else torch.empty(0)
         is_same = self._made_by is model.prompt_learner and torch.equal(self._made_from, present)
-        if self._features is None or not (self.keeps and is_same):
+        if self._features is None or not (keeps and is_same):
             with torch.no_grad():
                 self._features = model.text_features()
             self._made_by, self._made_from = model.prompt_learner, present.clone()

@@ -130,7 +130,11 @@ class PromptLearner(nn.Module):
     """
 
     def text(self) -> TextPrompts:
-        """What the text tower is given with the present parameters."""
+        """What the text tower is given with the present parameters.
+
+        The same at each call until one of :meth:`text_parameters` changes: features of it are kept. A model_class whose class prompts are drawn anew each time
+        sets ``keeps_text`` to False.
+        """
         raise NotImplementedError
 
     def vision(self) -> LayerPrompts | None:

@@ -48,6 +48,10 @@ class _SharedFlag:
         return _SharedFlag, ()
 
 
+class _NoRoomError(Exception):
+    """Why a file is not kept."""
+
+
 class CacheFolder:
     """A folder of files named by what they were made from, of a bounded size together.
 
@@ -103,13 +107,14 @@ class CacheFolder:
         """
         try:
             os.makedirs(self.path, exist_ok=True)
-            reason = self._make_room(n_bytes)
-            if reason:
-                _say(f"{what} are not kept in {self.path}: {reason}")
-                return False
+            self._make_room(name, n_bytes)
             with replacement(self._path_of(name)) as file:
                 file.truncate(n_bytes)
+                self._check_bound(name, n_bytes)  # again, now that others see that this one is coming
                 write(file)
+        except _NoRoomError as error:
+            _say(f"{what} are not kept in {self.path}: {error}")
+            return False
         except OSError as error:
             self.give_up(error)
             return False
@@ -141,42 +146,58 @@ class CacheFolder:
     def _path_of(self, name: str) -> str:
         return os.path.join(self.path, name + ENDING)
 
-    def _make_room(self, n_bytes: int) -> str:
-        """Remove files, those unused for longest first, until `n_bytes` more are allowed; why they are not, or an empty string."""
+    def _make_room(self, name: str, n_bytes: int) -> None:
+        """Remove files, those unused for longest first, until `n_bytes` more are allowed; `_NoRoomError` says why they are not."""
         needed = f"{_size(n_bytes)} are needed"
         if n_bytes > self._max_bytes:
-            return f"{needed}, and {_size(self._max_bytes)} allowed (DATALOADER.CACHE_GIB)"
-        files, promised = self._files()
-        total, unused = sum(size for _, size, _ in files), sorted(file for file in files if file[0] <= time.time() - IN_USE_SECONDS)
+            raise _NoRoomError(f"{needed}, and {_size(self._max_bytes)} allowed (DATALOADER.CACHE_GIB)")
+        files, coming, promised = self._files(name)
+        total = coming + sum(size for _, size, _ in files)
+        unused = sorted(file for file in files if file[0] <= time.time() - IN_USE_SECONDS)
         n_removed = n_freed = 0
         while total - n_freed + n_bytes > self._max_bytes and n_removed < len(unused):
             n_freed += unused[n_removed][1]
             n_removed += 1
         if total - n_freed + n_bytes > self._max_bytes:
-            return f"{needed}, and of {_size(self._max_bytes)} (DATALOADER.CACHE_GIB) {_size(total - n_freed)} were in use within the last hour"
+            raise _NoRoomError(
+                f"{needed}, and of {_size(self._max_bytes)} (DATALOADER.CACHE_GIB) {_size(total - n_freed)} were in use within the last hour"
+            )
         free = shutil.disk_usage(self.path).free - promised + n_freed  # removal frees what is written of a file, and what is promised to it
         if n_bytes > SHARE_OF_FREE * free:
-            return f"{needed}, more than half of the {_size(max(0, free))} that are free there and not promised to other kept files"
+            raise _NoRoomError(
+                f"{needed}, more than half of the {_size(max(0, free))} that are free there and not promised to other kept files"
+            )
         for _, size, path in unused:
             if total + n_bytes <= self._max_bytes:
                 break
             total -= size if _removed(path) else 0
-        if total + n_bytes > self._max_bytes:
-            return f"{needed}, and of {_size(self._max_bytes)} (DATALOADER.CACHE_GIB) {_size(total)} are in use or cannot be removed"
-        return ""
+        self._check_bound(name, n_bytes)
 
-    def _files(self) -> tuple[list[tuple[float, int, str]], int]:
-        """Time of last use, size in bytes and path of each file, and the bytes of disk that files are still to take. Removes what a killed run left."""
-        files, promised = [], 0
+    def _check_bound(self, name: str, n_bytes: int) -> None:
+        """`_NoRoomError` if the file `name` of `n_bytes` is too much beside what is there and coming; of two that look at once, both may be."""
+        files, coming, _ = self._files(name)
+        total = coming + sum(size for _, size, _ in files)
+        if total + n_bytes > self._max_bytes:
+            raise _NoRoomError(
+                f"{_size(n_bytes)} are needed, and of {_size(self._max_bytes)} (DATALOADER.CACHE_GIB) {_size(total)} are in use or cannot be removed"
+            )
+
+    def _files(self, name: str) -> tuple[list[tuple[float, int, str]], int, int]:
+        """Time of last use, size in bytes and path of each file, the bytes of those that are being made under other names than `name`, and the bytes of disk
+        that files are still to take. Removes what a killed run left."""
+        files, coming, promised = [], 0, 0
         for entry in os.scandir(self.path):
             with contextlib.suppress(OSError):  # another run may remove it at the same time
                 found = entry.stat(follow_symlinks=False)
-                if entry.name.endswith(UNFINISHED) and found.st_mtime < time.time() - IN_USE_SECONDS and _removed(entry.path):
+                is_coming = entry.name.endswith(UNFINISHED)
+                if is_coming and found.st_mtime < time.time() - IN_USE_SECONDS and _removed(entry.path):
                     continue
                 promised += max(0, found.st_size - 512 * found.st_blocks)  # a pack is sparse until its rows are written
+                if is_coming and not entry.name.startswith(f".{name}{ENDING}."):
+                    coming += found.st_size
                 if entry.name.endswith(ENDING):
                     files.append((found.st_mtime, found.st_size, entry.path))
-        return files, promised
+        return files, coming, promised
 
 
 def cache_folder_of(cfg: Any) -> CacheFolder | None:

@@ -332,6 +332,29 @@ def test_nothing_is_removed_for_a_pack_that_does_not_fit(tmp_path, monkeypatch, 
     assert folder.create("more", 500, nothing, "rows") and sorted(os.listdir(tmp_path)) == ["more.cache", "new.cache"]
 
 
+def test_files_that_are_made_at_once_stay_within_the_bound_together(tmp_path, capfd):
+    folder = CacheFolder(str(tmp_path), 1000)
+
+    def meanwhile(file):
+        assert not folder.create("second", 700, nothing, "other rows") and "other rows are not kept" in capfd.readouterr().out
+        assert folder.create("first", 600, nothing, "rows"), "which another run makes as well"
+
+    assert folder.create("first", 600, meanwhile, "rows") and os.listdir(tmp_path) == ["first.cache"]
+
+
+def test_a_file_is_not_kept_where_another_has_come_since_it_was_looked(tmp_path, monkeypatch, capfd):
+    folder, make_room = CacheFolder(str(tmp_path), 1000), CacheFolder._make_room
+
+    def slow(self, name, n_bytes):
+        make_room(self, name, n_bytes)
+        if name == "first":
+            assert folder.create("second", 700, nothing, "other rows")
+
+    monkeypatch.setattr(CacheFolder, "_make_room", slow)
+    assert not folder.create("first", 600, nothing, "rows") and "are in use or cannot be removed" in capfd.readouterr().out
+    assert os.listdir(tmp_path) == ["second.cache"] and folder.is_on
+
+
 def test_what_cannot_be_removed_stays_and_others_go(tmp_path, capfd):
     folder = CacheFolder(str(tmp_path), 10**6)
     (tmp_path / "first.cache").mkdir()

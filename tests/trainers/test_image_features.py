@@ -277,6 +277,19 @@ def test_class_prompts_are_encoded_anew_for_another_learned_part_and_for_each_te
     assert not same(first, outputs(trainer))
 
 
+@pytest.mark.parametrize("method", ["CoOp", "VPT"])
+def test_class_prompts_that_are_drawn_anew_are_not_kept(method: str, world: World) -> None:
+    trainer = world.build(method)
+    words = trainer.model.prompt_learner
+    text = words.text
+    words.text = lambda: dataclasses.replace(text(), embedded=text().embedded + torch.randn_like(text().embedded))
+    images = next(iter(trainer.test_loader))["img"]
+    kept = trainer.model_inference(images)
+    assert torch.equal(kept, trainer.model_inference(images))
+    trainer.model.keeps_text = False  # as its class may say
+    assert not torch.equal(trainer.model_inference(images), trainer.model_inference(images))
+
+
 def test_without_a_cache_folder_features_are_kept_within_a_run(world: World) -> None:
     trainer = world.build("CoOp", "DATALOADER.CACHE_GIB", 0.0)
     first = outputs(trainer)
