@@ -98,6 +98,22 @@ def from_checkpoint(path: str | Path, given: Given | None = None) -> PromptFile:
     return dataclasses.replace(raw, learned=learned, **_tested(path, epochs))
 
 
+def check_new_folder(folder: str | Path) -> None:
+    """Refuse a folder for a checkpoint that holds a run or a checkpoint already, whose pointer the new one would take over.
+
+    Raises:
+        ValueError: it holds one; the message names it.
+    """
+    folder = Path(folder)
+    patterns = (RESULT_NAME, POINTER_NAME, "model*.pth.tar*", f"*/{POINTER_NAME}", "*/model*.pth.tar*")
+    held = next((str(found.relative_to(folder)) for pattern in patterns for found in sorted(folder.glob(pattern))), "")
+    if held:
+        raise ValueError(
+            f"{folder} holds a {'run' if held == RESULT_NAME else 'checkpoint'} already ({held}), and with another checkpoint beside it that one could "
+            "no longer be gone on from: name another folder, one that is new or empty"
+        )
+
+
 def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
     """Write ``<folder>/<model>/model.pth.tar-<epoch>`` with the learned arrays, for ``train.py --eval-only --model-dir <folder>``.
 
@@ -107,8 +123,9 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
         path of the checkpoint.
 
     Raises:
-        ValueError: the method learns nothing, so it has no checkpoints.
+        ValueError: the method learns nothing, so it has no checkpoints; or the folder holds a run or a checkpoint.
     """
+    check_new_folder(folder)
     if not file.learned:
         raise ValueError(f"{file.method} learns nothing, so it has no checkpoint: run it with --eval-only")
     method = {key.rpartition(".")[2]: value for key, value in file.settings.items()}

@@ -29,7 +29,9 @@ def build_parser() -> argparse.ArgumentParser:
     targets = parser.add_argument_group("what to write")
     targets.add_argument("--safetensors", metavar="FILE", help="the prompt file")
     targets.add_argument(
-        "--pth-tar", metavar="FOLDER", help="the checkpoint layout of the published code, for train.py --eval-only --model-dir FOLDER"
+        "--pth-tar",
+        metavar="FOLDER",
+        help="the checkpoint layout of the published code in a new folder, for train.py --eval-only --model-dir FOLDER",
     )
     targets.add_argument("--onnx", metavar="FILE", help="image tower with its prompts, text features and logits, for onnxruntime")
     targets.add_argument("--torch-export", metavar="FILE", help="the same as a program of torch.export (.pt2)")
@@ -110,12 +112,14 @@ def checked(classifier: Any, path: str, run: Callable) -> str:
 
 def run(args: argparse.Namespace) -> None:
     """Read the source and write what is asked for."""
-    from classify.convert import describe_text, to_checkpoint
+    from classify.convert import check_new_folder, describe_text, to_checkpoint
 
     if args.names and not (args.onnx or args.torch_export):
         raise ValueError(
             "--names are the classes of an exported program: give --onnx or --torch-export, too (--classes are those of the training)"
         )
+    if args.pth_tar:
+        check_new_folder(args.pth_tar)
     file = read_source(args)
     if not any((args.safetensors, args.pth_tar, args.onnx, args.torch_export)):
         print(describe_text(file))

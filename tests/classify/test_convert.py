@@ -83,6 +83,32 @@ def test_a_prompt_file_becomes_a_checkpoint_that_is_tested(
         assert_same(from_checkpoint(written, Given(backbone=str(weights["narrow"]))), PromptFile.read(path))
 
 
+def test_a_folder_that_holds_a_run_or_a_checkpoint_is_not_exported_into(
+    prompts: Callable, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, path = prompts("CoOp")
+    run, begun = tmp_path / "run", tmp_path / "begun"
+    trainer.save_model(0, str(run))
+    pointer = run / "prompt_learner" / "checkpoint"
+    before = pointer.read_bytes()
+    begun.mkdir()
+    (begun / "result.json").write_text("{}")
+    to_checkpoint(PromptFile.read(path), tmp_path / "new")
+    monkeypatch.setattr(export, "read_source", lambda args: pytest.fail("the source was read before the folder was looked at"))
+    for folder, held in (
+        (run, "a checkpoint already (prompt_learner/checkpoint)"),
+        (run / "prompt_learner", "a checkpoint already (checkpoint)"),
+        (begun, "a run already (result.json)"),
+        (tmp_path / "new", "a checkpoint already (prompt_learner/checkpoint)"),
+    ):
+        assert export.main([str(path), "--pth-tar", str(folder)]) == 2
+        error = capsys.readouterr().err
+        assert f"Error: {folder} holds {held}" in error and "name another folder" in error
+        with pytest.raises(ValueError, match="name another folder"):
+            to_checkpoint(PromptFile.read(path), folder)
+    assert pointer.read_bytes() == before and not (begun / "prompt_learner").exists()
+
+
 def test_zero_shot_clip_has_no_checkpoint(prompts: Callable, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ZeroshotCLIP learns nothing, so it has no checkpoint: run it with --eval-only"):
         to_checkpoint(PromptFile.read(prompts("ZeroshotCLIP")[1]), tmp_path)
