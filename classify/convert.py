@@ -103,8 +103,11 @@ def check_new_folder(folder: str | Path) -> None:
 
     Raises:
         ValueError: it holds one; the message names it.
+        NotADirectoryError: it is a file.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is there and is no folder, which a checkpoint is written into: name another one")
     patterns = (RESULT_NAME, POINTER_NAME, "model*.pth.tar*", f"*/{POINTER_NAME}", "*/model*.pth.tar*")
     held = next((str(found.relative_to(folder)) for pattern in patterns for found in sorted(folder.glob(pattern))), "")
     if held:

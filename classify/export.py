@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip import LayerPrompts
+from dassl.utils.files import check_target
 from trainers.cocoop import ConditionallyPromptedCLIP, ConditionalWords
 from trainers.prompted_clip import PromptedCLIP
 
@@ -150,7 +151,9 @@ def export_torch(classifier: PromptClassifier, path: str | Path) -> Path:
 
     Raises:
         ValueError: the classifier is not on the CPU in float32.
+        FileExistsError: what is at ``path`` is no ordinary file.
     """
+    check_target(str(path))
     path = Path(path)
     program = _program(classifier)
     with _whole(path) as folder:
@@ -166,7 +169,9 @@ def export_onnx(classifier: PromptClassifier, path: str | Path) -> Path:
     Raises:
         ModuleNotFoundError: onnxscript, which PyTorch's exporter needs, is not installed.
         ValueError: the classifier is not on the CPU in float32.
+        FileExistsError: what is at ``path`` is no ordinary file.
     """
+    check_target(str(path))
     try:
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:

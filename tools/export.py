@@ -113,11 +113,14 @@ def checked(classifier: Any, path: str, run: Callable) -> str:
 def run(args: argparse.Namespace) -> None:
     """Read the source and write what is asked for."""
     from classify.convert import check_new_folder, describe_text, to_checkpoint
+    from dassl.utils.files import check_target
 
     if args.names and not (args.onnx or args.torch_export):
         raise ValueError(
             "--names are the classes of an exported program: give --onnx or --torch-export, too (--classes are those of the training)"
         )
+    for path in filter(None, (args.safetensors, args.onnx, args.torch_export)):
+        check_target(path)
     if args.pth_tar:
         check_new_folder(args.pth_tar)
     file = read_source(args)

@@ -82,6 +82,9 @@ class PromptFile:
 
         Returns:
             ``path``.
+
+        Raises:
+            FileExistsError: a folder, a device or the like is there.
         """
         path = Path(path)
         about = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "learned"}
@@ -294,6 +297,8 @@ def _checked(learned: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or as it was. The engine has more for its own files; this one is also written beside the published Dassl."""
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"cannot write the file {path}: what is there is no ordinary file; name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

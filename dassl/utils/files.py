@@ -55,6 +55,17 @@ def read_json(fpath: str) -> Any:
             raise ValueError(f"{fpath} is not valid JSON ({error}); write or download it again") from error
 
 
+def check_target(fpath: str) -> None:
+    """Refuse a place for a new file that something else than an ordinary file has, such as a folder or a device.
+
+    Raises:
+        FileExistsError: it has; a new file would take the place of a device such as /dev/null, and cannot take a folder's.
+    """
+    if os.path.exists(fpath) and not os.path.isfile(fpath):
+        found = "a folder" if os.path.isdir(fpath) else "no ordinary file, but a device, a pipe or the like"
+        raise FileExistsError(f"cannot write the file {fpath}: what is there is {found}; name another file")
+
+
 def write_json(obj: Any, fpath: str) -> None:
     """Write `obj` as JSON, creating the folder, whole or not at all."""
     text = json.dumps(obj, indent=4, separators=(",", ": "))
@@ -67,6 +78,9 @@ def write_whole(fpath: str, write: Callable[[IO[bytes]], Any]) -> None:
     Args:
         fpath: where the file goes; its folder is created.
         write: gets the open binary file and writes the content.
+
+    Raises:
+        FileExistsError: what is there is no ordinary file.
     """
     folder = os.path.dirname(os.path.abspath(fpath))
     mkdir_if_missing(folder)
@@ -82,7 +96,11 @@ def replacement(fpath: str) -> Iterator[IO[bytes]]:
     """A new binary file beside `fpath`, whose folder is there, that takes its place when the block ends and is removed when it fails.
 
     Nothing is forced to disk: after a power failure `fpath` may be empty or torn, see `write_whole`.
+
+    Raises:
+        FileExistsError: what is there is no ordinary file.
     """
+    check_target(fpath)
     folder, name = os.path.split(os.path.abspath(fpath))
     handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=UNFINISHED, dir=folder)
     try:

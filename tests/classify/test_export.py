@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,29 @@ def test_a_forward_of_its_own_is_used_and_not_exported(method: str, load: Callab
     torch.testing.assert_close(classifier.logits(images), expected * 2)
     with pytest.raises(ValueError, match=rf"{method} computes its logits in a forward of its own \(Own\)"):
         export.exportable(classifier)
+
+
+def test_what_is_no_ordinary_file_is_not_exported_onto(
+    prompts: Callable, load: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Told before any work, by the tool and from Python; a named pipe stands for any device."""
+    source, pipe = prompts("VPT")[1], tmp_path / "pipe"
+    os.mkfifo(pipe)
+    classifier = load("VPT")
+    monkeypatch.setattr(export, "_program", lambda classifier: pytest.fail("the work was done before the place was looked at"))
+    for write in (export.export_onnx, export.export_torch, lambda _, path: prompt_file.PromptFile.read(source).write(path)):
+        with pytest.raises(FileExistsError, match=f"cannot write the file {pipe}: what is there is no ordinary file"):
+            write(classifier, pipe)
+    monkeypatch.setattr(tool, "read_source", lambda args: pytest.fail("the source was read before the place was looked at"))
+    for flag, place, message in (
+        ("--safetensors", pipe, "what is there is no ordinary file"),
+        ("--onnx", tmp_path, "what is there is a folder; name another file"),
+        ("--torch-export", pipe, "what is there is no ordinary file"),
+        ("--pth-tar", pipe, "is there and is no folder"),
+    ):
+        assert tool.main([str(source), flag, str(place)]) == 2
+        assert message in capsys.readouterr().err, flag
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
 
 
 def test_a_missing_exporter_is_told(load: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

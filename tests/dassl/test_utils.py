@@ -174,6 +174,16 @@ def test_whole_writing_leaves_the_old_file_when_it_fails(tmp_path):
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_is_no_ordinary_file_is_not_replaced(tmp_path):
+    """A named pipe stands for any device: what root writes to /dev/null must not take its place."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, found in (("pipe", "no ordinary file, but a device, a pipe"), ("folder", "a folder")):
+        with pytest.raises(FileExistsError, match=f"cannot write the file {tmp_path / name}: what is there is {found}.*name another file"):
+            utils.write_json({}, str(tmp_path / name))
+    assert (tmp_path / "pipe").is_fifo() and sorted(p.name for p in tmp_path.iterdir()) == ["folder", "pipe"]
+
+
 def test_network_tools(tmp_path):
     net = nn.Sequential()
     net.add_module("body", nn.Linear(3, 2))
