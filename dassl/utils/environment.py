@@ -9,6 +9,8 @@ import numpy
 import PIL
 import torch
 
+_SOURCES = (":(top)*.py", ":(top)*.yaml", ":(top)*.sh", ":(top,exclude)*/site-packages/*")  # the last: a virtual environment of any name
+
 
 def _torchvision_version() -> str:
     try:
@@ -43,12 +45,16 @@ def git_commit() -> str | None:
 
 
 def is_modified(folder: str = "") -> bool | None:
-    """Whether files of the source tree differ from its commit, which then does not say what has run; None outside a git checkout.
+    """Whether the source tree differs from its commit, which then does not say what has run; None outside a git checkout.
+
+    Files that git was never told of count where they can be code or settings, as those of a new method; what it ignores does not.
 
     Args:
         folder: a folder of the tree; by default that of this package.
     """
     changes = _git("status", "--porcelain", "--untracked-files=no", folder=folder)
+    if changes == "":
+        changes = _git("ls-files", "--others", "--exclude-standard", "--", *_SOURCES, folder=folder)
     return None if changes is None else bool(changes)
 
 

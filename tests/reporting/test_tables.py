@@ -170,7 +170,16 @@ def test_a_commit_that_does_not_say_what_has_run_is_told(tmp_path):
     for words in (("init",), ("add", "a.py"), ("commit", "-m", "a")):
         git(*words)
     (tmp_path / "tree/output").touch()
+    (tmp_path / "tree/.git/info/exclude").write_text("/data/")
+    (tmp_path / "tree/trainers").mkdir()
+    for place in ("data/b.py", "env/lib/site-packages/b/b.py", "trainers/notes.txt"):  # ignored; a virtual environment; no code
+        (tmp_path / "tree" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / place).touch()
     assert is_modified(str(tmp_path / "tree")) is False
+    for place in ("b.py", "trainers/b.yaml", "trainers/b.sh"):  # files that git was never told of, such as a new method's
+        (tmp_path / "tree" / place).touch()
+        assert is_modified(str(tmp_path / "tree/trainers")) is True
+        (tmp_path / "tree" / place).unlink()
     (tmp_path / "tree/a.py").write_text("2")
     assert is_modified(str(tmp_path / "tree")) is True
     write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0, modified=True)
