@@ -18,6 +18,7 @@ from torch import Tensor
 import clip
 from clip import CLIP
 from dassl.data.transforms import build_transform
+from dassl.utils.environment import usable_device
 from dassl.utils.images import MODES_BEYOND_8_BITS, PictureError
 from trainers.backbone import BackboneIdentity
 from trainers.cocoop import ConditionallyPromptedCLIP
@@ -84,7 +85,7 @@ class PromptClassifier:
 
         Raises:
             FileNotFoundError: there is no such file, or the CLIP's weights are not here and cannot be fetched.
-            ValueError: the file is no prompt file, or it belongs to another CLIP; the message says what to do.
+            ValueError: the file is no prompt file, it belongs to another CLIP, or the device is not here; the message says what to do.
         """
         return cls.of_file(PromptFile.read(path), path, classnames, backbone, device, precision)
 
@@ -102,7 +103,7 @@ class PromptClassifier:
         name = str(backbone or file.backbone.name)
         if precision is not None:
             check_precision(precision, "precision")
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = usable_device(device)
         clip_model = _load_backbone(file, name, path)
         check_backbone(file, clip_model, name, path)
         chosen = choose_precision(precision or _own_precision(file, device), device)

@@ -1,5 +1,6 @@
 """What a run runs on."""
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -37,6 +38,26 @@ def device_name(device: torch.device | str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def usable_device(name: torch.device | str | None = None) -> torch.device:
+    """The device of a name such as ``cpu``, ``cuda`` or ``cuda:1``; without a name, a GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: there is no such device here; those that there are stand in the message.
+    """
+    if not name:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = getattr(torch.accelerator.current_accelerator(), "type", "") if torch.accelerator.is_available() else ""
+    seen = ["cpu", *(f"{kind}:{index}" for index in range(torch.accelerator.device_count() if kind else 0))]
+    with contextlib.suppress(RuntimeError):  # it is no word for a device
+        device = torch.device(name)
+        if device.type == "cpu" or f"{device.type}:{device.index or 0}" in seen:
+            return device
+    raise ValueError(
+        f"there is no device {str(name)!r} here; seen: {', '.join(seen)}. A GPU needs its driver and a PyTorch built for it (this is "
+        f"{torch.__version__}), and CUDA_VISIBLE_DEVICES says which are seen"
+    )
 
 
 def git_commit() -> str | None:

@@ -22,7 +22,7 @@ def tool(prompts: Callable, weights: dict) -> Callable[..., int]:
     """Runs the tool on a prompt file of MPL."""
 
     def run(*words: object) -> int:
-        return predict.main([str(word) for word in (prompts("MPL")[1], *words, "--backbone", weights["narrow"], "--device", "cpu")])
+        return predict.main([str(word) for word in (prompts("MPL")[1], "--device", "cpu", *words, "--backbone", weights["narrow"])])
 
     return run
 
@@ -106,6 +106,16 @@ def test_wrong_arguments_are_told(words: tuple, message: str, tool: Callable, ca
     assert tool(*words) == 2
     out, err = printed(capsys)
     assert message in err and out == "" and "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "foo", "meta", "cuda:"])
+def test_a_device_that_is_not_here_is_told(
+    name: str, tool: Callable, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("classify.classifier.clip.load", lambda name: pytest.fail("the CLIP was loaded before the device was looked for"))
+    assert tool(pictures, "--device", name) == 2
+    out, err = printed(capsys)
+    assert err.startswith(f"Error: there is no device '{name}' here; seen: cpu") and len(err.splitlines()) == 1 and out == ""
 
 
 def test_a_wrong_prompt_file_is_told(pictures: Path, capsys: pytest.CaptureFixture) -> None:
