@@ -6,12 +6,14 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
+
+from tools.arguments import names, numbers
 
 from . import grid, protocols, report
 from .estimate import Estimator
@@ -44,11 +46,11 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("protocols", type=_words, metavar="PROTOCOL[,PROTOCOL…]", help=", ".join(PROTOCOLS))
-    add("--methods", type=_words, default=("MPL",), help="such as ZeroshotCLIP,CoOp,MPL, or all (default: MPL)")
-    add("--datasets", type=_words, default=("all",), help="such as eurosat,dtd; all (default): those of the protocol in the papers")
-    add("--seeds", type=_numbers(0), default=(1, 2, 3), help="default: 1,2,3")
-    add("--shots", type=_numbers(1), help="training pictures a class (default: 1,2,4,8,16 of fewshot, else 16)")
+    add("protocols", type=names(), metavar="PROTOCOL[,PROTOCOL…]", help=", ".join(PROTOCOLS))
+    add("--methods", type=names(), default=("MPL",), help="such as ZeroshotCLIP,CoOp,MPL, or all (default: MPL)")
+    add("--datasets", type=names(), default=("all",), help="such as eurosat,dtd; all (default): those of the protocol in the papers")
+    add("--seeds", type=numbers(0), default=(1, 2, 3), help="default: 1,2,3")
+    add("--shots", type=numbers(1), help="training pictures a class (default: 1,2,4,8,16 of fewshot, else 16)")
     add("--source", help="dataset that xd and dg train on (default: imagenet; shapes with --datasets shapes)")
     add("--cfg", help="name of a config that each of the methods has (default: each launcher's own choice)")
     add("--set", dest="settings", nargs="+", default=[], metavar="KEY=VALUE", help="settings for every run")
@@ -56,26 +58,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--root", type=Path, help="folder of the datasets (default: $DATA, else data/ in the clone)")
     add("--output", type=Path, help="folder of the runs (default: $OUTPUT, else output/ in the clone)")
     add("--jobs", type=int, help="runs at once (default: 1, or one on each of --gpus)")
-    add("--gpus", type=_words, help="GPUs to use, one run at a time each, such as 0,1,2; none: the CPU alone")
+    add("--gpus", type=names(), help="GPUs to use, one run at a time each, such as 0,1,2; none: the CPU alone")
     add("--plan", action="store_true", help="print the runs, what is finished and the hours that the others will take, and stop")
     return parser
-
-
-def _words(text: str) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
-    if "" in words:
-        raise argparse.ArgumentTypeError(f"takes names with commas between them; received {text!r}")
-    return words
-
-
-def _numbers(least: int) -> Callable[[str], tuple[int, ...]]:
-    def read(text: str) -> tuple[int, ...]:
-        words = _words(text)
-        if not all(word.isdecimal() and int(word) >= least for word in words):
-            raise argparse.ArgumentTypeError(f"takes numbers of {least} or more with commas between them; received {text!r}")
-        return tuple(dict.fromkeys(int(word) for word in words))
-
-    return read
 
 
 @dataclass(frozen=True)

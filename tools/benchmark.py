@@ -22,7 +22,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,9 @@ from clip.fast import FastPaths
 from clip.model import CLIP
 from clip.tokenizer import WORD_END, default_tokenizer
 from clip.weights import published_models
+from dassl.utils.files import write_json
 from dassl.utils.seeding import make_deterministic
+from tools.arguments import names, new_file, number, numbers, seen_device
 from tools.published_way import PublishedWay
 from trainers.cocoop import ConditionallyPromptedCLIP, ConditionalWords
 from trainers.coop import ContextWords
@@ -286,28 +288,28 @@ def ratio(part: float | None, whole: float | None, unit: str = "x") -> str:
     return f"{part / whole:.2f}{unit}" if part and whole else ""
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the arguments ask for, print the table, and keep the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--classes", default="5,50,250", help="numbers of classes, separated by commas")
+    parser.add_argument("--device", type=seen_device, default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--classes", type=numbers(), default="5,50,250", help="numbers of classes, separated by commas")
     parser.add_argument("--backbone", default="ViT-B/16", choices=[n for n, m in published_models().items() if m.config.has_vit])
-    parser.add_argument("--method", default="MPL", help="MPL, MaPLe, CoOp, CoCoOp; separated by commas")
+    parser.add_argument("--method", type=names(TRAIN_BATCHES), default="MPL", help="MPL, MaPLe, CoOp, CoCoOp; separated by commas")
     parser.add_argument(
         "--prec", default="", choices=("", *PRECISIONS), help="what the towers of both sides compute in; fp16 on a GPU, fp32 on a CPU"
     )
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each side")
-    parser.add_argument("--test-pictures", type=int, default=4200, help="pictures of a test set (EuroSAT's base half by default)")
+    parser.add_argument("--repeats", type=number(), default=5, help="timed runs of each side")
+    parser.add_argument("--test-pictures", type=number(), default=4200, help="pictures of a test set (EuroSAT's base half by default)")
     parser.add_argument(
         "--skip-published-above",
-        type=int,
+        type=number(0),
         default=0,
         help="number of classes above which no training step is taken that keeps all positions of every class in memory",
     )
     parser.add_argument("--no-memory", action="store_true", help="leave out the memory, for which a CPU's steps are taken again")
     parser.add_argument("--deterministic", action="store_true", help="compute as the setting DETERMINISTIC True does, to see what it costs")
-    parser.add_argument("--json", help="file for the figures")
-    args = parser.parse_args()
+    parser.add_argument("--json", type=new_file, help="file for the figures")
+    args = parser.parse_args(argv)
     if args.deterministic:
         make_deterministic()
     device = torch.device(args.device)
@@ -316,13 +318,13 @@ def main() -> int:
     machine = machine_of(device)
     print(f"{args.backbone}, {', '.join(machine.values())}, median of {args.repeats}", flush=True)
     rows = []
-    for method in args.method.split(","):
-        for n_classes in map(int, args.classes.split(",")):
+    for method in args.method:
+        for n_classes in args.classes:
             rows.append(measure(method, clip, n_classes, args, device))
             print(json.dumps(rows[-1]), flush=True)
     print(table(rows))
     if args.json:
-        Path(args.json).write_text(json.dumps({"backbone": args.backbone, **machine, "rows": rows}, indent=2) + "\n")
+        write_json({"backbone": args.backbone, **machine, "rows": rows}, args.json)
     return 0
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -23,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ from dassl.data import build_data_loader
 from dassl.data.cache_folder import FOLDER_NAME
 from dassl.data.datasets import Datum
 from dassl.data.transforms import build_transform
-from dassl.utils import set_random_seed
+from dassl.utils import set_random_seed, write_json
+from tools.arguments import new_file, number
 
 KINDS = ((512, 384, "jpg"), (64, 64, "jpg"), (64, 64, "png"))  # as Food101's and as EuroSAT's and Shapes'
 TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")  # of every published config
@@ -108,19 +109,17 @@ def measure(kind: tuple[int, int, str], is_train: bool, args: argparse.Namespace
     return {"picture": f"{kind[0]} x {kind[1]} {kind[2]}", "use": "training" if is_train else "test", **reads, **rates}
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table, and keep the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=300, help="pictures of each kind")
-    parser.add_argument("--repeats", type=int, default=5, help="timed passes of each side")
-    parser.add_argument("--workers", type=int, default=0, help="loading processes")
+    parser.add_argument("--pictures", type=number(BATCH), default=300, help="pictures of each kind")
+    parser.add_argument("--repeats", type=number(), default=5, help="timed passes of each side")
+    parser.add_argument("--workers", type=number(0), default=0, help="loading processes")
     parser.add_argument("--from-disk", action="store_true", help="drop the files from the system's memory before each pass (Linux)")
-    parser.add_argument("--json", help="file for the figures")
-    args = parser.parse_args()
-    if args.pictures < BATCH or args.repeats < 1:
-        parser.error(f"--pictures has to be {BATCH} or more, and --repeats 1 or more")
-    if args.workers < 0 or (args.from_disk and not hasattr(os, "posix_fadvise")):
-        parser.error("--workers has to be 0 or more, and --from-disk needs a system that can drop files from memory, such as Linux")
+    parser.add_argument("--json", type=new_file, help="file for the figures")
+    args = parser.parse_args(argv)
+    if args.from_disk and not hasattr(os, "posix_fadvise"):
+        parser.error("--from-disk needs a system that can drop files from memory, such as Linux")
     torch.set_num_threads(1)
     machine = f"{platform.machine()} CPU, one thread, Pillow {PIL.__version__}, Python {platform.python_version()}"
     settings = f"{args.pictures} pictures, {args.workers} loading processes, files {'on disk' if args.from_disk else 'in memory'}"
@@ -134,7 +133,7 @@ def main() -> int:
         reads = f"{row['own_kib']:.1f} KiB | {row['kept_kib']:.0f} KiB | {row['kept_mib']:.0f} MiB"
         print(f"| {row['picture']} | {row['use']} | {rates} | {row['later'] / row['without']:.2f}x | {reads} |")
     if args.json:
-        Path(args.json).write_text(json.dumps({"machine": machine, "settings": settings, "rows": rows}, indent=2) + "\n")
+        write_json({"machine": machine, "settings": settings, "rows": rows}, args.json)
     return 0
 
 

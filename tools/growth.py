@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from clip.fast import FastPaths
 from clip.model import CLIP
 from clip.weights import published_models
+from dassl.utils.files import read_json, write_json
 from reporting.figures import COLOURS, new_figure, plain_ticks, save, styled
+from tools.arguments import new_file, number, seen_device
 from tools.benchmark import Variant, class_names, machine_of, peak_bytes, seconds_in_turn, training_step
 from tools.published_way import PublishedWay
 
@@ -125,21 +128,37 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def main() -> int:
+def figures_of(path: str) -> dict[str, Any]:
+    """The figures that a file of ``--json`` holds, as an argument's type: refused if they are not those of every setting."""
+    try:
+        found = read_json(path)
+        table(found["rows"])
+        measured = [{key: row[key] for key in asdict(Setting())} for row in found["rows"]]
+        missing = [setting for setting in settings() if asdict(setting) not in measured]
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f"{path} holds no figures as --json of this tool writes them; measure anew with --json") from error
+    if missing:
+        raise argparse.ArgumentTypeError(f"{path} lacks {len(missing)} of the settings, {missing[0]} the first; measure anew with --json")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure or read, print the table, and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--device", type=seen_device, default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
     parser.add_argument("--backbone", default="ViT-B/16", choices=[n for n, m in published_models().items() if m.config.has_vit])
-    parser.add_argument("--repeats", type=int, default=3, help="timed steps of each side; the median is kept")
-    parser.add_argument("--published-up-to", type=int, default=50, help="classes up to which the published way is measured")
-    parser.add_argument("--json", help="file for the figures")
-    parser.add_argument("--from-json", help="file of figures to draw, in place of measuring")
+    parser.add_argument("--repeats", type=number(), default=3, help="timed steps of each side; the median is kept")
+    parser.add_argument("--published-up-to", type=number(0), default=50, help="classes up to which the published way is measured")
+    parser.add_argument("--json", type=new_file, help="file for the figures")
+    parser.add_argument("--from-json", type=figures_of, metavar="FILE", help="file of figures to draw, in place of measuring")
     parser.add_argument("--figure", type=Path, help="where the plot goes, without its ending")
-    args = parser.parse_args()
-    found = json.loads(Path(args.from_json).read_text()) if args.from_json else run(args)
+    args = parser.parse_args(argv)
+    found = args.from_json or run(args)
     print(table(found["rows"]))
     if args.json:
-        Path(args.json).write_text(json.dumps(found, indent=2) + "\n")
+        write_json(found, args.json)
     if args.figure:
         print("\n".join(map(str, save(draw(found["rows"]), args.figure))))
     return 0

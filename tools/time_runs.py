@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,14 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from clip.model import CLIP
 from clip.weights import published_models
+from dassl.utils.files import write_json
 from datasets.eurosat import EuroSAT
+from tools.arguments import names, new_file, number
 from tools.benchmark import machine_of
 
 REPO = Path(__file__).resolve().parents[1]
+RUNS = ("shapes", "eurosat")
+OWN_KEYS = ("TRAIN.PRINT_FREQ", "TEST.NO_TEST")  # settings that the figures rest on
 N_SHOTS, N_VAL, SIDE = 16, 4, 64  # pictures a class; pixels of EuroSAT's pictures (arXiv 1709.00029)
 
 
@@ -51,6 +56,10 @@ def write_eurosat_size(root: Path, n_test: int) -> None:
     (root / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
 
 
+class RunFailed(RuntimeError):
+    """A launcher's run failed; the message ends with what it said."""
+
+
 def time_run(dataset: str, data: Path, folder: Path, pairs: list[str]) -> dict[str, Any]:
     """Run the launcher once and take its time apart.
 
@@ -58,7 +67,7 @@ def time_run(dataset: str, data: Path, folder: Path, pairs: list[str]) -> dict[s
         seconds: ``total``; ``steps``, in which batches were computed; ``waiting`` for batches; ``test``; and ``rest``, which is neither steps nor test.
 
     Raises:
-        RuntimeError: the run failed; its last lines are in the message.
+        RunFailed: the run failed; its last lines are in the message.
     """
     environment = os.environ | {"DATA": str(data), "OUTPUT": str(folder), "PYTHON": sys.executable}
     command = ["bash", str(REPO / "scripts/mpl/base2new_train.sh"), dataset, "1", "TRAIN.PRINT_FREQ", "1", *pairs]
@@ -66,7 +75,7 @@ def time_run(dataset: str, data: Path, folder: Path, pairs: list[str]) -> dict[s
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     total = time.perf_counter() - start
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+        raise RunFailed(f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
     (result_path,) = folder.rglob("result.json")
     result = json.loads(result_path.read_text())
     steps = [json.loads(line) for line in (result_path.parent / "metrics.jsonl").read_text().splitlines()]
@@ -101,28 +110,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Time the runs that the arguments name, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", default="shapes,eurosat", help="shapes, eurosat, or both")
-    parser.add_argument("--backbone", default="ViT-B/16", choices=list(published_models()), help="of the run on random pictures")
-    parser.add_argument(
-        "--test-pictures",
-        type=int,
-        default=20,
-        help="test pictures a class of the random set",
-    )
-    parser.add_argument("--json", help="file for the figures")
-    parser.add_argument("pairs", nargs="*", help="KEY VALUE pairs for the runs")
-    args = parser.parse_args()
-    unknown = set(args.runs.split(",")) - {"shapes", "eurosat"}
-    if unknown:
-        parser.error(f"--runs knows shapes and eurosat; received {', '.join(sorted(unknown))}")
-    machine = machine_of(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+def time_runs(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Make the runs one after the other in a new folder, and print the figures of each as it ends.
+
+    Raises:
+        RunFailed: as :func:`time_run`.
+    """
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for run in args.runs.split(","):
+        for run in args.runs:
             # Kept pictures of an earlier run would make this one faster.
             pairs, data = ["DATALOADER.CACHE_DIR", str(folder / "pictures"), *args.pairs], REPO / "data"
             if run == "eurosat":
@@ -133,10 +130,37 @@ def main() -> int:
                 pairs += ["MODEL.BACKBONE.NAME", str(weights)]
             rows.append(time_run(run, data, folder / f"output_{run}", pairs))
             print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Time the runs that the arguments name, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=names(RUNS), default=",".join(RUNS), help="shapes, eurosat, or both")
+    parser.add_argument("--backbone", default="ViT-B/16", choices=list(published_models()), help="of the run on random pictures")
+    parser.add_argument(
+        "--test-pictures",
+        type=number(),
+        default=20,
+        help="test pictures a class of the random set",
+    )
+    parser.add_argument("--json", type=new_file, help="file for the figures")
+    parser.add_argument("pairs", nargs="*", help="KEY VALUE pairs for the runs")
+    args = parser.parse_args(argv)
+    if refused := [key for key in args.pairs[::2] if key in OWN_KEYS]:
+        parser.error(
+            f"{' and '.join(refused)} cannot be given: times are read from a line a step and from the test, which these would take away"
+        )
+    try:
+        rows = time_runs(args)
+    except RunFailed as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    machine = machine_of(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     print(", ".join(machine.values()))
     print(table(rows))
     if args.json:
-        Path(args.json).write_text(json.dumps({**machine, "rows": rows}, indent=2) + "\n")
+        write_json({**machine, "rows": rows}, args.json)
     return 0
 
 
