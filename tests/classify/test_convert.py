@@ -50,9 +50,9 @@ def test_the_best_on_val_is_taken_where_the_run_deployed_it(finished: Path) -> N
 
 def test_a_run_that_ends_without_tests_gives_its_last_epoch(eurosat: Path, weights: dict, tmp_path: Path) -> None:
     """Begun with tests on val, whose best is there, and gone on without any, as its own prompt file."""
-    options = ("TEST.FINAL_MODEL", "best_val", "OPTIM.LR", 0.1)
-    build("MaPLe", eurosat, weights["narrow"], tmp_path, *options, "OPTIM.MAX_EPOCH", 1).train()
-    build("MaPLe", eurosat, weights["narrow"], tmp_path, *options, "OPTIM.MAX_EPOCH", 2, "TEST.NO_TEST", True).train()
+    options = (eurosat, weights["narrow"], tmp_path, "OPTIM.LR", 0.1)
+    build("MaPLe", *options, "OPTIM.MAX_EPOCH", 1, "TEST.FINAL_MODEL", "best_val").train()
+    build("MaPLe", *options, "OPTIM.MAX_EPOCH", 2, "TEST.NO_TEST", True).train()
     assert (tmp_path / "MultiModalPromptLearner" / "model-best.pth.tar").is_file()
     assert_same(from_checkpoint(tmp_path), PromptFile.read(tmp_path / FILE_NAME))
 
