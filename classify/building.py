@@ -12,6 +12,7 @@ import trainers
 from clip import CLIP
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
+from dassl.utils.registry import UnknownNameError, unknown_name_message
 from trainers.learned import LearnedParameters
 from trainers.precision import Precision
 from trainers.prompt_file import PromptFile
@@ -24,9 +25,14 @@ def trainer_class(method: str) -> Any:
     """The class of a method, which builds its prompts and its model.
 
     Raises:
-        KeyError: there is no such method; the known ones are listed.
+        UnknownNameError: there is no such method; the known ones are listed.
         ValueError: it is one that prompt files are not written for.
     """
+    if method not in TRAINER_REGISTRY:
+        raise UnknownNameError(
+            f"{unknown_name_message(method, TRAINER_REGISTRY.registered_names(), 'method')}. If it is one of somebody's own, put the file that it was "
+            "trained with into trainers/ here: that makes it known, with its settings"
+        )
     found = TRAINER_REGISTRY.get(method)
     if not hasattr(found, "prompt_settings"):
         raise ValueError(
@@ -47,13 +53,14 @@ def cfg_of(file: PromptFile) -> Any:
     """The config of ``file``: its method's settings, its backbone, and how its pictures are prepared.
 
     Raises:
+        UnknownNameError: the method is not known here.
         ValueError: a setting is unknown, or has a value that it cannot have.
     """
+    trainer = trainer_class(file.method)  # first, since the settings of an unknown one are unknown, too
     cfg = default_cfg()
     settings = {"TRAINER.NAME": file.method, "MODEL.BACKBONE.NAME": file.backbone.name, **file.settings}
     settings |= {f"INPUT.{key}": value for key, value in file.input.items()}
     cfg.merge_from_list([item for pair in settings.items() for item in pair])
-    trainer = trainer_class(file.method)
     if not file.templates:
         trainer.check_cfg(cfg)
     cfg.freeze()

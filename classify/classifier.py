@@ -5,6 +5,7 @@ Letters of shapes: B pictures, C classes, E joint embedding, R the pictures' sid
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -85,6 +86,7 @@ class PromptClassifier:
 
         Raises:
             FileNotFoundError: there is no such file, or the CLIP's weights are not here and cannot be fetched.
+            UnknownNameError: the method of the file is not known here.
             ValueError: the file is no prompt file, it belongs to another CLIP, or the device is not here; the message says what to do.
         """
         return cls.of_file(PromptFile.read(path), path, classnames, backbone, device, precision)
@@ -104,14 +106,14 @@ class PromptClassifier:
         if precision is not None:
             check_precision(precision, "precision")
         device = usable_device(device)
+        with _named(path):
+            cfg_of(file)  # what is not known here is told before the CLIP is loaded
         clip_model = _load_backbone(file, name, path)
         check_backbone(file, clip_model, name, path)
         chosen = choose_precision(precision or _own_precision(file, device), device)
         names = checked_names(file.classnames if classnames is None else classnames)
-        try:
+        with _named(path):
             return cls(file, clip_model.to(device), names, chosen)
-        except (ValueError, LookupError) as error:
-            raise type(error)(f"{path}: {error.args[0] if error.args else error}") from error
 
     @property
     def classnames(self) -> tuple[str, ...]:
@@ -261,6 +263,15 @@ class PromptClassifier:
                 f"the picture is of Pillow's mode {picture.mode} with values beyond 255, which RGB cuts off there, nearly all white: bring it to 8 bits"
             )
         return self.transform(picture.convert("RGB"))
+
+
+@contextlib.contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """In this block, errors begin with the path of the prompt file that they are of."""
+    try:
+        yield
+    except (ValueError, LookupError) as error:
+        raise type(error)(f"{path}: {error.args[0] if error.args else error}") from error
 
 
 def check_backbone(file: PromptFile, clip_model: CLIP, name: str, path: str | Path) -> None:

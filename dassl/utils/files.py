@@ -82,6 +82,7 @@ def write_whole(fpath: str, write: Callable[[IO[bytes]], Any]) -> None:
     Raises:
         FileExistsError: what is there is no ordinary file.
     """
+    check_target(fpath)
     folder = os.path.dirname(os.path.abspath(fpath))
     mkdir_if_missing(folder)
     with replacement(fpath) as file:
@@ -96,11 +97,7 @@ def replacement(fpath: str) -> Iterator[IO[bytes]]:
     """A new binary file beside `fpath`, whose folder is there, that takes its place when the block ends and is removed when it fails.
 
     Nothing is forced to disk: after a power failure `fpath` may be empty or torn, see `write_whole`.
-
-    Raises:
-        FileExistsError: what is there is no ordinary file.
     """
-    check_target(fpath)
     folder, name = os.path.split(os.path.abspath(fpath))
     handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=UNFINISHED, dir=folder)
     try:

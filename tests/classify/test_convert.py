@@ -169,7 +169,7 @@ WRONG = {
     "another setting": ("MPL", {"pairs": ["TRAINER.MPL.PROMPT_DEPTH", 2]}, r"not learned by MPL as it is set: .*compound_prompts_text.1"),
     "another CLIP": ("MPL", {"backbone": "wide"}, r"does not fit MPL .*\[1, 64\], \[1, 192\] is needed|has shape"),
     "nothing learned": ("CoOp", {"method": "ZeroshotCLIP"}, r"ZeroshotCLIP learns nothing, so .* cannot be a checkpoint of it"),
-    "an unknown method": ("CoOp", {"method": "Coop2"}, r"unknown trainer 'Coop2'\. Did you mean CoOp"),
+    "an unknown method": ("CoOp", {"method": "Coop2"}, r"unknown method 'Coop2'\. Did you mean CoOp"),
 }
 
 

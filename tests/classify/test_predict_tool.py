@@ -110,8 +110,10 @@ def test_wrong_arguments_are_told(words: tuple, message: str, tool: Callable, ca
 
 @pytest.mark.parametrize("name", ["cuda:99", "foo", "meta", "cuda:"])
 def test_a_device_that_is_not_here_is_told(
-    name: str, tool: Callable, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    name: str, tool: Callable, prompts: Callable, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    prompts("MPL")  # made before, where it has not been
+    printed(capsys)
     monkeypatch.setattr("classify.classifier.clip.load", lambda name: pytest.fail("the CLIP was loaded before the device was looked for"))
     assert tool(pictures, "--device", name) == 2
     out, err = printed(capsys)

@@ -181,7 +181,11 @@ def test_a_checkpoint_and_a_missing_file_are_told_apart(prompts: Callable, tmp_p
 
 
 MISFITS = {
-    "an unknown method": ({"method": "MPL2"}, LookupError, r"unknown trainer 'MPL2'\. Did you mean MPL"),
+    "an unknown method": (
+        {"method": "MPL2", "settings": '{"TRAINER.MPL2.N_CTX": 1}'},
+        LookupError,
+        r"unknown method 'MPL2'\. Did you mean MPL\? Known: CoCoOp, .*put the file that it was trained with into trainers/ here",
+    ),
     "an unknown setting": ({"settings": '{"TRAINER.MPL.N_CTZ": 1}'}, ValueError, r"TRAINER.MPL.N_CTZ = 1: no such setting"),
     "a setting of another type": ({"settings": '{"TRAINER.MPL.N_CTX": "two"}'}, ValueError, r"TRAINER.MPL.N_CTX = 'two': expected int"),
     "another depth": ({"settings": '{"TRAINER.MPL.PROMPT_DEPTH": 2}'}, ValueError, r"does not fit MPL .*not learned by MPL as it is set"),
@@ -190,8 +194,12 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("case", MISFITS)
-def test_arrays_and_settings_that_do_not_go_together_are_refused(case: str, prompts: Callable, weights: dict, tmp_path: Path) -> None:
+def test_arrays_and_settings_that_do_not_go_together_are_refused(
+    case: str, prompts: Callable, weights: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     metadata, kind, message = MISFITS[case]
     path = rewritten(prompts("MPL")[1], tmp_path / "changed.safetensors", metadata)
+    if case.startswith("an unknown"):
+        monkeypatch.setattr("classify.classifier.clip.load", lambda name: pytest.fail("the CLIP was loaded before"))
     with pytest.raises(kind, match=f"(?s)changed.safetensors: .*{message}"):
         PromptClassifier.load(path, backbone=weights["narrow"], device="cpu")
