@@ -10,9 +10,6 @@
 #           requirements.txt lists
 #   AUTO_PREPARE  1: fetch a dataset that is missing, without asking
 #   LAUNCH_PLAN  1: run nothing, print what would be run (see plan), for tools/reproduce.py
-#
-# A run's settings.txt holds the settings that a launcher gave it beside its config, and of a test which training it tested. A run that has begun goes on, is tested and is taken for
-# done only with the same ones; other settings need --force or another OUTPUT.
 
 set -euo pipefail
 unset CDPATH
@@ -179,29 +176,6 @@ final_checkpoint() {
 # ended RUN_DIR: prints when the finished run ended
 ended() { sed -n 's/^ *"ended": "\(.*\)".*/\1/p' "$1/result.json"; }
 
-# settings_asked: prints the epochs, of the argument or of the config, and the KEY VALUE pairs, but those that change no result, one a line
-settings_asked() {
-    local i epochs=$EPOCHS
-    [ -n "$epochs" ] || epochs=$(sed -n 's/^  MAX_EPOCH: *\([0-9]*\).*/\1/p' "$REPO_DIR/configs/trainers/$CONFIGS/$RUN_CFG.yaml")
-    [ -z "$epochs" ] || say "OPTIM.MAX_EPOCH $epochs"
-    for ((i = 0; i < ${#PAIRS[@]}; i += 2)); do
-        case "${PAIRS[i]}" in
-            DATALOADER.NUM_WORKERS | DATALOADER.CACHE_GIB | DATALOADER.CACHE_DIR | SPEED.* | TRAIN.PRINT_FREQ | VERBOSE) ;;
-            *) say "${PAIRS[i]} ${PAIRS[i + 1]}" ;;
-        esac
-    done
-}
-
-# check_settings RUN_DIR [LEFT_OUT]: fails if the run has begun with other settings; those that the pattern LEFT_OUT matches may differ
-check_settings() {
-    local asked begun
-    [ -f "$1/result.json" ] && [ -f "$1/settings.txt" ] || return 0
-    asked=$(settings_asked | grep -Ev "${2:-^$}" | tr '\n' ' ') || true
-    begun=$(grep -Ev "^#|${2:-^$}" "$1/settings.txt" | tr '\n' ' ') || true
-    [ "$asked" = "$begun" ] || fail "$1 holds a run with ${begun:-no settings beside its config }(its settings.txt), but ${asked:-none }is asked for;" \
-        "give the settings that it was begun with, add --force to replace it, or set OUTPUT to another folder"
-}
-
 only_plan() { [ "${LAUNCH_PLAN:-0}" = 1 ]; }
 
 # plan RUN_DIR [TRAIN_DIR]: false, unless LAUNCH_PLAN is 1; it then prints the run's state, its folder, the folder of the training that it tests
@@ -313,7 +287,7 @@ launch() {
     local run_dir=$1 settings
     shift
     offer_dataset
-    settings=$(settings_asked; [ -z "$TESTED" ] || say "# tests the training that ended $TESTED")
+    settings=$(settings_asked; config_marks; [ -z "$TESTED" ] || say "# tests the training that ended $TESTED")
     supervise "$REPO_DIR" env LAUNCH_SETTINGS="$settings" "$PYTHON" train.py \
         --root "$DATA" --seed "$SEED" --trainer "$TRAINER" \
         --dataset-config-file "configs/datasets/$DATASET.yaml" \
@@ -328,15 +302,16 @@ train_run() {
     launch "$@"
 }
 
-# need_training TRAIN_DIR COMMAND [LEFT_OUT]: fails unless a finished training of these settings is there; COMMAND is what to run first
+# need_training TRAIN_DIR COMMAND [LEFT_OUT]: fails unless a finished training of these settings is there; COMMAND is what to run first, with PAIRS
 need_training() {
-    local file
+    local file command=$2
+    [ ${#PAIRS[@]} = 0 ] || command+=$(printf ' %q' "${PAIRS[@]}")
     if only_plan; then return; fi
-    is_finished "$1" || fail "there is no finished training in $1; run first: $2"
-    check_settings "$1" "^TEST\.NO_TEST${3:+|$3}"
+    is_finished "$1" || fail "there is no finished training in $1; run first: $command"
+    check_settings "$1" "train it afresh by $command --force" "^TEST\.NO_TEST${3:+|$3}"
     file=$(final_checkpoint "$1")
-    [ -n "$file" ] || fail "the training is finished, but there is no checkpoint in $1/$MODEL; put it back, or train afresh: $2 --force"
-    [ -f "$1/$MODEL/$file" ] || fail "the training is finished, but there is no $1/$MODEL/$file; put it back, or train afresh: $2 --force" \
+    [ -n "$file" ] || fail "the training is finished, but there is no checkpoint in $1/$MODEL; put it back, or train afresh: $command --force"
+    [ -f "$1/$MODEL/$file" ] || fail "the training is finished, but there is no $1/$MODEL/$file; put it back, or train afresh: $command --force" \
         "(a training with TEST.NO_TEST True keeps no model-best.pth.tar)"
 }
 

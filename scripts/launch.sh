@@ -11,6 +11,7 @@
 
 scripts_dir=$(unset CDPATH && cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$scripts_dir/common.sh"
+. "$scripts_dir/run_settings.sh"
 . "$scripts_dir/base2new.sh"
 . "$scripts_dir/xd.sh"
 . "$scripts_dir/few_shot.sh"

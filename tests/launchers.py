@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 REPO = Path(__file__).parents[1]
 METHODS = {"mpl": "MPL", "maple": "MaPLe", "ivlp": "IVLP", "vpt": "VPT", "coop": "CoOp", "cocoop": "CoCoOp", "promptsrc": "PromptSRC"}
@@ -20,10 +22,10 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return variables | {"DATA": str(folder / "data"), "OUTPUT": str(folder / "output")} | more
 
 
-def run(folder: Path, command: str, cwd: Path = REPO, **more: str) -> Ran:
-    """``bash scripts/COMMAND`` with :func:`environment`."""
+def run(folder: Path, command: str, cwd: Path = REPO, clone: Path = REPO, **more: str) -> Ran:
+    """``bash scripts/COMMAND`` of ``clone`` with :func:`environment`."""
     script, *arguments = command.split()
-    call = ["bash", str(REPO / "scripts" / f"{script}.sh"), *arguments]
+    call = ["bash", str(clone / "scripts" / f"{script}.sh"), *arguments]
     return subprocess.run(call, cwd=cwd, env=environment(folder, **more), capture_output=True, text=True, timeout=300)
 
 
@@ -39,3 +41,35 @@ def refused(ran: Ran, *parts: str) -> None:
     assert ran.stderr.startswith(("Error: ", "\nError: "))
     for part in parts:
         assert part in ran.stderr, ran.stderr
+
+
+# A stand-in for Python, which writes down the command lines for data and weights that are not here
+
+STUB = """#!/bin/sh
+case "$1" in *check_requirements.py) exit ;; esac
+echo "$*"
+[ "$1" = train.py ] || exit 0
+until [ "$1" = --output-dir ]; do shift; done
+mkdir -p "$2"
+echo "$LAUNCH_SETTINGS" >"$2/settings.txt"
+"""
+
+
+def calls_of_stand_in(folder: Path, **common: Any) -> Callable[..., list[str]]:
+    """What runs a launcher with the stand-in, and gives the lines that it printed: of each call of train.py its command line."""
+    stand_in = folder / "python"
+    stand_in.write_text(STUB)
+    stand_in.chmod(0o755)
+
+    def call(command: str, **more: Any) -> list[str]:
+        return succeeded(run(folder, command, PYTHON=str(stand_in), **(common | more))).splitlines()
+
+    return call
+
+
+def finished_run(folder: Path, model: str, epoch: int) -> None:
+    """What a finished training leaves, as far as launchers look."""
+    (folder / model).mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text('{\n  "finished": true\n}\n')
+    (folder / model / "checkpoint").write_text(f"model.pth.tar-{epoch}\n")
+    (folder / model / f"model.pth.tar-{epoch}").touch()

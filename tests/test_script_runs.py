@@ -63,10 +63,12 @@ def test_paths_are_of_the_folder_one_is_in(base2new: Ran, world: Path) -> None:
 
 
 def test_results_of_other_settings_are_not_taken_for_these(base2new: Ran, world: Path) -> None:
-    hint = "add --force to replace it, or set OUTPUT to another folder"
-    refused(run(world, "mpl/base2new_train shapes 1 2", SHOTS="2"), "OPTIM.MAX_EPOCH 1", "OPTIM.MAX_EPOCH 2 is asked for", hint)
+    hint = "set OUTPUT to another folder, give the settings that it was begun with, or "
+    again = run(world, "mpl/base2new_train shapes 1 2", SHOTS="2")
+    refused(again, "OPTIM.MAX_EPOCH 1", "OPTIM.MAX_EPOCH 2 is asked for", f"{hint}add --force to replace it")
     refused(run(world, "mpl/base2new shapes 1", SHOTS="2"), "OPTIM.MAX_EPOCH 5 is asked for", hint)
-    refused(run(world, "mpl/base2new_test shapes 1 1 TRAINER.MPL.N_RM_OP 0", SHOTS="2"), "TRAINER.MPL.N_RM_OP 0 is asked for", hint)
+    afresh = f"{hint}train it afresh by bash scripts/mpl/base2new_train.sh shapes 1 1 TRAINER.MPL.N_RM_OP 0 --force"
+    refused(run(world, "mpl/base2new_test shapes 1 1 TRAINER.MPL.N_RM_OP 0", SHOTS="2"), "TRAINER.MPL.N_RM_OP 0 is asked for", afresh)
 
 
 def test_base_and_new_are_tested_on_one_model(base2new: Ran, world: Path, tmp_path: Path) -> None:

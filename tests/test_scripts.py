@@ -15,7 +15,7 @@ import pytest
 
 import trainers  # noqa: F401, registers the methods
 from dassl.engine import TRAINER_REGISTRY
-from tests.launchers import METHODS, REPO, environment, refused, run, succeeded
+from tests.launchers import METHODS, REPO, calls_of_stand_in, environment, finished_run, refused, run, succeeded
 
 SCRIPTS = sorted((REPO / "scripts").rglob("*.sh"))
 PROTOCOLS = ("base2new", "base2new_train", "base2new_test", "xd_train", "xd_test", "dg_test", "few_shot")
@@ -34,7 +34,7 @@ def test_every_script_parses_and_needs_no_newer_bash() -> None:
         newer = re.search(r"declare -A|local -[An]|mapfile|readarray|\$\{\w+(,,|\^\^)|&>>|\|&|\[-1\]", path.read_text(encoding="utf-8"))
         assert not newer, f"{path}: bash 3.2 has no {newer.group()}"
     assert (
-        len(SCRIPTS) == 58 + 8 + 2 + 5 + 4
+        len(SCRIPTS) == 58 + 8 + 2 + 6 + 4
     )  # launchers, settings.sh, protocols.sh, shared files; setup.sh, test.sh, test_matrix.sh and mpl/reproduce.sh
 
 
@@ -132,35 +132,10 @@ def test_missing_data_and_weights_are_told_within_seconds(tmp_path: Path) -> Non
 # What they call: a stand-in for Python writes down the command lines for data and weights that are not here
 
 
-STUB = """#!/bin/sh
-case "$1" in *check_requirements.py) exit ;; esac
-echo "$*"
-[ "$1" = train.py ] || exit 0
-until [ "$1" = --output-dir ]; do shift; done
-mkdir -p "$2"
-echo "$LAUNCH_SETTINGS" >"$2/settings.txt"
-"""
-
-
 @pytest.fixture
 def calls(tmp_path: Path) -> Callable[..., list[str]]:
     """Runs a launcher; gives the command line of each call of train.py."""
-    stub = tmp_path / "python"
-    stub.write_text(STUB)
-    stub.chmod(0o755)
-
-    def call(command: str, **more: str) -> list[str]:
-        return succeeded(run(tmp_path, command, PYTHON=str(stub), **more)).splitlines()
-
-    return call
-
-
-def finished_run(folder: Path, model: str, epoch: int) -> None:
-    """What a finished training leaves, as far as launchers look."""
-    (folder / model).mkdir(parents=True)
-    (folder / "result.json").write_text('{\n  "finished": true\n}\n')
-    (folder / model / "checkpoint").write_text(f"model.pth.tar-{epoch}\n")
-    (folder / model / f"model.pth.tar-{epoch}").touch()
+    return calls_of_stand_in(tmp_path)
 
 
 def line(folder: Path, trainer: str, cfg: str, dataset: str, seed: int, where: str, rest: str) -> str:
@@ -181,16 +156,6 @@ def test_base_to_new_calls(calls: Callable, tmp_path: Path) -> None:
     expected = [line(tmp_path, *cfg, where.replace("train_base", "test_new"), f"{new} OPTIM.MAX_EPOCH 7")]
     assert calls("mpl/base2new_test eurosat 3 7") == expected
     refused(run(tmp_path, "mpl/base2new_test eurosat 3"), "MAX_EPOCH 7", "OPTIM.MAX_EPOCH 5 is asked for")
-
-
-def test_settings_that_change_no_result_may_differ(calls: Callable, tmp_path: Path) -> None:
-    folder = tmp_path / "output/base2new/train_base/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed3"
-    pairs = "TRAIN.PRINT_FREQ 1 DATALOADER.CACHE_GIB 0 DATALOADER.CACHE_DIR /scratch DATALOADER.NUM_WORKERS 2 VERBOSE False SPEED.TRIM_TEXT False"
-    (call,) = calls(f"mpl/base2new_train eurosat 3 5 OPTIM.LR 0.1 {pairs}")
-    assert call.endswith(pairs)
-    assert (folder / "settings.txt").read_text() == "OPTIM.MAX_EPOCH 5\nOPTIM.LR 0.1\n"
-    (folder / "result.json").write_text("{}")
-    assert len(calls("mpl/base2new_train eurosat 3 5 OPTIM.LR 0.1 SPEED.PACK_TEXT False")) == 2, "going on is said"
 
 
 def test_the_new_classes_meet_the_model_that_the_base_classes_met(calls: Callable, tmp_path: Path) -> None:

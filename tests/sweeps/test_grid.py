@@ -64,7 +64,7 @@ def test_points_that_the_method_refuses_are_named_and_left_out(reproduce: Callab
     ]
     assert stand_in.finished() == sorted(kept)
     settings = (tmp_path / "output" / kept[0] / "settings.txt").read_text().splitlines()
-    assert settings[1:] == ["TRAINER.MPL.N_ADD_OP 1", "TRAINER.MPL.N_RM_OP 1", "TRAINER.MPL.PROMPT_DEPTH 3"]
+    assert settings[1:4] == ["TRAINER.MPL.N_ADD_OP 1", "TRAINER.MPL.N_RM_OP 1", "TRAINER.MPL.PROMPT_DEPTH 3"]
 
 
 def test_a_grid_of_which_nothing_is_left_and_a_refused_setting(reproduce: Callable, stand_in: StandIn) -> None:

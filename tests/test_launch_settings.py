@@ -1,0 +1,97 @@
+"""What a launcher compares before it takes a run for done: settings and config files; and what it does with the settings that it is given."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.launchers import REPO, Ran, calls_of_stand_in, finished_run, refused, run
+
+BELOW = "eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed3"
+TRAINED = f"output/base2new/train_base/{BELOW}"
+CONFIG = "configs/trainers/MPL/vit_b4_c1_add2_rm1.yaml"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of what the launchers read, whose configs may be edited."""
+    folder = tmp_path / "clone"
+    for name in ("scripts", "configs/datasets", "configs/trainers/MPL"):
+        shutil.copytree(REPO / name, folder / name)
+    (folder / "preparation").mkdir()
+    shutil.copy(REPO / "preparation/sources.yaml", folder / "preparation")
+    return folder
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace what stands there once."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_settings_that_change_no_result_may_differ(tmp_path: Path) -> None:
+    calls = calls_of_stand_in(tmp_path)
+    folder = tmp_path / "output/base2new/train_base/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed3"
+    pairs = "TRAIN.PRINT_FREQ 1 DATALOADER.CACHE_GIB 0 DATALOADER.CACHE_DIR /scratch DATALOADER.NUM_WORKERS 2 VERBOSE False SPEED.TRIM_TEXT False"
+    (call,) = calls(f"mpl/base2new_train eurosat 3 5 OPTIM.LR 0.1 {pairs}")
+    assert call.endswith(pairs)
+    lines = (folder / "settings.txt").read_text().splitlines()
+    assert lines[:2] == ["OPTIM.MAX_EPOCH 5", "OPTIM.LR 0.1"]
+    assert [mark.split()[1::2] for mark in lines[2:]] == [
+        ["config", f"configs/{name}.yaml"] for name in ("datasets/eurosat", "trainers/MPL/vit_b4_c1_add2_rm1")
+    ]
+    (folder / "result.json").write_text("{}")
+    assert len(calls("mpl/base2new_train eurosat 3 5 OPTIM.LR 0.1 SPEED.PACK_TEXT False")) == 2, "going on is said"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        (CONFIG, "  WEIGHT_DECAY: 5e-4", "  WEIGHT_DECAY: 5e-3"),
+        (CONFIG, '    CTX_INIT: "a photo of a"', '    CTX_INIT: "a # photo of a"'),
+        ("configs/datasets/eurosat.yaml", '  NAME: "EuroSAT"', '  NAME: "EuroSAT"\n  TEMPLATE: "{}"'),
+    ],
+)
+def test_a_config_file_that_has_changed_is_told(name: str, old: str, new: str, clone: Path, tmp_path: Path) -> None:
+    calls = calls_of_stand_in(tmp_path, clone=clone)
+    calls("mpl/base2new_train eurosat 3")
+    finished_run(tmp_path / TRAINED, "MultiModalPromptLearner", 5)
+    calls("mpl/base2new_test eurosat 3")
+    tested = tmp_path / TRAINED.replace("train_base", "test_new")
+    (tested / "result.json").write_text('{\n  "finished": true\n}\n')
+    edit(clone / name, old, new)
+    changed = f"the config file {name} has changed since the run in {tmp_path / TRAINED} was begun"
+    advice = "set OUTPUT to another folder, put the file back as it was, or "
+
+    def ask(command: str) -> Ran:
+        return run(tmp_path, command, clone=clone, PYTHON=str(tmp_path / "python"))
+
+    refused(ask("mpl/base2new_train eurosat 3"), changed, f"{advice}add --force to replace it")
+    refused(ask("mpl/base2new_test eurosat 3"), changed, f"{advice}train it afresh by bash scripts/mpl/base2new_train.sh eurosat 3 --force")
+    (planned,) = calls("mpl/base2new_train eurosat 3", LAUNCH_PLAN="1")
+    assert planned.startswith("refused\t") and planned.count("\t") == 4 and changed in planned
+    assert calls("mpl/base2new_train eurosat 3", OUTPUT=str(tmp_path / "other"))[0].startswith("train.py ")
+    assert "--fresh" in calls("mpl/base2new_train eurosat 3 --force")[0]
+    assert calls("mpl/base2new_train eurosat 3")[0].startswith("Results are there")
+    refused(ask("mpl/base2new_test eurosat 3"), f"has changed since the run in {tested} was begun")
+
+
+def test_a_run_of_before_config_files_were_noted_is_taken(tmp_path: Path) -> None:
+    finished_run(tmp_path / TRAINED, "MultiModalPromptLearner", 5)
+    (tmp_path / TRAINED / "settings.txt").write_text("OPTIM.MAX_EPOCH 5\n")
+    assert calls_of_stand_in(tmp_path)("mpl/base2new_train eurosat 3")[0].startswith("Results are there")
+
+
+def test_edits_of_a_config_that_change_no_result_do_not_count(clone: Path, tmp_path: Path) -> None:
+    calls = calls_of_stand_in(tmp_path, clone=clone)
+    calls("mpl/base2new_train eurosat 3 7")
+    finished_run(tmp_path / TRAINED, "MultiModalPromptLearner", 7)
+    edit(clone / CONFIG, "  WEIGHT_DECAY: 5e-4", "  WEIGHT_DECAY: 5e-4   # as published\r\n# MPL's own:\n")
+    edit(clone / CONFIG, "  NUM_WORKERS: 8", "  NUM_WORKERS: 2")
+    edit(clone / CONFIG, "  MAX_EPOCH: 5", "  MAX_EPOCH: 9")
+    assert calls("mpl/base2new_train eurosat 3 7")[0].startswith("Results are there")
+    again = run(tmp_path, "mpl/base2new_train eurosat 3", clone=clone, PYTHON=str(tmp_path / "python"))
+    refused(again, "OPTIM.MAX_EPOCH 7", "OPTIM.MAX_EPOCH 9 is asked for")
