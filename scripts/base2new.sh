@@ -44,6 +44,10 @@ protocol_base2new_test() {
 
 protocol_base2new() {
     base2new_arguments "$@"
+    case " ${PAIRS[*]-} " in
+        *" TEST.NO_TEST "[Tt]*) fail "TEST.NO_TEST True leaves out the test on the base classes, and this command prints base, new and H: leave it out; or give it to" \
+            "bash scripts/$METHOD/base2new_train.sh alone, and test the new classes by base2new_test.sh without it" ;;
+    esac
     setup_python
     train_base
     test_new

@@ -95,3 +95,14 @@ def test_edits_of_a_config_that_change_no_result_do_not_count(clone: Path, tmp_p
     assert calls("mpl/base2new_train eurosat 3 7")[0].startswith("Results are there")
     again = run(tmp_path, "mpl/base2new_train eurosat 3", clone=clone, PYTHON=str(tmp_path / "python"))
     refused(again, "OPTIM.MAX_EPOCH 7", "OPTIM.MAX_EPOCH 9 is asked for")
+
+
+def test_a_training_without_a_test_is_not_begun_where_base_is_to_be_printed(tmp_path: Path) -> None:
+    told = ("TEST.NO_TEST True", "leave it out", "bash scripts/mpl/base2new_train.sh alone", "base2new_test.sh without it")
+    refused(run(tmp_path, "mpl/base2new shapes 1 TEST.NO_TEST True"), *told)
+    assert not (tmp_path / "output").exists()
+    calls = calls_of_stand_in(tmp_path)
+    assert calls("mpl/base2new_train eurosat 3 TEST.NO_TEST True")[0].endswith("TEST.NO_TEST True")
+    finished_run(tmp_path / TRAINED, "MultiModalPromptLearner", 5)
+    assert "--eval-only" in calls("mpl/base2new_test eurosat 3")[0]
+    assert calls("zsclip/base2new dtd TEST.NO_TEST False")
