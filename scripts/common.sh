@@ -11,6 +11,11 @@
 #   AUTO_PREPARE  1: fetch a dataset that is missing, without asking
 #   LAUNCH_PLAN  1: run nothing, print what would be run (see plan), for tools/reproduce.py
 
+if [ -z "${BASH_VERSION:-}" ]; then # before anything that another shell cannot read
+    echo "Error: this is written for bash, and another shell was asked to run it; run it with bash: bash $0${*:+ $*}" >&2
+    exit 2
+fi
+
 set -euo pipefail
 unset CDPATH
 trap 'exit 143' TERM # where nothing is supervised

@@ -2,7 +2,7 @@
 # Run the tests, several at once:  bash scripts/test.sh [ARGUMENTS OF PYTEST]
 #
 # N_PROCESSES in the environment says how many at once (default: one a core, at most 8); 0 runs them in one process, as a debugger needs it.
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+. "$(dirname "$0")/common.sh"
 setup_python --tests
 cd "$REPO_DIR"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # the processes share the cores; small tensors gain nothing from more

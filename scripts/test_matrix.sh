@@ -4,6 +4,7 @@
 # Without arguments: python3.10:oldest, python3.12:newest and python3.13:newest, as far as these are installed. "oldest" takes every bound of requirements.txt exactly,
 # "newest" what pip finds. Each has an environment of its own under MATRIX (default: output/test_matrix, which is kept for the next time), a log beside it, and a line in
 # the table that is printed at the end; docs/RELIABILITY.md holds the last one.
+[ -n "${BASH_VERSION:-}" ] || { echo "Error: run it with bash: bash $0${*:+ $*}" >&2; exit 2; }
 set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

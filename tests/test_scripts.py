@@ -57,6 +57,15 @@ def test_settings_name_the_trainer_and_its_checkpoints(folder: str) -> None:
 # What they refuse
 
 
+@pytest.mark.parametrize("name", ["mpl/base2new", "zsclip/zeroshot", "mpl/reproduce", "setup", "test", "test_matrix"])
+@pytest.mark.parametrize("shell", [shell for shell in ("dash", "ksh", "busybox sh") if shutil.which(shell.split()[0])])
+def test_another_shell_than_bash_is_told(name: str, shell: str, tmp_path: Path) -> None:
+    call = [*shell.split(), f"scripts/{name}.sh", "shapes", "1"]
+    ran = subprocess.run(call, cwd=REPO, env=environment(tmp_path), capture_output=True, text=True)
+    refused(ran, f"run it with bash: bash scripts/{name}.sh shapes 1\n")
+    assert len(ran.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_help_and_wrong_numbers_of_words_show_the_command(name: str, tmp_path: Path) -> None:
     assert succeeded(run(tmp_path, f"{name} --help")).startswith(f"usage: bash scripts/{name}.sh ")

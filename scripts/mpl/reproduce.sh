@@ -3,7 +3,7 @@
 # The paper: arXiv 2502.14125, section 4: base-to-new over 11 datasets, accuracy against training time (its figure 2), transfer from ImageNet to 10 datasets.
 # A later option takes the place of one below: --methods MPL runs MPL alone, --datasets shapes the embedded dataset. What is missing is run, and what is
 # there is shown, with what is missing marked, in $OUTPUT/results.html and $OUTPUT/figures; the runs of a --grid as pivots.
-. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+. "$(dirname "$0")/../common.sh"
 
 METHODS=ZeroshotCLIP,CoOp,CoCoOp,MaPLe,MPL
 
