@@ -20,9 +20,25 @@ base2new_cfg() { printf '%s' "$DEFAULT_CFG"; } # DATASET
 few_shot_cfg() { printf '%s' "$DEFAULT_CFG"; } # DATASET SHOTS
 few_shot_pairs() { :; }                        # DATASET: prints KEY VALUE pairs for it
 
+# check_trainer GIVEN: fails if TRAINER, of the environment, was given and is not the launcher's
+check_trainer() {
+    local other=zsclip
+    case "$1" in
+        '' | "$TRAINER") return ;;
+        ZeroshotCLIP | ZeroshotCLIP2) ;;
+        *) other=$(cd "$scripts_dir" && grep -lx "TRAINER=$1" */settings.sh) || : ;;
+    esac
+    other=${other%/settings.sh}
+    [ -f "$scripts_dir/$other/$(basename "$0")" ] || other="<method>"
+    fail "TRAINER=$1 is in the environment, but the method of scripts/$METHOD is $TRAINER, and no variable changes it:" \
+        "run bash scripts/$other/$(basename "$0"), or leave TRAINER out (unset TRAINER)"
+}
+
 METHOD=$(basename "$(cd "$(dirname "$0")" && pwd)")
 USAGE=$(sed -n '2s/.*:  //p' "$0")
 CONFIGS=
+trainer_given=${TRAINER:-}
 . "$scripts_dir/$METHOD/settings.sh"
 CONFIGS=${CONFIGS:-$TRAINER}
+check_trainer "$trainer_given"
 "protocol_$(basename "$0" .sh)" "$@"

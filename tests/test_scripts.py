@@ -114,6 +114,10 @@ def test_help_and_wrong_numbers_of_words_show_the_command(name: str, tmp_path: P
         ("zsclip/zeroshot shapes tiny_shapes old", {}, ["all, base or new", "received 'old'"]),
         ("zsclip/zeroshot shapes rn51", {}, ["no config rn51 of ZeroshotCLIP", "vit_l14_336"]),
         ("zsclip/base2new shapes", {"TRAINER": "MPL"}, ["ZeroshotCLIP or ZeroshotCLIP2", "received 'MPL'"]),
+        ("mpl/base2new shapes 1", {"TRAINER": "CoOp"}, ["TRAINER=CoOp", "of scripts/mpl is MPL", "run bash scripts/coop/base2new.sh"]),
+        ("coop/xd_test dtd 1", {"TRAINER": "ZeroshotCLIP2"}, ["of scripts/coop is CoOp", "run bash scripts/zsclip/xd_test.sh"]),
+        ("coop/eval dtd rn50", {"TRAINER": "MPL"}, ["TRAINER=MPL", "scripts/<method>/eval.sh"]),
+        ("vpt/dg_test 1", {"TRAINER": "TaskRes"}, ["TRAINER=TaskRes", "scripts/<method>/dg_test.sh", "unset TRAINER"]),
         ("mpl/base2new_test shapes 1 3", {}, ["no finished training in", "run first: bash scripts/mpl/base2new_train.sh shapes 1 3"]),
         ("maple/xd_test eurosat 2", {}, ["no finished training in", "run first: bash scripts/maple/xd_train.sh imagenet 2"]),
         ("vpt/dg_test 2", {}, ["no finished training in", "run first: bash scripts/vpt/xd_train.sh imagenet 2"]),
@@ -239,7 +243,7 @@ def test_few_shot_calls(calls: Callable, tmp_path: Path) -> None:
         for k in (1, 2, 4, 8, 16)
     }
     assert calls("maple/few_shot dtd 1") == list(each.values())
-    assert calls("maple/few_shot dtd 1 4") == [each[4]]
+    assert calls("maple/few_shot dtd 1 4", TRAINER="MaPLe") == [each[4]]
     assert calls("maple/few_shot dtd 1", SHOTS="2") == [each[2]]
 
 
