@@ -6,6 +6,8 @@
 #   OUTPUT  folder of the runs                      output/ in the clone
 #   SHOTS   training pictures a class               16
 #   CFG     name of a file in configs/trainers/<Method>, without .yaml; tiny_shapes for the dataset shapes, else the method's default
+#   SOURCE  the dataset that was trained on, for     imagenet
+#           xd_test.sh, dg_test.sh and coop/eval.sh
 #   PYTHON  the Python to use, with what            the first of python3, python that has it, else .venv in the clone
 #           requirements.txt lists
 #   AUTO_PREPARE  1: fetch a dataset that is missing, without asking
@@ -312,7 +314,8 @@ need_training() {
     local file command=$2
     [ ${#PAIRS[@]} = 0 ] || command+=$(printf ' %q' "${PAIRS[@]}")
     if only_plan; then return; fi
-    is_finished "$1" || fail "there is no finished training in $1; run first: $command"
+    is_finished "$1" ||
+        fail "there is no finished training in $1; run first: $command${3:+; or, if it was trained on another dataset, name that: SOURCE=NAME bash scripts/$METHOD/$(basename "$0") …}"
     check_settings "$1" "train it afresh by $command --force" "^TEST\.NO_TEST${3:+|$3}"
     file=$(final_checkpoint "$1")
     [ -n "$file" ] || fail "the training is finished, but there is no checkpoint in $1/$MODEL; put it back, or train afresh: $command --force"

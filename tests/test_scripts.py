@@ -120,7 +120,7 @@ def test_help_and_wrong_numbers_of_words_show_the_command(name: str, tmp_path: P
         ("vpt/dg_test 1", {"TRAINER": "TaskRes"}, ["TRAINER=TaskRes", "scripts/<method>/dg_test.sh", "unset TRAINER"]),
         ("mpl/base2new_test shapes 1 3", {}, ["no finished training in", "run first: bash scripts/mpl/base2new_train.sh shapes 1 3"]),
         ("maple/xd_test eurosat 2", {}, ["no finished training in", "run first: bash scripts/maple/xd_train.sh imagenet 2"]),
-        ("vpt/dg_test 2", {}, ["no finished training in", "run first: bash scripts/vpt/xd_train.sh imagenet 2"]),
+        ("vpt/dg_test 2", {}, ["run first: bash scripts/vpt/xd_train.sh imagenet 2; or", "SOURCE=NAME bash scripts/vpt/dg_test.sh …"]),
         (
             "coop/eval imagenetv2 rn50",
             {},
