@@ -110,6 +110,7 @@ read_arguments() {
         fail "settings are pairs of KEY VALUE; received ${PAIRS[*]}; usage: $USAGE"
     fi
     check_pairs
+    resolve_paths
 }
 
 # refuse_pair KEY INSTEAD: fails if PAIRS has KEY; VALUE in INSTEAD stands for its value

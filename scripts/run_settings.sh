@@ -3,6 +3,32 @@
 # A run's settings.txt holds the settings that a launcher gave it beside its config, marks of its config files, and of a test which training it tested. A
 # run that has begun goes on, is tested and is taken for done only with the same settings and files; others need another OUTPUT, or --force.
 
+# whole_path FOLDER KEY VALUE: prints VALUE; where KEY takes a path, and it is relative, from / on, read from FOLDER. A backbone's name is a path if there is
+# such a file with a dot in its name, which no published CLIP has
+whole_path() {
+    local folder
+    case "$2" in
+        MODEL.INIT_WEIGHTS | DATALOADER.CACHE_DIR | RESUME) folder=$1 ;;
+        MODEL.BACKBONE.NAME) case "$3" in *.*) [ ! -f "$1/$3" ] || folder=$1 ;; esac ;;
+    esac
+    case "${folder:+$3}" in
+        '' | None | [/~\"\']*) printf '%s' "$3" ;;
+        *) printf '%s/%s' "$(cd "$folder/$(dirname "$3")" 2>/dev/null && pwd || dirname "$folder/$3")" "$(basename "$3")" ;;
+    esac
+}
+
+# resolve_paths: makes the relative paths of PAIRS whole, as from the folder in which the launcher was started
+resolve_paths() {
+    local i
+    for ((i = 0; i < ${#PAIRS[@]}; i += 2)); do PAIRS[i + 1]=$(whole_path "$START_DIR" "${PAIRS[i]}" "${PAIRS[i + 1]}"); done
+}
+
+# with_whole_paths: prints the settings that it reads; relative paths, which runs of before were given, are read from the clone, as train.py reads them
+with_whole_paths() {
+    local key value
+    while read -r key value; do say "$key $(whole_path "$REPO_DIR" "$key" "$value")"; done
+}
+
 # settings_asked: prints the epochs, of the argument or of the config, and the KEY VALUE pairs, but those that change no result, one a line
 settings_asked() {
     local i epochs=$EPOCHS
@@ -35,8 +61,8 @@ config_marks() {
 check_settings() {
     local asked begun afresh=${2:-add --force to replace it} hash word mark file
     [ -f "$1/result.json" ] && [ -f "$1/settings.txt" ] || return 0
-    asked=$(settings_asked | grep -Ev "${3:-^$}" | tr '\n' ' ') || true
-    begun=$(grep -Ev "^#|${3:-^$}" "$1/settings.txt" | tr '\n' ' ') || true
+    asked=$(settings_asked | grep -Ev "${3:-^$}" | with_whole_paths | tr '\n' ' ') || true
+    begun=$(grep -Ev "^#|${3:-^$}" "$1/settings.txt" | with_whole_paths | tr '\n' ' ') || true
     [ "$asked" = "$begun" ] || fail "$1 holds a run with ${begun:-no settings beside its config }(its settings.txt), but ${asked:-none }is asked for;" \
         "set OUTPUT to another folder, give the settings that it was begun with, or $afresh"
     while read -r hash word mark file; do # runs of before have no marks

@@ -1,6 +1,6 @@
 """The process around one run: it holds the run's lock and cores, and ends the run properly when the sweep is gone.
 
-    python -m sweeps.job --lock FILE --log FILE --alive FD [--cores 0,1] -- COMMAND …
+    python sweeps/job.py --lock FILE --log FILE --alive FD [--cores 0,1] -- COMMAND …
 
 It leads a process group of its own, in which the launcher and all that it starts stay. It gives the command's exit status, 128 + N for a command that signal N
 ended, or 75 if another process holds the lock.

@@ -182,11 +182,10 @@ class Sweep:
         if _is_locked(run.lock_path):
             self._look_again_later(run)
             return
-        call = [sys.executable, "-m", "sweeps.job", "--lock", str(run.lock_path), "--log", str(run.log_path)]
+        call = [sys.executable, str(REPO / "sweeps" / "job.py"), "--lock", str(run.lock_path), "--log", str(run.log_path)]
         call += ["--alive", str(self._alive_read), *(["--cores", ",".join(map(str, slot.cores))] if slot.cores else [])]
         process = subprocess.Popen(
-            [*call, "--", *run.command],
-            cwd=REPO,
+            [*call, "--", *run.command],  # from the folder of the sweep, from which relative paths of --set are read
             env=launcher_environment(run.launch, self.root, run.output_dir) | slot.environment(),
             stdin=subprocess.DEVNULL,
             pass_fds=(self._alive_read,),

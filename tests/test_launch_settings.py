@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dassl.utils.run_lock import note_settings
 from tests.launchers import REPO, Ran, calls_of_stand_in, finished_run, refused, run
 
 BELOW = "eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed3"
@@ -106,3 +107,41 @@ def test_a_training_without_a_test_is_not_begun_where_base_is_to_be_printed(tmp_
     finished_run(tmp_path / TRAINED, "MultiModalPromptLearner", 5)
     assert "--eval-only" in calls("mpl/base2new_test eurosat 3")[0]
     assert calls("zsclip/base2new dtd TEST.NO_TEST False")
+
+
+def test_paths_among_the_pairs_are_of_the_folder_one_is_in(tmp_path: Path) -> None:
+    (tmp_path / "here/below").mkdir(parents=True)
+    (tmp_path / "here/my.safetensors").touch()
+    (tmp_path / "here/below/RN50").touch()
+    calls = calls_of_stand_in(tmp_path, cwd=tmp_path / "here/below")
+
+    def pairs(words: str) -> str:
+        (call,) = calls(f"mpl/base2new_train eurosat 3 --force {words}")
+        return call.partition("SUBSAMPLE_CLASSES base ")[2].replace(str(tmp_path), "TMP")
+
+    assert pairs("MODEL.INIT_WEIGHTS ../run/m.pth RESUME old") == "MODEL.INIT_WEIGHTS TMP/here/below/../run/m.pth RESUME TMP/here/below/old"
+    assert pairs("DATALOADER.CACHE_DIR ../cache MODEL.BACKBONE.NAME ../my.safetensors") == (
+        "DATALOADER.CACHE_DIR TMP/here/cache MODEL.BACKBONE.NAME TMP/here/my.safetensors"
+    )
+    for kept in ("BACKBONE.NAME RN50", "BACKBONE.NAME ViT-B/16", "INIT_WEIGHTS /runs/m.pth", "INIT_WEIGHTS ~/a.pth", "INIT_WEIGHTS None"):
+        assert pairs(f"MODEL.{kept}") == f"MODEL.{kept}"
+
+
+def test_a_run_begun_with_a_relative_path_is_taken_for_the_same(tmp_path: Path) -> None:
+    calls = calls_of_stand_in(tmp_path)
+    begun = "OPTIM.MAX_EPOCH 5\nMODEL.BACKBONE.NAME clip/tiny_shapes.safetensors\nMODEL.INIT_WEIGHTS output/m.pth\n"
+    finished_run(tmp_path / TRAINED, "MultiModalPromptLearner", 5)
+    (tmp_path / TRAINED / "settings.txt").write_text(begun)
+    asked = "mpl/base2new_train eurosat 3 MODEL.BACKBONE.NAME {0}clip/tiny_shapes.safetensors MODEL.INIT_WEIGHTS {1}/m.pth"
+    assert calls(asked.format("", "output"))[0].startswith("Results are there")
+    assert calls(asked.format("../", REPO / "output"), cwd=REPO / "scripts")[0].startswith("Results are there")
+    refused(run(tmp_path, asked.format("../", "m"), cwd=REPO / "scripts", PYTHON=str(tmp_path / "python")), "INIT_WEIGHTS", "is asked for")
+
+
+def test_train_py_takes_them_for_the_same_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPO)
+    note_settings(str(tmp_path), "MODEL.BACKBONE.NAME clip/tiny_shapes.safetensors\nRESUME output/a")
+    (tmp_path / "result.json").write_text("{}")
+    note_settings(str(tmp_path), f"MODEL.BACKBONE.NAME {REPO}/clip/tiny_shapes.safetensors\nRESUME {REPO}/output/a")
+    with pytest.raises(ValueError, match=r"output/a .* but .*output/b is asked for"):
+        note_settings(str(tmp_path), "MODEL.BACKBONE.NAME clip/tiny_shapes.safetensors\nRESUME output/b")

@@ -88,7 +88,14 @@ def note_settings(folder: str, settings: str) -> None:
 
 
 def _without_remarks(settings: str) -> list[str]:
-    return [line for line in settings.splitlines() if line and not line.startswith("#")]
+    return [_with_whole_path(line) for line in settings.splitlines() if line and not line.startswith("#")]
+
+
+def _with_whole_path(line: str) -> str:
+    """A setting with its relative path, as runs of before noted it, read from here, as the run reads it; see `whole_path` in scripts/run_settings.sh."""
+    key, _, value = line.partition(" ")
+    is_path = key in ("MODEL.INIT_WEIGHTS", "RESUME") or (key == "MODEL.BACKBONE.NAME" and os.path.isfile(value))
+    return f"{key} {os.path.abspath(value)}" if is_path and value else line
 
 
 def remove_run(folder: str, model_names: Iterable[str]) -> None:

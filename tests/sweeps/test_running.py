@@ -48,6 +48,18 @@ def test_a_sweep_runs_all_and_again_runs_nothing(reproduce: Callable, stand_in: 
     assert "7 of 7 runs are finished (7 were there)" in out
 
 
+def test_relative_paths_of_settings_are_of_the_folder_one_is_in(
+    reproduce: Callable, stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words = "base2new --datasets eurosat --seeds 1 --set MODEL.INIT_WEIGHTS=m.pth"
+    assert reproduce(words)[0] == 0
+    for folder in stand_in.finished():
+        assert f"MODEL.INIT_WEIGHTS {tmp_path}/here/m.pth\n" in (tmp_path / "output" / folder / "settings.txt").read_text()
+    assert "2 runs: 2 finished" in reproduce(f"{words} --plan")[1]
+
+
 def test_a_failure_is_told_and_the_others_go_on(reproduce: Callable, stand_in: StandIn, tmp_path: Path) -> None:
     stand_in.behave(train_base__dtd="fail", train_base__ucf101="kill")
     status, out, _ = reproduce("base2new --datasets dtd,ucf101,eurosat --seeds 1")
