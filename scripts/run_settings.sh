@@ -59,7 +59,7 @@ config_marks() {
 # check_settings RUN_DIR [AFRESH [LEFT_OUT]]: fails if the run has begun with other settings, those that the pattern LEFT_OUT matches aside, or with config
 # files that have changed since; AFRESH says how it is replaced, if not by --force here
 check_settings() {
-    local asked begun afresh=${2:-add --force to replace it} hash word mark file
+    local asked begun afresh="${2:-add --force to replace it}" hash word mark file
     [ -f "$1/result.json" ] && [ -f "$1/settings.txt" ] || return 0
     asked=$(settings_asked | grep -Ev "${3:-^$}" | with_whole_paths | tr '\n' ' ') || true
     begun=$(grep -Ev "^#|${3:-^$}" "$1/settings.txt" | with_whole_paths | tr '\n' ' ') || true
