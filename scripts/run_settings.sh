@@ -47,7 +47,7 @@ settings_asked() {
 config_mark() {
     [ -f "$REPO_DIR/$1" ] || return 0
     LC_ALL=C sed -E -e 's/(^|[[:space:]])#[^"'"'"']*$//' -e 's/^[[:space:]]*#.*//' -e 's/[[:space:]]+$//' \
-        -e '/^( *(NUM_WORKERS|CACHE_GIB|CACHE_DIR|PRINT_FREQ|VERBOSE):.*|  MAX_EPOCH: *[0-9]+|)$/d' "$REPO_DIR/$1" | cksum | awk '{ print $1 "-" $2 }'
+        -e '/^( *(NUM_WORKERS|CACHE_GIB|CACHE_DIR|PRINT_FREQ|VERBOSE):.*|  MAX_EPOCH: *[0-9]+)$/d' -e '/^$/d' "$REPO_DIR/$1" | cksum | awk '{ print $1 "-" $2 }'
 }
 
 # config_marks: prints the marks of the config files of DATASET and RUN_CFG, as remarks for settings.txt
