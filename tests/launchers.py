@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).parents[1]
-METHODS = {"mpl": "MPL", "maple": "MaPLe", "ivlp": "IVLP", "vpt": "VPT", "coop": "CoOp", "cocoop": "CoCoOp", "promptsrc": "PromptSRC"}
+PUBLISHED = {"mpl": "MPL", "maple": "MaPLe", "ivlp": "IVLP", "vpt": "VPT", "coop": "CoOp", "cocoop": "CoCoOp", "promptsrc": "PromptSRC"}
+OTHERS = [path.parent.name for path in sorted((REPO / "scripts").glob("*/settings.sh")) if path.parent.name not in (*PUBLISHED, "zsclip")]
+METHODS = PUBLISHED | {
+    name: re.findall(r"^TRAINER=(\w+)$", (REPO / f"scripts/{name}/settings.sh").read_text(), re.MULTILINE)[0] for name in OTHERS
+}
 
 Ran = subprocess.CompletedProcess
 

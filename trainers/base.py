@@ -72,13 +72,13 @@ def check_depth(key: str, depth: int, least: int, *n_layers: int) -> None:
 class PromptTrainer(FeatureEvaluation, TrainerX):
     """A frozen CLIP with learned prompts, trained by cross-entropy.
 
-    A method sets :attr:`settings_node` and :attr:`checkpoint_name`, and gives :meth:`build_prompt_learner`; it overrides :meth:`loss` if its loss is
-    another.
+    A method gives :meth:`build_prompt_learner`; it overrides :meth:`loss` if its loss is another, and :attr:`checkpoint_name` if published files lie in
+    a folder of another name. docs/ADDING_A_METHOD.md adds one, step by step.
     """
 
     settings_node: str
-    """Name of the method's node under ``cfg.TRAINER``."""
-    checkpoint_name: str
+    """Name of the method's node under ``cfg.TRAINER``: its own in capitals, where the engine, the launchers and the tables look for its settings."""
+    checkpoint_name = "prompt_learner"
     """Folder of its checkpoints in a run's folder, as published."""
     model_class: type[PromptedCLIP] = PromptedCLIP
     """How the towers and the prompts make logits."""
@@ -89,10 +89,24 @@ class PromptTrainer(FeatureEvaluation, TrainerX):
     _gradients: Callable[[Tensor, Tensor], Tensor] | None = None
     """:meth:`compute_gradients`, or its recording; a subclass with a :meth:`build_model` of its own may leave it alone."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.settings_node = cls.__name__.upper()
+
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
-        """Refuse settings that cannot work, before anything is loaded."""
-        check_precision(cfg.TRAINER[cls.settings_node].PREC, f"TRAINER.{cls.settings_node}.PREC")
+        """Refuse settings that cannot work, before anything is loaded.
+
+        Raises:
+            ValueError: PREC is none, or the method's file declares no node of its name with PREC.
+        """
+        node = f"TRAINER.{cls.settings_node}"
+        if "PREC" not in cfg.TRAINER.get(cls.settings_node, {}):
+            raise ValueError(
+                f"{cls.__name__} has no {node}.PREC: extend_cfg(cfg) in its file declares its settings, as cfg.{node} = CfgNode() and "
+                f'cfg.{node}.PREC = "fp16" (the name in capitals; docs/ADDING_A_METHOD.md)'
+            )
+        check_precision(cfg.TRAINER[cls.settings_node].PREC, f"{node}.PREC")
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptLearner:

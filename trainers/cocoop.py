@@ -81,8 +81,6 @@ class ConditionallyPromptedCLIP(PromptedCLIP):
 class CoCoOp(PromptTrainer):
     """Conditional context optimisation."""
 
-    settings_node = "COCOOP"
-    checkpoint_name = "prompt_learner"
     has_static_step = True
     model_class = ConditionallyPromptedCLIP
     known_model = ConditionallyPromptedCLIP

@@ -101,8 +101,6 @@ class ContextWords(PromptLearner):
 class CoOp(PromptTrainer):
     """Context optimisation."""
 
-    settings_node = "COOP"
-    checkpoint_name = "prompt_learner"
     has_static_step = True
 
     @classmethod

@@ -92,7 +92,6 @@ class IndependentPrompts(PromptLearner):
 class IVLP(PromptTrainer):
     """Independent vision-language prompts."""
 
-    settings_node = "IVLP"
     checkpoint_name = "VLPromptLearner"
     has_static_step = True
 

@@ -69,7 +69,6 @@ class MaPLePrompts(PromptLearner):
 class MaPLe(PromptTrainer):
     """MaPLe: every layer replaces all prompts; vision prompts are mapped from text prompts."""
 
-    settings_node = "MAPLE"
     checkpoint_name = "MultiModalPromptLearner"
     has_static_step = True
 

@@ -161,7 +161,6 @@ class MPLPrompts(PromptLearner):
 class MPL(PromptTrainer):
     """Modular Prompt Learning: remove, carry and add before each layer, vision prompts mapped from text prompts."""
 
-    settings_node = "MPL"
     checkpoint_name = "MultiModalPromptLearner"
     has_static_step = True
 

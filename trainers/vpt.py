@@ -62,8 +62,6 @@ class VisionPrompts(PromptLearner):
 class VPT(PromptTrainer):
     """Visual prompt tuning."""
 
-    settings_node = "VPT"
-    checkpoint_name = "prompt_learner"
     has_static_step = True
 
     @classmethod

@@ -13,22 +13,24 @@ from PIL import Image
 import train
 from clip import CLIP, CLIPConfig
 from dassl.config import get_cfg_default
-from dassl.engine import build_trainer
+from dassl.engine import TRAINER_REGISTRY, build_trainer
+from trainers.base import PromptTrainer
 
 NAMES = ["Annual Crop Land", "Forest", "Highway or Road", "River", "Sea or Lake"]
 SIZES = {  # two pairs of widths
     "narrow": CLIPConfig(32, 32, 4, 64, 16, 32, 49408, 64, 3),
     "wide": CLIPConfig(48, 32, 3, 128, 8, 24, 49408, 192, 4),
 }
-METHODS = ("MPL", "MaPLe", "IVLP", "VPT", "CoOp", "CoCoOp", "PromptSRC")
-NODES = {"MPL": "MPL", "MaPLe": "MAPLE", "IVLP": "IVLP", "VPT": "VPT", "CoOp": "COOP", "CoCoOp": "COCOOP", "PromptSRC": "PROMPTSRC"}
-DEPTH_KEYS = {
-    "MPL": ["PROMPT_DEPTH"],
-    "MaPLe": ["PROMPT_DEPTH"],
-    "IVLP": ["PROMPT_DEPTH_VISION", "PROMPT_DEPTH_TEXT"],
-    "VPT": ["PROMPT_DEPTH_VISION"],
-    "PromptSRC": ["PROMPT_DEPTH_VISION", "PROMPT_DEPTH_TEXT"],
-}
+PUBLISHED = ("MPL", "MaPLe", "IVLP", "VPT", "CoOp", "CoCoOp", "PromptSRC")  # those of which published checkpoints exist
+REGISTERED = {name: TRAINER_REGISTRY.get(name) for name in TRAINER_REGISTRY.registered_names()}
+OTHERS = sorted(
+    name
+    for name, of in REGISTERED.items()
+    if issubclass(of, PromptTrainer) and of.__module__.startswith("trainers.") and name not in PUBLISHED
+)
+METHODS = (*PUBLISHED, *OTHERS)  # every method that has a file in trainers/ and learns something
+STATIC = tuple(name for name in METHODS if vars(REGISTERED[name]).get("has_static_step"))
+NODES = {name: REGISTERED[name].settings_node for name in METHODS}
 
 
 def write_weights(path: Path, config: CLIPConfig, seed: int = 0) -> Path:
@@ -96,8 +98,8 @@ def config(method: str, root: Path, weights: Path | str, output: Path, *pairs: A
     settings += ["OPTIM.LR_SCHEDULER", "cosine"]
     if method in NODES:
         settings += [f"TRAINER.{NODES[method]}.PREC", "fp32"]
-    for key in DEPTH_KEYS.get(method, []):
-        settings += [f"TRAINER.{NODES[method]}.{key}", 3]
+        for key in cfg.TRAINER[NODES[method]]:
+            settings += [f"TRAINER.{NODES[method]}.{key}", 3] if key.startswith("PROMPT_DEPTH") else []
     cfg.merge_from_list(settings)
     cfg.merge_from_list(list(pairs))
     cfg.freeze()

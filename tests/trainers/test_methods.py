@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import load_checkpoint
-from tests.trainers.small_runs import METHODS, NODES, SIZES, build
+from tests.trainers.small_runs import METHODS, NODES, REGISTERED, SIZES, build
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 LABELS = torch.tensor([0, 1, 2, 4])
@@ -208,3 +209,12 @@ def test_the_ensemble_is_the_mean_of_its_templates(eurosat: Path, weights: dict,
         features.append(F.normalize(trainer.model.clip.encode_text(tokens), dim=-1))
     expected = F.normalize(sum(features) / 8, dim=-1)
     torch.testing.assert_close(trainer.model.text_features(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_method_whose_file_declares_no_settings_is_refused(eurosat: Path, weights: dict, tmp_path: Path, monkeypatch) -> None:
+    class Next(REGISTERED["MPL"]):
+        """A method that someone builds on MPL, before its extend_cfg is written."""
+
+    monkeypatch.setitem(TRAINER_REGISTRY._obj_map, "Next", Next)
+    with pytest.raises(ValueError, match=r"Next has no TRAINER.NEXT.PREC: extend_cfg\(cfg\) in its file declares its settings, as"):
+        build("Next", eurosat, weights["narrow"], tmp_path)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import dassl.optim.lr_scheduler as dassl_schedulers
-from tests.trainers.small_runs import METHODS, NODES, SIZES, build, write_weights
+from tests.trainers.small_runs import NODES, PUBLISHED, SIZES, build, write_weights
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 TEXT_TOWER = ("transformer.", "positional_embedding", "ln_final.", "text_projection")  # published files leave out the token embedding
@@ -91,7 +91,7 @@ def pairs(method: str, *settings: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(("dtype", "whole_scheduler"), [(torch.float16, False), (torch.float32, True)], ids=["fp16", "fp32"])
-@pytest.mark.parametrize(("method", "settings"), [*((m, ()) for m in METHODS), ("CoOp", ("N_CTX", 4, "CSC", True))])
+@pytest.mark.parametrize(("method", "settings"), [*((m, ()) for m in PUBLISHED), ("CoOp", ("N_CTX", 4, "CSC", True))])
 def test_a_published_file_loads_and_evaluates_as_its_prompts_set_directly(
     method: str,
     settings: tuple,
@@ -122,7 +122,7 @@ def test_a_published_file_loads_and_evaluates_as_its_prompts_set_directly(
     assert "=> result" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PUBLISHED)
 def test_prompts_of_the_base_classes_load_for_the_new_ones(method: str, eurosat: Path, weights: dict, tmp_path: Path, monkeypatch) -> None:
     """The token buffers in the file are those of 3 base classes; the run has 2 new ones."""
     base, new = (build(method, eurosat, weights["narrow"], tmp_path, "DATASET.SUBSAMPLE_CLASSES", half) for half in ("base", "new"))
@@ -176,14 +176,14 @@ def test_a_file_that_does_not_fit_is_refused(case: str, eurosat: Path, weights: 
     refused(trainer, writer, message, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PUBLISHED)
 def test_a_file_of_other_widths_is_refused(method: str, eurosat: Path, weights: dict, tmp_path: Path, monkeypatch) -> None:
     trainer, writer = (build(method, eurosat, weights[size], tmp_path) for size in ("narrow", "wide"))
     name = next(iter(trainer.learned.state_dict()))
     refused(trainer, writer, rf"  {name} has shape \[\d+, (192|128)\], \[\d+, 64\] is needed", tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in PROMPT_LEARNER_ALONE])
+@pytest.mark.parametrize("method", [m for m in PUBLISHED if m not in PROMPT_LEARNER_ALONE])
 def test_prompts_of_another_clip_of_the_same_widths_are_refused(
     method: str, eurosat: Path, weights: dict, tmp_path: Path, monkeypatch
 ) -> None:

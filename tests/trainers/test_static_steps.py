@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.trainers.small_runs import METHODS, build
+from tests.trainers.small_runs import STATIC, build
 
 Operations = list[tuple[str, list[tuple[int, ...]]]]
 
@@ -57,7 +57,7 @@ def operations_of_steps(trainer: Any, dtype: torch.dtype, n_steps: int = 3) -> l
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STATIC)
 def test_a_step_asks_for_no_value_and_is_the_same_every_time(
     method: str, dtype: torch.dtype, eurosat: Path, weights: dict, tmp_path: Path
 ) -> None:
