@@ -46,19 +46,21 @@ UNKNOWN_SIZE = Size(100, 5_000)  # a dataset of one's own: our choice, the order
 
 
 class Speed(NamedTuple):
-    """An assumption: seconds of a training step, of a test picture, and of starting a run."""
+    """An assumption: seconds of a training step, what each class adds to it, of a test picture, and of starting a run."""
 
     name: str
     step: float
+    per_class: float
     picture: float
     start: float
 
 
-# docs/BENCHMARKS.md: a step takes 0.04 to 0.05 s on an H100 for up to 1,000 classes and 1.3 to 1.6 s on two CPU cores, a test picture 0.17 s there. On a GPU
-# decoding sets the pace of testing: 500 pictures a second and 20 s to start are our guess. Tiny-Shapes: docs/SHAPES.md, 12 s for 240 steps on two cores.
-GPU = Speed("a GPU", 0.05, 0.002, 20)
-CPU = Speed("two CPU cores", 1.5, 0.17, 15)
-TINY_SHAPES = Speed("two CPU cores and the small CLIP", 0.05, 0.003, 6)
+# docs/BENCHMARKS.md: a step takes 0.04 to 0.05 s on an H100 for up to 1,000 classes; on two CPU cores 1.23 s with 5 classes and 4.59 s with 1,000, and a test
+# picture 0.17 s. On a GPU decoding sets the pace of testing: 500 pictures a second and 20 s to start are our guess. Tiny-Shapes: docs/SHAPES.md, 12 s for 240
+# steps on two cores.
+GPU = Speed("a GPU", 0.05, 0.0, 0.002, 20)
+CPU = Speed("two CPU cores", 1.2, 0.0034, 0.17, 15)
+TINY_SHAPES = Speed("two CPU cores and the small CLIP", 0.05, 0.0, 0.003, 6)
 BATCH_IN_STEP = 4  # pictures in the steps that were timed; of a larger batch, each adds a tenth of such a step (CoOp's 32; our guess)
 PER_PICTURE_TEXT = {"CoCoOp": 8.0}  # CoCoOp encodes the class prompts once a picture: times the plain test time (our guess)
 
@@ -74,6 +76,7 @@ class Estimate(NamedTuple):
 class Work:
     """What a run does, as far as time goes."""
 
+    n_classes: int
     n_steps: int
     batch_size: int
     n_epochs: int
@@ -128,8 +131,9 @@ class Estimator:
         """What the estimates of ``runs`` that are not measured stand on, in sentences; empty if all are measured."""
         speeds = {self._speed(run) for run in runs if not self.estimate(run).is_measured}
         told = [
-            f"{speed.step} s a training step of {BATCH_IN_STEP} pictures, {speed.picture} s a test picture, {speed.start:g} s to start"
-            f" ({speed.name}; docs/BENCHMARKS.md)"
+            f"{speed.step} s a training step of {BATCH_IN_STEP} pictures"
+            + (f" and {1000 * speed.per_class:g} ms for each class" if speed.per_class else "")
+            + f", {speed.picture} s a test picture, {speed.start:g} s to start ({speed.name}; docs/BENCHMARKS.md)"
             for speed in sorted(speeds)
         ]
         if told and self._ratios:
@@ -141,7 +145,7 @@ class Estimator:
 
     def _assume(self, run: Run) -> float:
         work, speed = work_of(run), self._speed(run)
-        step = speed.step * (1 + max(0, work.batch_size - BATCH_IN_STEP) / (10 * BATCH_IN_STEP))
+        step = speed.step * (1 + max(0, work.batch_size - BATCH_IN_STEP) / (10 * BATCH_IN_STEP)) + work.n_classes * speed.per_class
         return speed.start + work.n_steps * step + work.n_test * speed.picture * PER_PICTURE_TEXT.get(run.launch.method, 1.0)
 
 
@@ -152,11 +156,11 @@ def work_of(run: Run) -> Work:
     half = 0.5 if launch.part in ("base", "new") else 1.0
     setting = _settings_of(run)
     n_epochs, batch_size = int(setting("OPTIM.MAX_EPOCH", 1)), int(setting("DATALOADER.TRAIN_X.BATCH_SIZE", 32))
-    n_test = round(size.n_test * half)
+    n_classes, n_test = round(size.n_classes * half), round(size.n_test * half)
     if launch.is_zero_shot or run.train_dir is not None:  # a test alone
-        return Work(0, batch_size, 0, n_test, str(setting("MODEL.BACKBONE.NAME", "")))
-    n_pictures = round(size.n_classes * half) * launch.shots
-    return Work(n_epochs * max(1, n_pictures // batch_size), batch_size, n_epochs, n_test, str(setting("MODEL.BACKBONE.NAME", "")))
+        return Work(n_classes, 0, batch_size, 0, n_test, str(setting("MODEL.BACKBONE.NAME", "")))
+    n_pictures = n_classes * launch.shots
+    return Work(n_classes, n_epochs * max(1, n_pictures // batch_size), batch_size, n_epochs, n_test, str(setting("MODEL.BACKBONE.NAME", "")))
 
 
 def _settings_of(run: Run) -> Callable[[str, Any], Any]:

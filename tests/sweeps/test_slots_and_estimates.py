@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.estimate import GPU, SIZES, TINY_SHAPES, Estimator
+from sweeps.estimate import CPU, GPU, SIZES, TINY_SHAPES, Estimator
 from sweeps.plan import plan_runs
 from sweeps.protocols import Choice, SweepError, launches
 from sweeps.slots import make_slots, visible_gpus
@@ -76,7 +76,13 @@ def test_assumptions_count_steps_and_test_pictures(tmp_path: Path) -> None:
     n_steps = 5 * (5 * 16 // 4)  # epochs x (base classes x shots / batch)
     assert estimator.estimate(train) == (GPU.start + n_steps * GPU.step + 4050 * GPU.picture, False)
     assert estimator.estimate(test).seconds == GPU.start + 4050 * GPU.picture
-    assert "0.05 s a training step of 4 pictures" in estimator.assumptions([train])[0]
+    assert "0.05 s a training step of 4 pictures, 0.002 s a test picture" in estimator.assumptions([train])[0]
+    (many, _) = choose({"methods": ("MPL",), "datasets": ("imagenet",), "seeds": (1,)}, "base2new", tmp_path)
+    on_cpu = Estimator([train, many], has_gpu=False)  # docs/BENCHMARKS.md: 1.23 s with 5 classes, 2.0 s with 250, 4.59 s with 1,000
+    assert on_cpu.estimate(train).seconds == CPU.start + n_steps * (CPU.step + 5 * CPU.per_class) + 4050 * CPU.picture
+    assert on_cpu.estimate(many).seconds == CPU.start + 5 * 2000 * (CPU.step + 500 * CPU.per_class) + 25_000 * CPU.picture
+    assert [CPU.step + n * CPU.per_class for n in (5, 250, 1000)] == pytest.approx([1.23, 2.01, 4.59], rel=0.03)
+    assert "1.2 s a training step of 4 pictures and 3.4 ms for each class, 0.17 s a test picture" in on_cpu.assumptions([many])[0]
     (shapes, _) = choose(
         {"methods": ("MPL",), "datasets": ("shapes",), "seeds": (1,), "settings": (("OPTIM.MAX_EPOCH", "2"),)}, "base2new", tmp_path
     )
