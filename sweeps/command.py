@@ -17,6 +17,7 @@ from tools.arguments import names, numbers
 
 from . import grid, protocols, report
 from .estimate import Estimator
+from .needs import lines_of_what_is_missing
 from .plan import Run, plan_runs, unique
 from .protocols import PROTOCOLS, REPO, Choice, SweepError, check_choice, launches
 from .runner import Outcome, Sweep
@@ -59,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, help="folder of the runs (default: $OUTPUT, else output/ in the clone)")
     add("--jobs", type=int, help="runs at once (default: 1, or one on each of --gpus)")
     add("--gpus", type=names(), help="GPUs to use, one run at a time each, such as 0,1,2; none: the CPU alone")
-    add("--plan", action="store_true", help="print the runs, what is finished and the hours that the others will take, and stop")
+    add("--plan", action="store_true", help="print the runs, what is finished, what is not on this machine and the hours to come, and stop")
     return parser
 
 
@@ -146,10 +147,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"Left out: {name}: {why}", markup=False)
     estimator = Estimator(plan.runs, has_gpu=bool(seen) and gpus != ())
     if args.plan:
-        report.print_plan(console, plan.runs, estimator, len(slots))
+        lacking = lines_of_what_is_missing([run for run in plan.runs if run.state in ("missing", "unfinished")], root)
+        report.print_plan(console, plan.runs, estimator, len(slots), lacking)
+        report.print_tables_command(console, top_dir)
         return 0
     try:
-        return _run(console, plan, slots, root, estimator)
+        status = _run(console, plan, slots, root, estimator)
+        report.print_tables_command(console, top_dir)
+        return status
     except OSError as e:  # such as an output folder that cannot be written; the runs end by themselves
         print(f"Error: the sweep cannot go on: {e}", file=sys.stderr)
         return 2

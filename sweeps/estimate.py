@@ -160,7 +160,9 @@ def work_of(run: Run) -> Work:
     if launch.is_zero_shot or run.train_dir is not None:  # a test alone
         return Work(n_classes, 0, batch_size, 0, n_test, str(setting("MODEL.BACKBONE.NAME", "")))
     n_pictures = n_classes * launch.shots
-    return Work(n_classes, n_epochs * max(1, n_pictures // batch_size), batch_size, n_epochs, n_test, str(setting("MODEL.BACKBONE.NAME", "")))
+    return Work(
+        n_classes, n_epochs * max(1, n_pictures // batch_size), batch_size, n_epochs, n_test, str(setting("MODEL.BACKBONE.NAME", ""))
+    )
 
 
 def _settings_of(run: Run) -> Callable[[str, Any], Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
@@ -20,6 +22,12 @@ from .slots import Slot
 PIPE_WIDTH = 400  # columns of what is no terminal, so that no cell is cut
 STATUS_SECONDS = 60.0  # between the status lines of what is no terminal
 COLOURS = {"finished": "green", "failed": "red", "left out": "red", "stopped": "yellow", "refused": "red", "unfinished": "yellow"}
+STATE_WORDS = {
+    "finished": "finished",
+    "unfinished": "to go on",
+    "missing": "to run",
+    "refused": "refused",
+}  # state of a planned run -> how it is told
 
 
 def make_console(file: TextIO | None = None) -> Console:
@@ -52,28 +60,36 @@ def _plan_table(runs: Sequence[Run], estimator: Estimator, with_folders: bool) -
         estimate = estimator.estimate(run)
         time_cells = ("", "") if run.state == "finished" else (in_words(estimate.seconds), "runs" if estimate.is_measured else "assumption")
         folder = [escape(str(run.run_dir.relative_to(run.top_dir)))] if with_folders else []
-        table.add_row(escape(run.title), f"[{colour}]{run.state}[/]", *time_cells, *folder)
+        table.add_row(escape(run.title), f"[{colour}]{STATE_WORDS[run.state]}[/]", *time_cells, *folder)
     return table
 
 
-def print_plan(console: Console, runs: Sequence[Run], estimator: Estimator, n_slots: int) -> None:
-    """The runs, what is finished, and how long the others will take."""
+def print_plan(console: Console, runs: Sequence[Run], estimator: Estimator, n_slots: int, lacking: Sequence[str] = ()) -> None:
+    """The runs; which are refused and why; ``lacking``, lines of what is missing for the others; how many there are of each state, and the hours."""
     table = _plan_table(runs, estimator, with_folders=True)
     if console.measure(table).maximum > console.width:  # folders fold over many lines on a narrow terminal, and can be had through a pipe
         table = _plan_table(runs, estimator, with_folders=False)
     console.print(table)
     console.print()
     to_do = [run for run in runs if run.state not in ("finished", "refused")]
-    counts = ", ".join(f"{count} {state}" for state, count in count_states(runs).items())
+    for run in runs:
+        if run.state == "refused":
+            console.print(f"[red]Refused[/]: {escape(run.title)}: {escape(run.why)}")
+    for line in lacking:
+        console.print(line, markup=False, soft_wrap=True)
+    states = count_states(runs)
+    counts = ", ".join(f"{states[state]} {words}" for state, words in STATE_WORDS.items() if state in states)
     seconds = sum(estimator.estimate(run).seconds for run in to_do)
     console.print(f"{len(runs)} runs: {counts}")
     console.print(f"To do: {seconds / 3600:.2f} hours of runs, {seconds / 3600 / n_slots:.2f} hours with {n_slots} at once")
     assumptions = estimator.assumptions(to_do)
     if assumptions:
         console.print(f"Assumed, where no finished run tells: {'; '.join(assumptions)}")
-    for run in runs:
-        if run.state == "refused":
-            console.print(f"[red]Refused[/]: {escape(run.title)}: {escape(run.why)}")
+
+
+def print_tables_command(console: Console, output_dir: Path) -> None:
+    """The command that shows the tables of what is in ``output_dir``."""
+    console.print(f"Tables of what is finished: python tools/results.py {shlex.quote(str(output_dir))}", markup=False, soft_wrap=True)
 
 
 def print_summary(console: Console, outcomes: Sequence[Outcome], n_total: int, n_there: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from sweeps.command import build_parser, choice_of, make_plan
 from sweeps.plan import Run
 from sweeps.protocols import ALL_ELEVEN, IMAGENET_VARIANTS, PROTOCOLS, TRANSFER_TARGETS, Choice, SweepError, launcher_folders, launches
+from tests.datasets.conftest import lay_out_split
 from tests.launchers import METHODS, refused, run, succeeded
 from tests.sweeps.stand_in import StandIn
 
@@ -140,6 +142,25 @@ def test_all_methods_are_those_of_the_launchers() -> None:
     assert set(PROTOCOLS) == {"base2new", "xd", "dg", "fewshot"}
 
 
+def test_a_plan_says_what_is_not_here_and_how_to_get_it_and_see_it(reproduce: Callable, stand_in: StandIn, tmp_path: Path) -> None:
+    lay_out_split(tmp_path / "data", "EuroSAT")
+    status, out, _ = reproduce("base2new --datasets eurosat,dtd,sun397,shapes --seeds 1 --plan")
+    lines = out.splitlines()
+    assert status == 0
+    assert lines[10:15] == [
+        f"Not in {tmp_path}/data, or not all of it (2): dtd, sun397",
+        f"  to get them: python tools/prepare.py dtd sun397 --root {tmp_path}/data",
+        "CLIP weights not on this machine: ViT-B/16",
+        "  to get them: python tools/prepare.py --weights ViT-B/16",
+        "8 runs: 8 to run",
+    ]
+    assert lines[-1] == f"Tables of what is finished: python tools/results.py {tmp_path}/output"
+    told, there = [reproduce(f"base2new --datasets {name} --cfg tiny_shapes --seeds 1 --plan")[1] for name in ("dtd", "eurosat")]
+    assert "(1): dtd" in told
+    assert "to get them" not in there
+    assert "weights" not in told
+
+
 def test_the_papers_own_set(stand_in: StandIn, tmp_path: Path) -> None:
     python = {"PYTHON": str(stand_in.path)}
     out = succeeded(run(tmp_path, "mpl/reproduce --plan --datasets eurosat --seeds 1", **python))
@@ -148,7 +169,7 @@ def test_the_papers_own_set(stand_in: StandIn, tmp_path: Path) -> None:
     assert len(where) == 2 + 4 * 2 + 2 + 4 * 2  # zero-shot once and four methods: base and new; source and target
     assert where[:2] == ["ZeroshotCLIP/vit_b16/eurosat/base", "ZeroshotCLIP/vit_b16/eurosat/new"]
     assert where[-1] == "crossdataset/evaluation/eurosat/MPL/vit_b4_c1_add2_rm1_cross_datasets_16shots/seed1"
-    assert f"{len(where)} runs: {len(where)} missing" in out
+    assert f"{len(where)} runs: {len(where)} to run" in out
     refused(run(tmp_path, "mpl/reproduce --output runs", **python), "OUTPUT=FOLDER bash scripts/mpl/reproduce.sh")
     assert stand_in.folders() == []
 

@@ -37,7 +37,7 @@ def test_three_datasets_killed_and_resumed(miniatures: Path, start: Callable, re
     before = json.loads(first.read_text())
     assert before["finished"]
     _, out, _ = reproduce(f"{WORDS} --plan")
-    assert "3 runs: 1 finished, 1 unfinished, 1 missing" in out
+    assert "3 runs: 1 finished, 1 to go on, 1 to run" in out
     status, out, _ = reproduce(WORDS)
     assert status == 0, out
     assert "3 of 3 runs are finished (1 were there); 0 failed or left out" in out

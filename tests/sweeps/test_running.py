@@ -46,6 +46,7 @@ def test_a_sweep_runs_all_and_again_runs_nothing(reproduce: Callable, stand_in: 
     status, out, _ = reproduce("base2new,xd --methods MPL --datasets eurosat,dtd --seeds 1")
     assert (status, len(stand_in.folders())) == (0, 7)
     assert "7 of 7 runs are finished (7 were there)" in out
+    assert out.splitlines()[-1] == f"Tables of what is finished: python tools/results.py {stand_in.path.parent}/output"
 
 
 def test_relative_paths_of_settings_are_of_the_folder_one_is_in(

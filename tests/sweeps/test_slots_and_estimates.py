@@ -113,8 +113,8 @@ def test_finished_runs_tell_of_other_seeds_and_scale_the_assumptions(stand_in: S
     lines = [re.split(r"\s{2,}", line.strip()) for line in out.splitlines()]
     assert lines[0] == ["run", "state", "time", "from", "folder"]
     assert lines[1][:2] == ["MPL eurosat base K=16 seed 1", "finished"]
-    assert lines[3][:4] == ["MPL eurosat base K=16 seed 2", "missing", "3 min", "runs"]
-    assert "4 runs: 1 finished, 3 missing" in out
+    assert lines[3][:4] == ["MPL eurosat base K=16 seed 2", "to run", "3 min", "runs"]
+    assert "4 runs: 1 finished, 3 to run" in out
     assert "hours of runs" in out
     elsewhere = reproduce("base2new --datasets dtd --seeds 3 --plan --gpus 0,1")[1]  # a plan may be for another machine
     assert re.search(r"hours with 2 at once\n.*\(a GPU; ", elsewhere)
