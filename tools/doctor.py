@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from clip.weights import available_models, find_local
 from diagnosis import DatasetReport, WeightsReport, inspect_dataset, inspect_weights
+from diagnosis.findings import prepare_command
 from diagnosis.published import PUBLISHED_PATH, config_name, read_published, readers
 from diagnosis.report import console, disk_finding, finding_lines, free_bytes, picture_cache, show_datasets, show_weights, size, to_json
 from preparation.sources import check_root
@@ -111,11 +113,39 @@ def show(args: argparse.Namespace, datasets: Sequence[DatasetReport], weights: S
     told += [("disk", [disk])] if disk is not None else []
     for name, finding in [(name, finding) for name, findings in told for finding in findings]:
         print("\n".join(finding_lines(name, finding)))
-    absent = [(report.name, report.findings[0].cure) for report in datasets if not report.is_found and not args.names]
-    absent_weights = [(report.name, report.findings[0].cure) for report in weights if report.path is None and not args.weights]
-    for group in (absent, absent_weights):
-        if group:
-            print(f"Not there: {', '.join(name for name, _ in group)}.\n      cure: {group[0][1]}")
+    absent, absent_weights = not_here(args, datasets, weights)
+    if absent:
+        print(f"Not there: {', '.join(report.name for report in absent)}.")
+        cures = {report.name: report.findings[0].cure for report in absent}
+        fetched = [name for name, cure in cures.items() if name != "shapes" and cure == prepare_command(name, args.root)]
+        together = [shlex.join(["python", "tools/prepare.py", *fetched, "--root", str(args.root)])] if fetched else []
+        for cure in together + [cure for name, cure in cures.items() if name not in fetched]:
+            print(f"      cure: {cure}")
+    for report in absent_weights:
+        print(f"Not there: {report.name}.\n      cure: {report.findings[0].cure}")
+
+
+def not_here(
+    args: argparse.Namespace, datasets: Sequence[DatasetReport], weights: Sequence[WeightsReport]
+) -> tuple[list[DatasetReport], list[WeightsReport]]:
+    """The datasets and weights that were looked for without being asked for by name, and are not there."""
+    return (
+        [report for report in datasets if not report.is_found and not args.names],
+        [report for report in weights if report.path is None and not args.weights],
+    )
+
+
+def verdict(args: argparse.Namespace, datasets: Sequence[DatasetReport], weights: Sequence[WeightsReport]) -> str:
+    """The last line: whether all is sound, and how much of what was looked for is not here."""
+    absent, absent_weights = not_here(args, datasets, weights)
+    lacking = [f"{len(absent)} dataset{'s' if len(absent) > 1 else ''}"] if absent else []
+    lacking += [report.name for report in absent_weights]
+    sound = is_sound(args, datasets, weights)
+    if not lacking:
+        return "All that was asked for is sound." if sound else "Not all is sound."
+    is_empty = not args.names and not any(report.is_found for report in datasets)
+    said = "What is here is sound" if sound else "No dataset is here" if is_empty else "Not all that is here is sound"
+    return f"{said}; not here: {' and '.join(lacking)} (the commands that get them stand above)."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(to_json(args.root, datasets, weights, sound), indent=1))
     else:
         show(args, datasets, weights)
-        print("All that was asked for is sound." if sound else "Not all is sound.")
+        print(verdict(args, datasets, weights))
     return 0 if sound else 1
 
 

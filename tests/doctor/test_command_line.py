@@ -61,14 +61,20 @@ def test_published_counts_are_shown_in_brackets(lay_out, run_doctor):
 
 def test_without_names_what_is_there_decides(root, lay_out, run_doctor):
     status, out, _ = run_doctor()
-    assert status == 1 and "Not there: caltech101, oxford_pets" in out and "cure: python tools/prepare.py caltech101" in out
+    assert status == 1 and "Not there: caltech101, oxford_pets" in out
+    assert "cure: python tools/prepare.py caltech101 oxford_pets stanford_cars" in out and "bash scripts/zsclip/base2new.sh shapes" in out
+    n = len(readers())
+    last = out.splitlines()[-1]
+    assert last == f"No dataset is here; not here: {n} datasets and ViT-B/16 (the commands that get them stand above)."
     lay_out("eurosat")
     status, out, _ = run_doctor()
-    assert status == 0 and out.count("not there") == len(readers())  # 15 datasets and ViT-B/16
+    assert status == 0 and out.count("not there") == n  # 15 datasets and ViT-B/16
+    assert out.splitlines()[-1].startswith(f"What is here is sound; not here: {n - 1} datasets and ViT-B/16 (")
     lay_out("dtd")
     (root / "dtd/split_zhou_DescribableTextures.json").unlink()
     status, out, _ = run_doctor()
     assert status == 1 and "FAULT dtd:" in out and "FAULT caltech101" not in out
+    assert out.splitlines()[-1].startswith(f"Not all that is here is sound; not here: {n - 2} datasets")
 
 
 def test_a_dataset_asked_for_by_name_has_to_be_there(lay_out, run_doctor):
