@@ -18,6 +18,8 @@ PROJECT_FILES = Path(__file__).parent
 
 WAYS = ("url", "drive", "hub", "project", "by_hand")
 KINDS = ("archive", "split", "file", "imagenet_train", "imagenet_val")
+SMALL_KINDS = ("split", "file")
+"""Kinds of some MB at most, beside which archives count."""
 DATASET_KEYS = {"folder", "needs", "licence", "page", "note", "files"}
 FILE_KEYS = {"name", "makes", "also", "kind", "optional", "unless", "bytes", "sha256", "md5", "sources"}
 SOURCE_KEYS = {*WAYS, "name", "bytes", "sha256", "md5", "revision"}
@@ -97,9 +99,13 @@ class Dataset:
         absent = [need for need in self.needs if not is_there(root / self.folder / need)]
         return [need for need in absent if need not in instead or not is_there(instead[need])]
 
-    def size(self) -> int:
-        """Bytes of all files of known size."""
+    def known_bytes(self) -> int:
+        """Bytes to download, each file from its first source, of those whose size the table knows."""
         return sum(file.sources[0].size or 0 for file in self.files)
+
+    def archives_of_unknown_size(self) -> list[str]:
+        """The archives whose size at their first source the table does not know; split files and other small ones are left out."""
+        return [file.name for file in self.files if file.kind not in SMALL_KINDS and file.sources[0].size is None]
 
 
 def is_there(path: Path) -> bool:

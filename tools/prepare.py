@@ -125,6 +125,18 @@ def fetch_weights(names: Sequence[str]) -> list[str]:
     return failures
 
 
+def in_gb(n_bytes: int) -> str:
+    """Bytes in GB, or MB below one (powers of 1,000, as in docs/DATASETS.md)."""
+    return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.0f} MB"
+
+
+def download_size(dataset: Dataset) -> str:
+    """How large a dataset's download is, as far as the table of sources knows."""
+    if dataset.archives_of_unknown_size():
+        return f"{in_gb(dataset.known_bytes())} and more" if dataset.known_bytes() else "not known"
+    return in_gb(dataset.known_bytes())
+
+
 def show(table: dict[str, Dataset], root: Path, chosen: Sequence[str]) -> None:
     """Print the table of datasets, and of those in ``chosen`` every source in the order in which they are tried."""
     from rich.console import Console
@@ -133,15 +145,18 @@ def show(table: dict[str, Dataset], root: Path, chosen: Sequence[str]) -> None:
     from preparation.prepare import missing
 
     shown = Table(title=f"Datasets, and what is in {root}", title_justify="left")
-    for column in ("dataset", "folder", "known size", "licence", "state", "page"):
+    for column in ("dataset", "folder", "download", "licence", "state", "page"):
         shown.add_column(column, overflow="fold")
+    lacking = {dataset.name: missing(dataset, root) for dataset in table.values()}
     for dataset in table.values():
-        absent = missing(dataset, root)
-        size = f"{dataset.size() / 2**30:.1f} GiB" if dataset.size() else "not known"
+        absent = lacking[dataset.name]
         there = f"lacks {', '.join(absent)}" if absent else "there"
-        shown.add_row(dataset.name, dataset.folder, size, dataset.licence, there, dataset.page)
+        shown.add_row(dataset.name, dataset.folder, download_size(dataset), dataset.licence, there, dataset.page)
     console = Console()
     (console if console.is_terminal else Console(width=250)).print(shown)
+    in_all, to_come = (in_gb(sum(table[name].known_bytes() for name in names)) for names in (table, [n for n in table if lacking[n]]))
+    unknown = ", ".join(dataset.name for dataset in table.values() if dataset.archives_of_unknown_size()) or "none"
+    print(f"Downloads of known size: {in_all} in all, {to_come} for what is not all there. Size not known: {unknown}")
     for name in chosen:
         print(f"\n{name}" + (f" ({table[name].note})" if table[name].note else ""))
         for file in table[name].files:

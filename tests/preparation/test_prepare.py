@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -334,6 +335,12 @@ def test_the_list_tells_every_dataset(capsys: pytest.CaptureFixture, tmp_path: P
     told = capsys.readouterr().out
     for dataset in load_table().values():
         assert dataset.name in told and dataset.page in told and dataset.licence in told
+    sizes = {cells[1].strip(): cells[3].strip() for cells in (line.split("│") for line in told.splitlines()) if len(cells) > 3}
+    assert (sizes["eurosat"], sizes["food101"], sizes["sun397"], sizes["ucf101"]) == ("94 MB", "5.0 GB", "39.1 GB", "not known")
+    total = re.search(r"known size: (\S+ GB) in all, (\S+ GB) for what is not all there. Size not known: (.*)", told)
+    assert total is not None
+    assert total[1] == total[2] == f"{sum(d.known_bytes() for d in load_table().values()) / 1e9:.1f} GB"
+    assert total[3] == "caltech101, fgvc_aircraft, ucf101, imagenet, imagenetv2, imagenet_sketch"
     assert (
         "ImageNet-Sketch.zip\n    Google Drive (id 1Mj0i5HBthqH1p_yeXzsg22gZduvgoNeA)\n    the hub (songweig/imagenet_sketch/data/ImageNet-Sketch.zip)"
         in told
