@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .folder_layout import Picture
 from .make_split import SPLIT_SEED
+from .pictures import MEMORY_NAME, check_readable
 from .splits import PARTS, Row, Split, read_split_file, write_json_whole
 
 TEST_SHARE, VAL_SHARE = 0.3, 0.2
@@ -57,6 +58,7 @@ class KeptSplit:
     def __init__(self, folder: Path, root: Path, list_name: str, owner: str) -> None:
         name = f"split_own-{list_name}.json" if list_name else "split_own.json"
         key = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        self.folder = folder
         self.paths = [folder / name, root / "own_splits" / f"{folder.name}-{key}" / name]
         self.owner = owner
 
@@ -64,13 +66,15 @@ class KeptSplit:
         """The pictures with a part each, by the kept split or by one drawn and kept now; where it stands; lines to tell.
 
         Raises:
-            ValueError: the kept split names pictures that are no longer there or in another class; a class has a single picture.
+            ValueError: the kept split names pictures that are no longer there or in another class; a class has a single picture; a picture cannot be
+                decoded, and no split was kept yet.
         """
         for path in self.paths:
             if path.exists():
                 taken, notes = self._read(path, pictures)
                 return taken, str(path), notes
         drawn = draw_split(pictures, self.owner)
+        self._check_whole(drawn)
         place, note = self._keep(drawn)
         return drawn, place, [note]
 
@@ -87,6 +91,11 @@ class KeptSplit:
             )
         n_added = len(present) - len({picture.path for picture in kept})
         return kept, [f"{n_added:,} pictures came after the split was drawn and are left out; {anew}"] if n_added else []
+
+    def _check_whole(self, drawn: Sequence[Picture]) -> None:
+        """Refuse damaged pictures, of any part, before a split that names them is kept: taken away later, they would be missing in it."""
+        split = to_split(drawn, labels_of(drawn), {}, f"{self.owner}: {self.folder}")
+        check_readable(split, self.folder, self.folder / MEMORY_NAME)
 
     def _keep(self, drawn: Sequence[Picture]) -> tuple[str, str]:
         """Write the split to the first place that takes it; where it stands, and a line that says so."""

@@ -63,6 +63,15 @@ def test_pictures_that_come_or_go_after_the_draw_are_told(birds, read_birds, ref
         assert part in message
 
 
+def test_no_split_is_kept_of_damaged_pictures(birds, read_birds, refused_birds, write):
+    """Nor one that names a damaged picture that this run would not have used: taken away later, it would be missing in the split."""
+    write(birds / "wren/7.jpg", b"cut")
+    assert "1 of its pictures" in (message := refused_birds(shots=1, classes="base")) and "wren/7.jpg" in message
+    assert not (birds / "split_own.json").exists()
+    (birds / "wren/7.jpg").unlink()
+    assert sum(map(len, parts_of(read_birds()).values())) == len(BIRDS) - 1
+
+
 def test_a_class_of_one_picture_is_told_by_name(birds, refused_birds, write):
     write(birds / "kiwi/1.jpg")
     assert "1 classes have one picture only: 'kiwi'" in refused_birds()
