@@ -12,23 +12,28 @@ def check_subsample(choice: str) -> str:
     return choice
 
 
+def check_halves(n_classes: int, choice: str, origin: str) -> None:
+    """ValueError where `choice` is a half and there are fewer than two classes: base alone would be trained on for nothing. `origin` opens the message."""
+    if choice != "all" and n_classes < 2:
+        raise ValueError(
+            f"{origin}: DATASET.SUBSAMPLE_CLASSES is {choice!r}, but the dataset has {n_classes} class. Base and new need two classes or more: "
+            "add one, or run on all classes (few_shot.sh, or zeroshot.sh of zsclip)."
+        )
+
+
 def select_classes(split: Split, choice: str) -> Split:
     """The rows of the chosen classes, relabelled from 0 in order of label.
 
     Of train's n labels in order, the first ceil(n/2) are "base" and the rest "new"; "all" leaves the split as it is.
-    Raises ValueError where "new" is asked of a dataset of one class.
+    Raises ValueError where a half is asked of a dataset of one class.
     """
     check_subsample(choice)
     if choice == "all":
         return split
     labels = sorted({row.label for row in split.train})
+    check_halves(len(labels), choice, split.origin)
     n_base = (len(labels) + 1) // 2
     chosen = labels[:n_base] if choice == "base" else labels[n_base:]
-    if not chosen:
-        raise ValueError(
-            f"{split.origin}: DATASET.SUBSAMPLE_CLASSES is {choice!r}, but the dataset has {len(labels)} class, "
-            "which is base. Base and new need two classes or more."
-        )
     relabel = {label: new_label for new_label, label in enumerate(chosen)}
 
     def chosen_of(rows: list[Row]) -> list[Row]:

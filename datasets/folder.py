@@ -13,6 +13,7 @@ from typing import Any
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import PictureDataset
+from .base_new import check_halves
 from .folder_layout import check_files, read_class_folders
 from .folder_lists import Listing, read_any_json, read_list
 from .folder_split import KeptSplit, labels_of, to_split
@@ -88,6 +89,7 @@ class Folder(PictureDataset):
         listing = self._listing(owner)
         check_files(listing.pictures, self.folder, bool(self.settings.FOLDER_LINKS), owner)
         pictures, origin = listing.pictures, str(self.list_path or self.folder)
+        check_halves(len({picture.class_name for picture in pictures}), self.settings.SUBSAMPLE_CLASSES, f"{owner}: {origin}")
         split_from = origin
         if not pictures[0].part:
             kept = KeptSplit(self.folder, self.keep_dir, self.list_path.name if self.list_path else "", owner)

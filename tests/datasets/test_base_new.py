@@ -11,7 +11,7 @@ def split_of(n_classes):
     return Split(rows, rows[:1], rows)
 
 
-@pytest.mark.parametrize("n_classes", (1, 2, 3, 4, 5, 47, 100))
+@pytest.mark.parametrize("n_classes", (2, 3, 4, 5, 47, 100))
 def test_base_is_the_first_half_rounded_up(n_classes):
     split = split_of(n_classes)
     n_base = (n_classes + 1) // 2
@@ -29,9 +29,11 @@ def test_order_and_paths_are_kept():
     assert new.train == [Row("4.jpg", 1, "c4"), Row("3.jpg", 0, "c3")]
 
 
-def test_one_class_has_no_new_half():
-    with pytest.raises(ValueError, match="'new', but the dataset has 1 class"):
-        select_classes(split_of(1), "new")
+@pytest.mark.parametrize("half", ["base", "new"])
+def test_one_class_has_no_halves(half):
+    with pytest.raises(ValueError, match=f"'{half}', but the dataset has 1 class. Base and new need two classes or more"):
+        select_classes(split_of(1), half)
+    assert select_classes(split_of(1), "all") == split_of(1)
 
 
 def test_unknown_choice_lists_the_choices():

@@ -72,6 +72,17 @@ def test_no_split_is_kept_of_damaged_pictures(birds, read_birds, refused_birds, 
     assert sum(map(len, parts_of(read_birds()).values())) == len(BIRDS) - 1
 
 
+@pytest.mark.parametrize("half", ["base", "new"])
+def test_one_class_is_refused_at_the_start_where_halves_are_asked_for(half, tmp_path, read_birds, refused_birds, write):
+    for i in range(4):
+        write(tmp_path / f"birds/wren/{i}.jpg")
+    assert f"SUBSAMPLE_CLASSES is '{half}', but the dataset has 1 class. Base and new need two classes or more: add one" in refused_birds(
+        classes=half
+    )
+    assert not (tmp_path / "birds/split_own.json").exists()  # in which a class that is added later would not be
+    assert read_birds().classnames == ["wren"]
+
+
 def test_a_class_of_one_picture_is_told_by_name(birds, refused_birds, write):
     write(birds / "kiwi/1.jpg")
     assert "1 classes have one picture only: 'kiwi'" in refused_birds()
