@@ -141,6 +141,21 @@ check_pairs() {
     refuse_pair DATASET.ROOT "run DATA=VALUE $command"
     refuse_pair OUTPUT_DIR "run OUTPUT=VALUE $command"
     refuse_pair SEED "give it as the argument SEED"
+    check_own_folder
+}
+
+# check_own_folder: fails if DATASET.FOLDER_PATH among the PAIRS names no folder; said at once, since a run of another folder may stand in the run's place
+check_own_folder() {
+    local i given path found
+    if only_plan; then return; fi
+    for ((i = 0; i < ${#PAIRS[@]}; i += 2)); do
+        [ "${PAIRS[i]}" = DATASET.FOLDER_PATH ] || continue
+        given=${PAIRS[i + 1]}
+        case "$given" in "~/"*) path=$HOME/${given#"~/"} ;; /*) path=$given ;; *) path=$DATA/$given ;; esac
+        if [ -n "$given" ] && [ -d "$path" ]; then continue; fi
+        found=$( (cd "$DATA" && ls -d -- */) 2>/dev/null | head -n 10 | tr -d '\n' | sed 's|/$||; s|/|, |g') || :
+        fail "DATASET.FOLDER_PATH is '$given', but $path is no folder; it takes a folder in $DATA (there: ${found:-none}) or an absolute path"
+    done
 }
 
 # check_number NAME VALUE [LEAST]: no leading zero either, which would name a second folder for the same run

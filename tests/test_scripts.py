@@ -102,6 +102,11 @@ def test_help_and_wrong_numbers_of_words_show_the_command(name: str, tmp_path: P
         ("coop/main shapes tiny_shapes end 16 16 False TRAINER.COOP.N_CTX 4", {}, ["TRAINER.COOP.N_CTX", "NCTX"]),
         ("coop/eval shapes tiny_shapes TRAINER.COOP.CSC True", {}, ["TRAINER.COOP.CSC", "CSC"]),
         ("mpl/base2new shapes 1 OPTIM.LR", {}, ["pairs of KEY VALUE", "received OPTIM.LR"]),
+        (
+            "mpl/base2new folder 1 DATASET.FOLDER_PATH brids",
+            {},
+            ["DATASET.FOLDER_PATH is 'brids', but", "data/brids is no folder", "there: none"],
+        ),
         ("mpl/base2new shapes 1", {"CFG": "vit_b4"}, ["no config vit_b4 of MPL", "vit_b4_c1_add2_rm1", "tiny_shapes"]),
         ("mpl/base2new shapes 1", {"SHOTS": "many"}, ["SHOTS", "received 'many'"]),
         ("mpl/few_shot shapes 1 0", {}, ["SHOTS must be a number of 1 or more"]),
@@ -130,6 +135,18 @@ def test_help_and_wrong_numbers_of_words_show_the_command(name: str, tmp_path: P
 def test_what_cannot_work_is_told_before_anything_runs(command: str, more: dict[str, str], parts: list[str], tmp_path: Path) -> None:
     refused(run(tmp_path, command, **more), *parts)
     assert not (tmp_path / "output").exists()
+
+
+def test_a_mistyped_folder_of_ones_own_is_told_although_another_ones_run_stands_in_its_place(calls: Callable, tmp_path: Path) -> None:
+    for name in ("birds", "my fishes"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    calls("mpl/base2new_train folder 1 DATASET.FOLDER_PATH birds")
+    finished_run(tmp_path / "output/base2new/train_base/folder/shots_16/MPL/vit_b4_c1_add2_rm1/seed1", "MultiModalPromptLearner", 5)
+    refused(
+        run(tmp_path, "mpl/base2new_train folder 1 DATASET.FOLDER_PATH brids"),
+        f"DATASET.FOLDER_PATH is 'brids', but {tmp_path}/data/brids is no folder; it takes a folder in {tmp_path}/data (there: birds, my fishes)",
+    )
+    refused(run(tmp_path, "mpl/base2new_train folder 1 DATASET.FOLDER_PATH ."), "holds a run with", "DATASET.FOLDER_PATH birds")
 
 
 def test_missing_data_and_weights_are_told_within_seconds(tmp_path: Path) -> None:
