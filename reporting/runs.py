@@ -95,13 +95,18 @@ class Run:
         """What was computed in, which is not PREC as it was set where the device does not serve that; PREC, where the run does not say it."""
         if self.result.get("computed_in"):
             return self.result["computed_in"]
-        node = self.result.get("config", {}).get("TRAINER", {}).get(self.method.upper(), {})
+        node = self.result.get("config", {}).get("TRAINER", {}).get(self._settings_node, {})
         return node.get("PREC") if isinstance(node, Mapping) else None
+
+    @property
+    def _settings_node(self) -> str:
+        """The method's node in the config: that of its name, unless the run says which."""
+        return str(self.result.get("settings_node") or self.method.upper())
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Every setting by which results can differ, under its dotted key; of the methods' nodes the run's own alone."""
-        own = f"TRAINER.{self.method.upper()}."
+        own = f"TRAINER.{self._settings_node}."
         flat = {
             key: value
             for key, value in _flatten(self.result.get("config") or {})

@@ -71,7 +71,7 @@ def build_schedules(cfg: Any) -> MethodSchedules:
     method = cfg.TRAINER.NAME
     trainer_class = TRAINER_REGISTRY.get(method)
     backbone = cfg.MODEL.BACKBONE.NAME
-    node = cfg.TRAINER.get(method.upper(), {})
+    node = cfg.TRAINER.get(getattr(trainer_class, "settings_node", method.upper()), {})
     settings = ", ".join(f"{key} {value}" for key, value in node.items() if key != "PREC")
     if not issubclass(trainer_class, PromptTrainer):
         return MethodSchedules(method, backbone, None, None, settings)

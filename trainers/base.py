@@ -77,7 +77,7 @@ class PromptTrainer(FeatureEvaluation, TrainerX):
     """
 
     settings_node: str
-    """Name of the method's node under ``cfg.TRAINER``: its own in capitals, where the engine, the launchers and the tables look for its settings."""
+    """The method's node under ``cfg.TRAINER``: its own name in capitals; a subclass of a method shares that method's, unless it says otherwise."""
     checkpoint_name = "prompt_learner"
     """Folder of its checkpoints in a run's folder, as published."""
     model_class: type[PromptedCLIP] = PromptedCLIP
@@ -91,7 +91,8 @@ class PromptTrainer(FeatureEvaluation, TrainerX):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.settings_node = cls.__name__.upper()
+        if not hasattr(cls, "settings_node"):
+            cls.settings_node = cls.__name__.upper()
 
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:

@@ -155,6 +155,7 @@ def _shown(weights: Sequence[float]) -> str:
 class PromptSRC(IVLP):
     """Self-regulating prompts: IVLP with consistency losses and an average over the epochs."""
 
+    settings_node = "PROMPTSRC"
     checkpoint_name = "VLPromptLearner"
     has_static_step = True
     model_class = SelfRegulatedCLIP

@@ -8,10 +8,9 @@ from typing import Any
 from .records import plain
 
 
-def method_settings(cfg: Any) -> dict[str, Any]:
-    """The method's own settings, `cfg.TRAINER.<NAME IN CAPITALS>`, as plain data; without PREC, which may change."""
-    node = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
-    return {key: value for key, value in plain(node).items() if key != "PREC"}
+def method_settings(cfg: Any, node: str) -> dict[str, Any]:
+    """The method's own settings, `cfg.TRAINER.<node>`, as plain data; without PREC, which may change."""
+    return {key: value for key, value in plain(cfg.TRAINER.get(node, {})).items() if key != "PREC"}
 
 
 def training_settings(cfg: Any) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def describe_run(trainer: Any) -> dict[str, Any]:
         "loaded_from": trainer.loaded_from,
         "device": device_name(trainer.device),
         "computed_in": trainer.computed_in,
+        "settings_node": getattr(trainer, "settings_node", cfg.TRAINER.NAME.upper()),
         "versions": collect_versions(),
         "commit": git_commit(),
         "modified": is_modified(),

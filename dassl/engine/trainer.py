@@ -52,6 +52,7 @@ class SimpleTrainer(TrainerBase):
         super().__init__()
         check_ranges(cfg)
         self.check_cfg(cfg)
+        self.settings_node = getattr(self, "settings_node", cfg.TRAINER.NAME.upper())  # of cfg.TRAINER
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         self.start_epoch = self.epoch = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
@@ -241,7 +242,7 @@ class SimpleTrainer(TrainerBase):
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "classnames": [self.lab2cname[label] for label in sorted(self.lab2cname)],
-            "method": method_settings(cfg),
+            "method": method_settings(cfg, self.settings_node),
             **self._training_settings,
             "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
             "train_rows": self._digest_train_rows(),

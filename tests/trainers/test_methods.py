@@ -10,7 +10,9 @@ from torch.nn import functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import load_checkpoint
+from reporting.runs import read_run
 from tests.trainers.small_runs import METHODS, NODES, REGISTERED, SIZES, build
+from trainers.base import PromptTrainer
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 LABELS = torch.tensor([0, 1, 2, 4])
@@ -212,9 +214,25 @@ def test_the_ensemble_is_the_mean_of_its_templates(eurosat: Path, weights: dict,
 
 
 def test_a_method_whose_file_declares_no_settings_is_refused(eurosat: Path, weights: dict, tmp_path: Path, monkeypatch) -> None:
-    class Next(REGISTERED["MPL"]):
-        """A method that someone builds on MPL, before its extend_cfg is written."""
+    class Next(PromptTrainer):
+        """A method before its extend_cfg is written."""
 
     monkeypatch.setitem(TRAINER_REGISTRY._obj_map, "Next", Next)
     with pytest.raises(ValueError, match=r"Next has no TRAINER.NEXT.PREC: extend_cfg\(cfg\) in its file declares its settings, as"):
         build("Next", eurosat, weights["narrow"], tmp_path)
+
+
+def test_a_variant_of_a_method_is_configured_by_its_node(eurosat: Path, weights: dict, tmp_path: Path, monkeypatch) -> None:
+    """A subclass with a loss of its own, say; its settings are part of what its run is."""
+
+    class Variant(REGISTERED["MPL"]):
+        """MPL, and something else."""
+
+    monkeypatch.setitem(TRAINER_REGISTRY._obj_map, "Variant", Variant)
+    pairs = ("TRAINER.MPL.PREC", "fp32", "TRAINER.MPL.PROMPT_DEPTH", 3, "OPTIM.MAX_EPOCH", 1)
+    trainer = build("Variant", eurosat, weights["narrow"], tmp_path, *pairs)
+    trainer.train()
+    assert trainer.run_identity()["method"]["PROMPT_DEPTH"] == 3
+    assert read_run(tmp_path).settings["TRAINER.MPL.PROMPT_DEPTH"] == 3
+    with pytest.raises(ValueError, match="method PROMPT_DEPTH: saved 3, now 2"):
+        build("Variant", eurosat, weights["narrow"], tmp_path, *pairs, "TRAINER.MPL.PROMPT_DEPTH", 2).train()
