@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fresh", action="store_true", help="remove the run that the output folder holds, and begin anew")
     parser.add_argument("--no-train", action="store_true", help="build everything and stop")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(has_begun_anew=False)  # whether --fresh has removed what was there
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings, such as TRAINER.MPL.N_CTX 1")
     return parser
 
@@ -110,13 +111,12 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
         cfg: their config, from :func:`setup_cfg`.
     """
     from dassl.engine.records import holds_training
-    from dassl.utils.logger import take_wanted_name
-    from dassl.utils.run_lock import hold_run_folder, note_settings, remove_run
+    from dassl.utils.run_lock import hold_run_folder, note_settings
 
     check_flags(args, cfg)
     check_head(cfg)
     with hold_run_folder(cfg.OUTPUT_DIR):
-        if args.eval_only and not args.fresh and holds_training(cfg.OUTPUT_DIR):
+        if args.eval_only and holds_training(cfg.OUTPUT_DIR):
             raise ValueError(
                 f"{cfg.OUTPUT_DIR} holds a training, and --eval-only would write its test over that training's result.json: give the test an --output-dir of "
                 "its own"
@@ -125,19 +125,10 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
             note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
         trainer = build(cfg)
         check_domains(trainer, cfg)
-        if args.fresh:  # only now, when the settings have been seen to work
-            remove_run(cfg.OUTPUT_DIR, checkpoint_folders(trainer))
-            take_wanted_name()
-            if LAUNCHER_SETTINGS in os.environ:
-                note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
         if args.eval_only:
-            if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
-                raise ValueError(
-                    f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without it, untrained prompts would be tested"
-                )
-            if args.model_dir and not trainer.get_model_names():
-                print(f"Note: --model-dir {args.model_dir} is not read: {cfg.TRAINER.NAME} learns nothing that could be loaded")
-            trainer.load_model(args.model_dir, epoch=args.load_epoch)
+            load_what_is_tested(trainer, args, cfg)
+            if args.fresh:
+                begin_anew(trainer, args, cfg)
             trainer.test()
             trainer.finish()
         elif not args.no_train:
@@ -145,8 +136,47 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
                 raise ValueError(
                     f"{cfg.DATASET.NAME} is for testing alone, and training on it would train on its test pictures: add --eval-only"
                 )
+            if args.fresh:
+                check_new_training(trainer, cfg)
+                begin_anew(trainer, args, cfg)
             trainer.train()
             trainer.finish()  # the engine's own loop has done so; a trainer with a loop of its own may not have
+
+
+def load_what_is_tested(trainer: Any, args: argparse.Namespace, cfg: Any) -> None:
+    """Load the checkpoint that --eval-only tests.
+
+    Raises:
+        ValueError, FileNotFoundError: there is none; the message says what to give.
+    """
+    if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
+        raise ValueError(
+            f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without it, untrained prompts would be tested"
+        )
+    if args.model_dir and not trainer.get_model_names():
+        print(f"Note: --model-dir {args.model_dir} is not read: {cfg.TRAINER.NAME} learns nothing that could be loaded")
+    trainer.load_model(args.model_dir, epoch=args.load_epoch)
+
+
+def check_new_training(trainer: Any, cfg: Any) -> None:
+    """Raise what the training would, before --fresh removes the run that is there."""
+    from dassl.engine.checks import check_source
+
+    trainer.check_training()
+    if cfg.RESUME:
+        check_source(cfg.RESUME, trainer.get_model_names())
+
+
+def begin_anew(trainer: Any, args: argparse.Namespace, cfg: Any) -> None:
+    """Remove the run that the output folder holds, now that all that --fresh asks for has been seen to work."""
+    from dassl.utils.logger import take_wanted_name
+    from dassl.utils.run_lock import note_settings, remove_run
+
+    remove_run(cfg.OUTPUT_DIR, checkpoint_folders(trainer))
+    args.has_begun_anew = True
+    take_wanted_name()
+    if LAUNCHER_SETTINGS in os.environ:
+        note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
 
 
 def check_flags(args: argparse.Namespace, cfg: Any) -> None:
@@ -164,13 +194,31 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
         raise ValueError(
             f"--load-epoch {args.load_epoch} says which checkpoint of --model-dir is tested: give --model-dir FOLDER and --eval-only, or leave it out"
         )
-    for flag, folder in (("--model-dir", args.model_dir), ("--resume", cfg.RESUME)):
-        if args.fresh and folder and os.path.realpath(folder) == os.path.realpath(cfg.OUTPUT_DIR):
-            raise ValueError(f"--fresh would remove the run in {folder}, which {flag} asks for: leave one of them out")
+    if args.fresh:
+        check_fresh(args, cfg)
     if cfg.RESUME and args.eval_only:
         raise ValueError(
             f"--resume {cfg.RESUME} (RESUME) goes on with a training, and --eval-only trains nothing: name the run to test by --model-dir, or leave one of "
             "them out"
+        )
+
+
+def check_fresh(args: argparse.Namespace, cfg: Any) -> None:
+    """Refuse --fresh where it would remove what the run begins with, or begin none.
+
+    Raises:
+        ValueError: names the flag or the setting.
+    """
+    if args.no_train and not args.eval_only:
+        raise ValueError("--fresh would remove the run that is there, and --no-train begin none: leave one of them out")
+    output = os.path.realpath(os.path.expanduser(cfg.OUTPUT_DIR))
+    for name, path in (("--model-dir", args.model_dir), ("--resume", cfg.RESUME)):
+        if path and os.path.realpath(os.path.expanduser(path)) == output:
+            raise ValueError(f"--fresh would remove the run in {path}, which {name} asks for: leave one of them out")
+    start = cfg.MODEL.INIT_WEIGHTS
+    if start and os.path.realpath(os.path.expanduser(start)).startswith(os.path.join(output, "")):
+        raise ValueError(
+            f"--fresh would remove {start} with the run that is there, and MODEL.INIT_WEIGHTS begins with it: copy it elsewhere, or give another --output-dir"
         )
 
 
@@ -259,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except StopRequested as stop:
             if args.debug:
                 traceback.print_exc()
-            tell(f"\n{str(stop).capitalize()}. What is saved is whole, and {AGAIN[args.fresh]} goes on from there.")
+            tell(f"\n{str(stop).capitalize()}. What is saved is whole, and {AGAIN[args.has_begun_anew]} goes on from there.")
             return stop.exit_status
         except Exception as error:
             message = explain(error, cfg)
@@ -267,7 +315,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             if args.debug:
                 traceback.print_exc()
-            tell(f"\nError: {message.replace(AGAIN[False], AGAIN[args.fresh])}\n(--debug shows where it was raised)")
+            tell(f"\nError: {message.replace(AGAIN[False], AGAIN[args.has_begun_anew])}\n(--debug shows where it was raised)")
             return 2
     return 0
 

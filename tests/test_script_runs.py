@@ -139,12 +139,12 @@ def test_a_fresh_run_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
         "tensorboard/events.out.tfevents.1.host",
         "prompt_learner/checkpoint",
         "prompt_learner/model.pth.tar-5",
+        "models/model.pth.tar-5",
     )
     of_others = (
         "base/result.json",
         "thesis.tex",
         "holiday/photo.jpg",
-        "models/model.pth.tar-5",
         "models/README.md",
         "empty/",
         "best-of-all/checkpoint",
@@ -159,12 +159,25 @@ def test_a_fresh_run_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
     assert left == {".run.holder.json", ".run.lock", "base", "best-of-all", "holiday", "models", *(name.rstrip("/") for name in of_others)}
 
 
-def test_a_fresh_run_leaves_a_tensorboard_folder_of_somebody_elses(tmp_path: Path) -> None:
+def test_a_fresh_run_leaves_what_somebody_else_put_beside_its_files(tmp_path: Path) -> None:
+    """And never a checkpoint, from which the new run would go on."""
+    elsewhere = tmp_path / "disk"
+    elsewhere.mkdir()
+    (tmp_path / "linked").symlink_to(elsewhere)
     (tmp_path / "tensorboard").mkdir()
-    for name in ("events.out.tfevents.1.host", "notes.md"):
-        (tmp_path / "tensorboard" / name).touch()
-    remove_run(str(tmp_path), [])
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    (tmp_path / "model").mkdir()
+    for name in (
+        "tensorboard/events.out.tfevents.1.host",
+        "tensorboard/notes.md",
+        "model/checkpoint",
+        "model/model.pth.tar-5",
+        "model/.DS_Store",
+    ):
+        (tmp_path / name).touch()
+    (elsewhere / "checkpoint").touch()
+    remove_run(str(tmp_path), ["model", "linked"])
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"tensorboard/notes.md", "model/.DS_Store"} and elsewhere.is_dir()
 
 
 def test_a_run_has_a_folder_with_a_name() -> None:

@@ -59,9 +59,9 @@ def new_file(text: str) -> str:
     from dassl.utils.files import check_target
 
     folder = Path(text).absolute().parent
-    while not folder.exists():
-        folder = folder.parent
     try:
+        while not folder.exists():
+            folder = folder.parent
         check_target(text)
     except OSError as error:
         raise ArgumentTypeError(str(error)) from error

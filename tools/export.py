@@ -119,8 +119,11 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(
             "--names are the classes of an exported program: give --onnx or --torch-export, too (--classes are those of the training)"
         )
-    for path in filter(None, (args.safetensors, args.onnx, args.torch_export)):
+    targets = [path for path in (args.safetensors, args.onnx, args.torch_export) if path]
+    for path in targets:
         check_target(path)
+    if len({Path(path).resolve() for path in targets}) < len(targets):
+        raise ValueError(f"one file cannot hold two exports; received {', '.join(targets)}: name another for each")
     if args.pth_tar:
         check_new_folder(args.pth_tar)
     file = read_source(args)

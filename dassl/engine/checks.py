@@ -1,15 +1,19 @@
 """What would fail only after the training, or in its first step, is told before it."""
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
 from dassl.data.data_manager import DatasetWrapper
 from dassl.data.loader import EpochLoader
-from dassl.utils.checkpoints import bring_best_models
+from dassl.utils.checkpoints import BEST_NAME, bring_best_models, finished_epochs, load_checkpoint
 from dassl.utils.registry import check_availability
+
+from . import interrupted
+from .records import finished_run
 
 
 def check_before_training(trainer: Any) -> None:
@@ -37,6 +41,27 @@ def check_before_training(trainer: Any) -> None:
         loader_of(trainer, "val")
 
 
+def check_place(trainer: Any) -> None:
+    """Refuse to train from the first epoch where a finished run has left its results, which no checkpoint goes on from.
+
+    Raises:
+        ValueError: names that run, and what to do.
+    """
+    other = finished_run(trainer.output_dir) if trainer.start_epoch == 0 and trainer.interrupted is None else ""
+    if other:
+        raise ValueError(
+            f"{trainer.output_dir} holds the results of a finished run ({other}), which this training would take the place of: give another --output-dir, or "
+            "--fresh (--force in the launchers) to replace it"
+        )
+
+
+def check_source(folder: str, model_names: Sequence[str]) -> None:
+    """FileNotFoundError unless the run in `folder`, which RESUME names, can be gone on from."""
+    if finished_epochs(folder, model_names) == 0 and not interrupted.exists(folder):
+        looked_for = ", ".join(os.path.join(folder, name) for name in model_names)
+        raise FileNotFoundError(f"RESUME {folder} holds no checkpoint to go on from; looked for {looked_for}")
+
+
 def settle_best_model(trainer: Any, source: str) -> None:
     """Where epochs are finished, let the best model on val be the best of them all: known, told to be of later ones alone, or refused.
 
@@ -52,10 +77,15 @@ def settle_best_model(trainer: Any, source: str) -> None:
     if not trainer.chooses_on_val():
         trainer.best_result = -math.inf  # from here on epochs are not compared
         return
-    if trainer.best_result != -math.inf and bring_best_models(source, trainer.output_dir, trainer.get_model_names()):
+    names = trainer.get_model_names()
+    if trainer.best_result != -math.inf and bring_best_models(source, trainer.output_dir, names):
+        # A run that was killed after it had saved a better one, and before the epoch's checkpoint, has left that.
+        kept = load_checkpoint(os.path.join(trainer.output_dir, names[0], BEST_NAME)).get("val_result")
+        trainer.best_result = max(trainer.best_result, kept if isinstance(kept, float) else -math.inf)
         return
     lacking = f"{source} holds no best model on val of its {trainer.start_epoch} finished epochs"
-    if not trainer.cfg.RESUME:
+    is_own = not trainer.cfg.RESUME or os.path.realpath(trainer.cfg.RESUME) == os.path.realpath(trainer.output_dir)
+    if is_own or trainer.start_epoch >= trainer.max_epoch:
         raise ValueError(
             f"TEST.FINAL_MODEL best_val: {lacking} (they were not tested on val, or the file is gone), so that the best of all is not known. Set it to "
             "last_step, train afresh (--fresh; --force in the launchers), or take another --output-dir"

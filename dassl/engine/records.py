@@ -1,12 +1,14 @@
 """What a run leaves for programs to read: `result.json`, and one line a printed step in `metrics.jsonl`."""
 
 import datetime
+import glob
 import json
 import math
 import os
 import time
 from typing import Any
 
+from dassl.utils.checkpoints import POINTER_NAME
 from dassl.utils.environment import collect_versions, device_name, git_commit, is_modified
 from dassl.utils.files import write_whole
 
@@ -123,8 +125,15 @@ class RunRecord:
 
 
 def holds_training(folder: str) -> bool:
-    """Whether the `result.json` of a folder is that of a training, finished or not, and not that of a test alone."""
-    return _read(os.path.join(folder, RESULT_NAME)).get("epochs_done") is not None
+    """Whether a folder is that of a training, finished or not: its `result.json` says so, or there are checkpoints."""
+    has_trained = _read(os.path.join(folder, RESULT_NAME)).get("epochs_done") is not None
+    return has_trained or bool(glob.glob(os.path.join(glob.escape(folder), "*", POINTER_NAME)))
+
+
+def finished_run(folder: str) -> str:
+    """What the finished run in a folder is, for a message; empty if there is none."""
+    result = _read(os.path.join(folder, RESULT_NAME))
+    return f"{result.get('trainer')} on {result.get('dataset')}, seed {result.get('seed')}" if result.get("finished") is True else ""
 
 
 def plain(tree: Any) -> Any:

@@ -6,7 +6,6 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
 from operator import length_hint
 from typing import Any
 
@@ -18,13 +17,13 @@ from dassl.data import DataManager
 from dassl.data.loader import EpochLoader, repeated
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import count_num_param, load_pretrained_weights, mkdir_if_missing
+from dassl.utils import count_num_param, load_pretrained_weights
 from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs
 from dassl.utils.registry import check_availability
 
 from . import interrupted
 from .base import TrainerBase
-from .checks import check_before_training, loader_of, settle_best_model
+from .checks import check_before_training, check_place, check_source, loader_of, settle_best_model
 from .identity import digest_rows, method_settings, training_settings
 from .progress import EpochProgress
 from .records import RunRecord, describe_run
@@ -64,6 +63,7 @@ class SimpleTrainer(TrainerBase):
         self._record_begun = False
         self._is_own_further: bool | None = None  # than the run that RESUME names; None: not looked yet
         self._train_rows = ""
+        self._training_settings = training_settings(cfg)  # now, while the file of MODEL.INIT_WEIGHTS is what is about to be read
         self.build_data_loader()
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
@@ -99,26 +99,26 @@ class SimpleTrainer(TrainerBase):
 
     def train(self) -> None:  # type: ignore[override]  # Dassl's signature
         """Train from the first epoch, or from where a checkpoint in the output folder left off, then test."""
-        self._check_before_training()
+        self.check_training()
         super().train(self.start_epoch, self.max_epoch)
 
-    def _check_before_training(self) -> None:
-        """Raise for what would only fail after training: ValueError, or KeyError for an unknown name."""
+    def check_training(self) -> None:
+        """Raise for what would only fail after training or in its first step: ValueError, or KeyError for an unknown name."""
         check_before_training(self)
 
     def before_train(self) -> None:
         """Resume if there is something to resume, open the writer, and begin the record.
 
         Raises:
-            ValueError: no model is registered, or more epochs are done than OPTIM.MAX_EPOCH asks for.
+            ValueError: no model is registered, more epochs are done than OPTIM.MAX_EPOCH asks for, or another run's results are there.
             FileNotFoundError: RESUME names a folder without a checkpoint.
         """
         if not self._models:
             raise ValueError(f"{type(self).__name__} registers no model, so there is nothing to train; use --eval-only")
+        if self._resumed_dir():
+            check_source(self.cfg.RESUME, self.get_model_names())
         self.start_epoch = self.resume_model_if_exist(self._resumed_dir() or self.output_dir)
-        if self._resumed_dir() and self.start_epoch == 0 and self.interrupted is None:
-            folders = ", ".join(os.path.join(self.cfg.RESUME, name) for name in self._models)
-            raise FileNotFoundError(f"RESUME {self.cfg.RESUME} holds no checkpoint to go on from; looked for {folders}")
+        check_place(self)
         n_begun = self.start_epoch + (self.interrupted is not None)
         if n_begun > self.max_epoch:
             raise ValueError(
@@ -129,9 +129,7 @@ class SimpleTrainer(TrainerBase):
         if not self._resumed_dir():
             self._drop_checkpoint(self.start_epoch - 1)  # in case that a run was killed before it did so
         self.epoch = max(self.start_epoch - 1, 0)
-        writer_dir = os.path.join(self.output_dir, "tensorboard")
-        mkdir_if_missing(writer_dir)
-        self.init_writer(writer_dir)
+        self.init_writer(os.path.join(self.output_dir, "tensorboard"))
         self.time_start = time.time()
         self._record_begun = False
         self.begin_record()
@@ -146,7 +144,9 @@ class SimpleTrainer(TrainerBase):
             return ""
         if self._is_own_further is None:
             n_own, n_other = (finished_epochs(folder, names) for folder in (self.output_dir, resume))
-            self._is_own_further = n_own > n_other or (n_own == n_other and interrupted.exists(self.output_dir))
+            begun = interrupted.read(self.output_dir)
+            n_own = max(n_own, begun["epoch"]) if begun else n_own
+            self._is_own_further = n_own > n_other or (n_own == n_other and begun is not None)
             if self._is_own_further:
                 print(f"{self.output_dir} is further than {resume}, which RESUME names, and is gone on from")
         return "" if self._is_own_further else resume
@@ -248,10 +248,6 @@ class SimpleTrainer(TrainerBase):
             "train_rows": self._digest_train_rows(),
         }
 
-    @cached_property
-    def _training_settings(self) -> dict[str, Any]:
-        return training_settings(self.cfg)
-
     def _digest_train_rows(self) -> str:
         if not self._train_rows:
             rows = getattr(getattr(getattr(self, "dm", None), "dataset", None), "train_x", None)
@@ -329,9 +325,13 @@ class SimpleTrainer(TrainerBase):
         print(f"Evaluate on the *{split}* set")
         start = time.perf_counter()
         # disable=None: no bar where standard error is not a terminal, so that no log file holds one
-        for output, label in tqdm(self.test_outputs(loader), total=length_hint(loader) or None, disable=None, leave=False):
-            self.evaluator.process(output, label)
-            STOP.look()
+        with contextlib.ExitStack() as at_end:
+            outputs = self.test_outputs(loader)
+            if hasattr(outputs, "close"):  # a generator, which ends what it has begun for this test, however that ends
+                at_end.callback(outputs.close)
+            for output, label in tqdm(outputs, total=length_hint(loader) or None, disable=None, leave=False):
+                self.evaluator.process(output, label)
+                STOP.look()
         results = self.evaluator.evaluate()
         self._outcome = {"split": split, "test_seconds": time.perf_counter() - start, **results, **getattr(self.evaluator, "summary", {})}
         for name, value in results.items():
@@ -372,8 +372,9 @@ class TrainerXU(SimpleTrainer):
 
     n_batches_a_step = 2
 
-    def _check_before_training(self) -> None:
-        super()._check_before_training()
+    def check_training(self) -> None:
+        """As `SimpleTrainer`; there are unlabelled pictures, and COUNT_ITER is known."""
+        super().check_training()
         check_availability(self.cfg.TRAIN.COUNT_ITER, ("train_x", "train_u", "smaller_one"), "TRAIN.COUNT_ITER")
         if self.train_loader_u is None:
             raise ValueError(f"{type(self).__name__} needs unlabelled pictures, and {self.cfg.DATASET.NAME} has none")

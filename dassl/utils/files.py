@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+MAX_LINKS = 40  # as Linux follows at most
 UNFINISHED = ".part"
 """Ending of a file that is still being written."""
 
@@ -61,9 +62,17 @@ def check_target(fpath: str) -> None:
     Raises:
         FileExistsError: it has; a new file would take the place of a device such as /dev/null, and cannot take a folder's.
     """
-    if os.path.exists(fpath) and not os.path.isfile(fpath):
+    if os.path.exists(fpath) and not (os.path.isfile(fpath) and not _leads_to_a_device(fpath)):
         found = "a folder" if os.path.isdir(fpath) else "no ordinary file, but a device, a pipe or the like"
         raise FileExistsError(f"cannot write the file {fpath}: what is there is {found}; name another file")
+
+
+def _leads_to_a_device(fpath: str) -> bool:
+    """Whether a path is one of the system's for devices and open files, such as /dev/stdout, or a link to one: what it leads to may be an ordinary file."""
+    places = [os.path.abspath(fpath)]
+    while os.path.islink(places[-1]) and len(places) <= MAX_LINKS:
+        places.append(os.path.abspath(os.path.join(os.path.dirname(places[-1]), os.readlink(places[-1]))))
+    return any(place.startswith(("/dev/", "/proc/")) and not place.startswith("/dev/shm/") for place in places)
 
 
 def write_json(obj: Any, fpath: str) -> None:

@@ -6,7 +6,6 @@ import fnmatch
 import json
 import os
 import shlex
-import shutil
 import socket
 import sys
 import time
@@ -105,22 +104,27 @@ def remove_run(folder: str, model_names: Iterable[str]) -> None:
 
     Args:
         folder: OUTPUT_DIR.
-        model_names: the names under which runs may have kept checkpoints; a folder of another name stays, whatever is in it.
+        model_names: the names of the folders in which runs may have kept checkpoints. Other folders stay, and what else is in these.
     """
     present = getattr(sys.stdout, "fpath", None)
     left = {TENSORBOARD_NAME: TENSORBOARD_FILES, **dict.fromkeys(model_names, CHECKPOINT_FILES)}
     for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            if entry.name in left and _holds_only(entry.path, left[entry.name]):
-                shutil.rmtree(entry.path)
+        if entry.is_dir():
+            _remove_files(entry.path, left.get(entry.name, ()))
         elif _fits(entry.name, RUN_FILES):
             if present is not None and os.path.realpath(entry.path) == os.path.realpath(present):
                 continue
             os.remove(entry.path)
 
 
-def _holds_only(folder: str, patterns: Iterable[str]) -> bool:
-    return all(_fits(name, patterns) for name in os.listdir(folder))
+def _remove_files(folder: str, patterns: Iterable[str]) -> None:
+    """Remove the files of a folder that have such names, and then the folder, unless it holds more or is a link."""
+    found = [name for name in os.listdir(folder) if _fits(name, patterns)] if patterns else []
+    for name in found:
+        os.remove(os.path.join(folder, name))
+    if found:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:

@@ -156,6 +156,32 @@ def test_the_best_of_epochs_that_were_not_tested_on_val_is_not_chosen(build, tmp
     assert load_checkpoint(str(tmp_path / "b" / "prompt_learner" / "model-best.pth.tar"))["epoch"] == 4
 
 
+def test_no_best_is_promised_where_no_epochs_are_left(build, tmp_path):
+    best_val = ("TEST.FINAL_MODEL", "best_val")
+    build(tmp_path / "a").train()
+    for folder in ("a", "b"):
+        with pytest.raises(ValueError, match="a holds no best model on val of its 3 finished epochs"):
+            build(tmp_path / folder, *best_val, "RESUME", str(tmp_path / "a")).train()
+    assert not (tmp_path / "b" / "result.json").exists()
+
+
+def test_a_better_model_that_a_killed_run_left_is_the_best(build, tmp_path, monkeypatch):
+    """Saved after epoch 2, before that epoch's checkpoint; gone on with, epoch 2 turns out less good, as another precision may let it."""
+    best_val = ("TEST.FINAL_MODEL", "best_val")
+    trainer = build(tmp_path, *best_val)
+    results = iter([50.0, 60.0])
+    monkeypatch.setattr(trainer, "test", lambda split=None: next(results))
+    monkeypatch.setattr(trainer.record, "sync", lambda: (_ for _ in ()).throw(OSError("killed")) if trainer.epoch == 1 else None)
+    with pytest.raises(OSError, match="killed"):
+        trainer.train()
+    again = build(tmp_path, *best_val)
+    results = iter([55.0, 54.0])
+    monkeypatch.setattr(again, "test", lambda split=None: next(results, 0.0))
+    again.train()
+    best = load_checkpoint(str(tmp_path / "prompt_learner" / "model-best.pth.tar"))
+    assert (again.start_epoch, again.best_result, best["val_result"]) == (1, 60.0, 60.0)
+
+
 def test_an_epoch_without_a_test_on_val_ends_the_comparison(build, tmp_path):
     best_val = ("TEST.FINAL_MODEL", "best_val")
     build(tmp_path, *best_val, "OPTIM.MAX_EPOCH", 1).train()
@@ -196,6 +222,11 @@ def test_the_weights_that_a_run_begins_with_are_of_the_run(own, tmp_path):
     moved = tmp_path / "moved.pth.tar"
     weights.rename(moved)
     own(tmp_path / "run", {}, "MODEL.INIT_WEIGHTS", str(moved)).resume_model_if_exist(str(tmp_path / "run"))
+    trainer = own(tmp_path / "meanwhile", {}, "MODEL.INIT_WEIGHTS", str(moved))
+    moved.rename(weights)  # after it has been read
+    trainer.train()
+    weights.rename(moved)
+    own(tmp_path / "meanwhile", {}, "MODEL.INIT_WEIGHTS", str(moved)).resume_model_if_exist(str(tmp_path / "meanwhile"))
     moved.write_bytes(moved.read_bytes() + b"more")
     for start in (str(moved), ""):
         with pytest.raises(ValueError, match="init_weights: saved '[0-9a-f]{64}', now"):

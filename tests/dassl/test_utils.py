@@ -181,6 +181,16 @@ def test_what_is_no_ordinary_file_is_not_replaced(tmp_path):
     for name, found in (("pipe", "no ordinary file, but a device, a pipe"), ("folder", "a folder")):
         with pytest.raises(FileExistsError, match=f"cannot write the file {tmp_path / name}: what is there is {found}.*name another file"):
             utils.write_json({}, str(tmp_path / name))
+    (tmp_path / "out").touch()
+    with open(tmp_path / "out", "rb") as file:  # as /dev/stdout is, where it is redirected to a file
+        (tmp_path / "link").symlink_to(f"/proc/self/fd/{file.fileno()}")
+        with pytest.raises(FileExistsError, match="what is there is no ordinary file"):
+            utils.write_json({}, str(tmp_path / "link"))
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("out")
+    utils.write_json({}, str(tmp_path / "link"))  # of one's own, which is replaced
+    (tmp_path / "link").unlink()
+    (tmp_path / "out").unlink()
     assert (tmp_path / "pipe").is_fifo() and sorted(p.name for p in tmp_path.iterdir()) == ["folder", "pipe"]
 
 

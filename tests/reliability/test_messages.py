@@ -166,6 +166,59 @@ def test_a_test_is_not_written_over_a_training(told: Callable[..., str], tmp_pat
     assert '"accuracy": 90.0' in path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("flags", "pairs", "message"),
+    [
+        (("--no-train",), (), "--fresh would remove the run that is there, and --no-train begin none"),
+        ((), ("TEST.FINAL_MODEL", "best_val", "TEST.NO_TEST", True), "TEST.FINAL_MODEL best_val chooses the model by a test on val"),
+        ((), ("DATALOADER.K_TRANSFORMS", 2), "DATALOADER.K_TRANSFORMS 2 gives a list of pictures"),
+        (("--resume", "nowhere"), (), "RESUME nowhere holds no checkpoint to go on from; looked for nowhere/"),
+        (("--eval-only",), (), "holds a training, and --eval-only would write its test over that training's result.json"),
+    ],
+)
+def test_a_fresh_run_that_cannot_begin_leaves_the_run_that_is_there(
+    told: Callable[..., str], tmp_path: Path, flags: tuple[str, ...], pairs: tuple[Any, ...], message: str
+) -> None:
+    kept = {"result.json": '{"finished": true, "epochs_done": 5}', "MultiModalPromptLearner/checkpoint": "model.pth.tar-5"}
+    for name, text in kept.items():
+        path = tmp_path / "run" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert message in told("OUTPUT_DIR", tmp_path / "run", *pairs, flags=("--fresh", *flags))
+    assert {name: (tmp_path / "run" / name).read_text() for name in kept} == kept
+
+
+def test_a_fresh_test_that_has_nothing_to_test_leaves_the_test_that_is_there(told: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "run" / "result.json"
+    path.parent.mkdir()
+    path.write_text('{"finished": true, "accuracy": 90.0}')
+    for flags, message in (((), "--eval-only of MPL needs --model-dir"), (("--model-dir", "nowhere"), "no checkpoint at nowhere")):
+        assert message in told("OUTPUT_DIR", tmp_path / "run", flags=("--fresh", "--eval-only", *flags))
+    assert '"accuracy": 90.0' in path.read_text()
+
+
+def test_a_fresh_run_does_not_remove_the_weights_that_it_begins_with(told: Callable[..., str], tmp_path: Path) -> None:
+    start = tmp_path / "run" / "MultiModalPromptLearner" / "model.pth.tar-2"
+    start.parent.mkdir(parents=True)
+    start.touch()
+    assert f"--fresh would remove {start} with the run that is there" in told(
+        "OUTPUT_DIR", tmp_path / "run", "MODEL.INIT_WEIGHTS", start, flags=("--fresh",)
+    )
+    assert start.is_file()
+
+
+def test_a_training_does_not_take_the_place_of_another_runs_results(told: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "run" / "result.json"
+    path.parent.mkdir()
+    path.write_text('{"finished": true, "trainer": "CoOp", "dataset": "EuroSAT", "seed": 1}')
+    message = told("OUTPUT_DIR", tmp_path / "run")
+    assert (
+        f"{tmp_path / 'run'} holds the results of a finished run (CoOp on EuroSAT, seed 1), which this training would take the place of"
+        in message
+    )
+    assert '"finished": true' in path.read_text()
+
+
 def test_initial_weights_of_another_kind(told: Callable[..., str], world: tuple[Path, Path], tmp_path: Path) -> None:
     """MODEL.INIT_WEIGHTS takes a checkpoint of the method."""
     assert f"{world[1]} holds no state_dict, so it is no checkpoint of a run" in told("MODEL.INIT_WEIGHTS", world[1])
