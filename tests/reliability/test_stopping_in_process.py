@@ -160,17 +160,20 @@ def test_a_state_older_than_the_last_checkpoint_is_passed_over(world: tuple[Path
     assert start("MPL", world, tmp_path).resume_model_if_exist(str(tmp_path)) == 2
 
 
-def test_a_job_with_resume_goes_on_from_its_own_folder_once_that_is_further(world: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("moment", "n_epochs"), [(2, 1), (7, 2)], ids=["in its first epoch", "in its second"])
+def test_a_job_with_resume_goes_on_from_its_own_folder_once_that_is_further(
+    world: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture, moment: int, n_epochs: int
+) -> None:
     build("MPL", *world, tmp_path / "a", "OPTIM.MAX_EPOCH", 1).train()
     options = (*SHORT, "RESUME", str(tmp_path / "a"), "OPTIM.MAX_EPOCH", 3)
     trainer = build("MPL", *world, tmp_path / "b", *options)
-    stop_at(trainer, "forward_backward", 7)
+    stop_at(trainer, "forward_backward", moment)
     with pytest.raises(StopRequested):
         trainer.train()
     with STOP.listening():
         again = build("MPL", *world, tmp_path / "b", *options)
         again.train()
-    assert again.start_epoch == 2
+    assert again.start_epoch == n_epochs and f"Going on within epoch {n_epochs + 1}, after batch 2 of 5" in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
