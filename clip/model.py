@@ -30,6 +30,8 @@ class LayerNorm(nn.LayerNorm):
     """Layer norm that computes in float32 and returns the dtype it was given, so that 16-bit towers keep their statistics exact."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_cpu:  # where PyTorch takes 16-bit tokens beside float32 weights, and does the same without copies
+            return super().forward(x)
         return super().forward(x.to(self.weight.dtype)).to(x.dtype)
 
 

@@ -157,6 +157,8 @@ def test_what_is_no_ordinary_file_is_not_exported_onto(
     ):
         assert tool.main([str(source), flag, str(place)]) == 2
         assert message in capsys.readouterr().err, flag
+    assert tool.main([str(source), "--onnx", str(tmp_path / "a"), "--torch-export", str(tmp_path / "." / "a")]) == 2
+    assert "one file cannot hold two exports; received " in capsys.readouterr().err
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
 
 
