@@ -56,12 +56,17 @@ def test_a_second_signal_is_obeyed_at_once(bench: Bench, whole: dict[str, Any], 
     assert_same(outcome(tmp_path / "run"), whole, "two signals")
 
 
-def test_a_signal_before_training_ends_the_run(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("moment", "again"),
+    [("** Command **", "the same command goes on"), ("epoch [1/3]", "the same command without --fresh (--force in the launchers) goes on")],
+    ids=["before it has begun anew", "after"],
+)
+def test_a_fresh_run_that_is_stopped_says_how_to_go_on(bench: Bench, tmp_path: Path, moment: str, again: str) -> None:
     run = bench.start(tmp_path / "run", flags=("--fresh",))
-    run.wait_for("** Command **")
+    run.wait_for(moment)
     run.send(signal.SIGTERM)
     assert run.wait() == 143, run.text
-    assert "the same command without --fresh (--force in the launchers) goes on from there" in run.text and "Traceback" not in run.text
+    assert f"What is saved is whole, and {again} from there." in run.text and "Traceback" not in run.text
 
 
 @pytest.mark.parametrize("to_all", [True, False], ids=["all processes", "the shell alone"])
