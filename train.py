@@ -110,6 +110,7 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
         args: the flags.
         cfg: their config, from :func:`setup_cfg`.
     """
+    from dassl.engine.checks import loader_of
     from dassl.engine.records import holds_training
     from dassl.utils.run_lock import hold_run_folder, note_settings
 
@@ -128,6 +129,7 @@ def run(args: argparse.Namespace, cfg: Any) -> None:
         if args.eval_only:
             load_what_is_tested(trainer, args, cfg)
             if args.fresh:
+                loader_of(trainer, cfg.TEST.SPLIT)
                 begin_anew(trainer, args, cfg)
             trainer.test()
             trainer.finish()
@@ -160,11 +162,12 @@ def load_what_is_tested(trainer: Any, args: argparse.Namespace, cfg: Any) -> Non
 
 def check_new_training(trainer: Any, cfg: Any) -> None:
     """Raise what the training would, before --fresh removes the run that is there."""
-    from dassl.engine.checks import check_source
+    from dassl.engine.checks import check_epochs, check_source
 
     trainer.check_training()
     if cfg.RESUME:
         check_source(cfg.RESUME, trainer.get_model_names())
+        check_epochs(trainer, trainer.resume_model_if_exist(cfg.RESUME))
 
 
 def begin_anew(trainer: Any, args: argparse.Namespace, cfg: Any) -> None:
@@ -307,7 +310,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except StopRequested as stop:
             if args.debug:
                 traceback.print_exc()
-            tell(f"\n{str(stop).capitalize()}. What is saved is whole, and {AGAIN[args.has_begun_anew]} goes on from there.")
+            # A fresh test follows a training that a launcher's --force may just have made, and would make again.
+            is_anew = args.has_begun_anew or bool(args.fresh and args.eval_only and args.model_dir)
+            tell(f"\n{str(stop).capitalize()}. What is saved is whole, and {AGAIN[is_anew]} goes on from there.")
             return stop.exit_status
         except Exception as error:
             message = explain(error, cfg)

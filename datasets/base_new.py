@@ -25,7 +25,7 @@ def select_classes(split: Split, choice: str) -> Split:
     """The rows of the chosen classes, relabelled from 0 in order of label.
 
     Of train's n labels in order, the first ceil(n/2) are "base" and the rest "new"; "all" leaves the split as it is.
-    Raises ValueError where a half is asked of a dataset of one class.
+    Raises ValueError where a half is asked of a dataset of one class, or of one in which a half has no test pictures.
     """
     check_subsample(choice)
     if choice == "all":
@@ -33,7 +33,14 @@ def select_classes(split: Split, choice: str) -> Split:
     labels = sorted({row.label for row in split.train})
     check_halves(len(labels), choice, split.origin)
     n_base = (len(labels) + 1) // 2
-    chosen = labels[:n_base] if choice == "base" else labels[n_base:]
+    halves = {"base": set(labels[:n_base]), "new": set(labels[n_base:])}
+    for half, of_half in halves.items():
+        if split.test and not any(row.label in of_half for row in split.test):
+            raise ValueError(
+                f"{split.origin}: the {half} half of the classes has no test pictures, so that base and new cannot both be tested: add some, or run on "
+                "all classes"
+            )
+    chosen = sorted(halves[choice])
     relabel = {label: new_label for new_label, label in enumerate(chosen)}
 
     def chosen_of(rows: list[Row]) -> list[Row]:

@@ -114,6 +114,8 @@ class Run:
             and not key.startswith(NOT_SETTING_GROUPS)
             and (not key.startswith("TRAINER.") or key.startswith(own))
         }
+        if (self.result.get("config") or {}).get("MODEL", {}).get("INIT_WEIGHTS"):
+            flat["MODEL.INIT_WEIGHTS"] = "given"  # each seed may have a file of its own
         if self.result.get("data") is not None:
             flat["data"] = self.result["data"]
         return flat

@@ -19,7 +19,7 @@ base2new_arguments() {
 
 train_base() { train_run "$TRAIN_DIR" DATASET.NUM_SHOTS "$SHOTS" DATASET.SUBSAMPLE_CLASSES base; }
 
-need_base() { need_training "$TRAIN_DIR" "bash scripts/$METHOD/base2new_train.sh $DATASET $SEED${EPOCHS:+ $EPOCHS}"; }
+need_base() { need_training "$TRAIN_DIR" "$(variables)bash scripts/$METHOD/base2new_train.sh $DATASET $SEED${EPOCHS:+ $EPOCHS}"; }
 
 test_new() {
     need_base

@@ -14,7 +14,7 @@
 #   LAUNCH_PLAN  1: run nothing, print what would be run (see plan), for tools/reproduce.py
 
 if [ -z "${BASH_VERSION:-}" ]; then # before anything that another shell cannot read
-    echo "Error: this is written for bash, and another shell was asked to run it; run it with bash: bash $0${*:+ $*}" >&2
+    echo "Error: this is written for bash, and another shell was asked to run it; run it with bash: bash ${ZSH_ARGZERO:-$0}${*:+ $*}" >&2
     exit 2
 fi
 
@@ -23,7 +23,7 @@ unset CDPATH
 trap 'exit 143' TERM # where nothing is supervised
 
 REPO_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-START_DIR=$PWD
+START_DIR=$(pwd -P) # where .. of a relative path leads, reached through a link or not
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'Error: %s\n' "$*" >&2; exit 2; }
@@ -209,7 +209,7 @@ plan() {
     only_plan || return 1
     if [ "$FORCE" = 1 ] || { is_finished "$1" && [ -n "${2:-}" ] && is_of_older_training "$1" "$2"; }; then
         : # replaced by a run from the start
-    elif ! why=$(check_settings "$1" 2>&1); then
+    elif ! why=$(check_settings "$1" "replace it by bash scripts/$METHOD/$(basename "$0") with --force" 2>&1); then
         state=refused
     elif is_finished "$1" && is_finished "${2:-$1}"; then
         state=finished
@@ -325,10 +325,16 @@ train_run() {
     launch "$@"
 }
 
-# need_training TRAIN_DIR COMMAND [LEFT_OUT]: fails unless a finished training of these settings is there; COMMAND is what to run first, with PAIRS
+# variables: prints SHOTS and CFG as they were given, as they stand before a command
+variables() { printf '%s' "${SHOTS_GIVEN:+SHOTS=$SHOTS_GIVEN }${CFG:+CFG=$CFG }"; }
+
+# need_training TRAIN_DIR COMMAND [LEFT_OUT]: fails unless a finished training of these settings is there; COMMAND is what to run first, with
+# PAIRS but those that the pattern LEFT_OUT matches
 need_training() {
-    local file command=$2
-    [ ${#PAIRS[@]} = 0 ] || command+=$(printf ' %q' "${PAIRS[@]}")
+    local file i command=$2
+    for ((i = 0; i < ${#PAIRS[@]}; i += 2)); do
+        printf '%s' "${PAIRS[i]}" | grep -Eq "${3:-^$}" || command+=$(printf ' %q %q' "${PAIRS[i]}" "${PAIRS[i + 1]}")
+    done
     if only_plan; then return; fi
     is_finished "$1" ||
         fail "there is no finished training in $1; run first: $command${3:+; or, if it was trained on another dataset, name that: SOURCE=NAME bash scripts/$METHOD/$(basename "$0") …}"

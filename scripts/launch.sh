@@ -9,7 +9,7 @@
 #   XD_CFG       its config for cross-dataset transfer and domain generalisation
 # and, where they differ from DEFAULT_CFG, the functions below that choose by dataset and shots.
 
-scripts_dir=$(unset CDPATH && cd "$(dirname "$0")/.." && pwd) # by $0, which every shell has: common.sh says what is wrong if it is not bash
+scripts_dir=$(unset CDPATH && cd "$(dirname "${ZSH_ARGZERO:-$0}")/.." && pwd) # which every shell reads: common.sh says what is wrong if it is not bash
 . "$scripts_dir/common.sh"
 . "$scripts_dir/run_settings.sh"
 . "$scripts_dir/base2new.sh"

@@ -43,11 +43,11 @@ settings_asked() {
 }
 
 # config_mark FILE: prints a checksum of what it says, from the clone's folder; nothing if it is not there. Comments, unless a quote stands in them, do not
-# count; nor do settings that settings_asked leaves out, and the epochs, which it tells
+# count; nor do settings of loading and printing, and the epochs, which settings_asked tells
 config_mark() {
     [ -f "$REPO_DIR/$1" ] || return 0
-    LC_ALL=C sed -E -e 's/(^|[[:space:]])#[^"'"'"']*$//' -e 's/^[[:space:]]*#.*//' -e 's/[[:space:]]+$//' \
-        -e '/^( *(NUM_WORKERS|CACHE_GIB|CACHE_DIR|PRINT_FREQ|VERBOSE):.*|  MAX_EPOCH: *[0-9]+)$/d' -e '/^$/d' "$REPO_DIR/$1" | cksum | awk '{ print $1 "-" $2 }'
+    { cat "$REPO_DIR/$1" && echo; } | LC_ALL=C sed -E -e 's/(^|[[:space:]])#[^"'"'"']*$//' -e 's/^[[:space:]]*#.*//' -e 's/[[:space:]]+$//' \
+        -e '/^( *(NUM_WORKERS|CACHE_GIB|CACHE_DIR|PRINT_FREQ|VERBOSE):.*|  MAX_EPOCH: *[0-9]+)$/d' -e '/^$/d' | cksum | awk '{ print $1 "-" $2 }'
 }
 
 # config_marks: prints the marks of the config files of DATASET and RUN_CFG, as remarks for settings.txt
@@ -59,10 +59,11 @@ config_marks() {
 # check_settings RUN_DIR [AFRESH [LEFT_OUT]]: fails if the run has begun with other settings, those that the pattern LEFT_OUT matches aside, or with config
 # files that have changed since; AFRESH says how it is replaced, if not by --force here
 check_settings() {
-    local asked begun afresh="${2:-add --force to replace it}" hash word mark file
+    local asked begun afresh="${2:-add --force to replace it}" left_out="${3:-^$}" hash word mark file
     [ -f "$1/result.json" ] && [ -f "$1/settings.txt" ] || return 0
-    asked=$(settings_asked | grep -Ev "${3:-^$}" | with_whole_paths | tr '\n' ' ') || true
-    begun=$(grep -Ev "^#|${3:-^$}" "$1/settings.txt" | with_whole_paths | tr '\n' ' ') || true
+    is_finished "$1" || left_out="$left_out|^TRAINER\.[A-Z0-9_]*\.PREC " # with which a run may go on, as after numbers that are not finite
+    asked=$(settings_asked | grep -Ev "$left_out" | with_whole_paths | tr '\n' ' ') || true
+    begun=$(grep -Ev "^#|$left_out" "$1/settings.txt" | with_whole_paths | tr '\n' ' ') || true
     [ "$asked" = "$begun" ] || fail "$1 holds a run with ${begun:-no settings beside its config }(its settings.txt), but ${asked:-none }is asked for;" \
         "set OUTPUT to another folder, give the settings that it was begun with, or $afresh"
     while read -r hash word mark file; do # runs of before have no marks

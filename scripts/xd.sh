@@ -29,7 +29,7 @@ test_on() {
     for DATASET in "$@"; do check_dataset "$DATASET"; done
     choose_cfg "$source" "$XD_CFG"
     train_dir=$(train_dir_of "$source")
-    need_training "$train_dir" "bash scripts/$METHOD/xd_train.sh $source $SEED" '^DATASET\.'
+    need_training "$train_dir" "$(variables)bash scripts/$METHOD/xd_train.sh $source $SEED" '^DATASET\.'
     setup_python
     for DATASET in "$@"; do
         test_run "$OUTPUT/crossdataset/evaluation/$DATASET/$TRAINER/${RUN_CFG}_${SHOTS}shots/seed$SEED" "$train_dir"

@@ -149,11 +149,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.plan:
         lacking = lines_of_what_is_missing([run for run in plan.runs if run.state in ("missing", "unfinished")], root)
         report.print_plan(console, plan.runs, estimator, len(slots), lacking)
-        report.print_tables_command(console, top_dir)
+        report.print_tables_command(console, top_dir, bool(args.grid))
         return 0
     try:
         status = _run(console, plan, slots, root, estimator)
-        report.print_tables_command(console, top_dir)
+        report.print_tables_command(console, top_dir, bool(args.grid))
         return status
     except OSError as e:  # such as an output folder that cannot be written; the runs end by themselves
         print(f"Error: the sweep cannot go on: {e}", file=sys.stderr)

@@ -155,8 +155,18 @@ def launches(protocol: str, choice: Choice) -> list[Launch]:
 
 
 def concerns(key: str, method: str) -> bool:
-    """Whether a setting is no other method's; a method's own are ``TRAINER.<ITS NAME IN CAPITALS>.…``."""
-    return not key.startswith("TRAINER.") or key.split(".")[1] == method.upper()
+    """Whether a setting is no other method's; a method's own are those of its node, ``TRAINER.<ITS NAME IN CAPITALS>.…`` unless it shares another's."""
+    if not key.startswith("TRAINER."):
+        return True
+    node = key.split(".")[1]
+    return node == method.upper() or node == _settings_node(method)
+
+
+def _settings_node(method: str) -> str:
+    import trainers  # noqa: F401, registers the methods; imported here, since it takes seconds
+    from dassl.engine import TRAINER_REGISTRY
+
+    return getattr(TRAINER_REGISTRY.get(method), "settings_node", "") if method in TRAINER_REGISTRY else ""
 
 
 def own_settings(choice: Choice, method: str) -> dict[str, str]:

@@ -87,9 +87,10 @@ def print_plan(console: Console, runs: Sequence[Run], estimator: Estimator, n_sl
         console.print(f"Assumed, where no finished run tells: {'; '.join(assumptions)}")
 
 
-def print_tables_command(console: Console, output_dir: Path) -> None:
-    """The command that shows the tables of what is in ``output_dir``."""
-    console.print(f"Tables of what is finished: python tools/results.py {shlex.quote(str(output_dir))}", markup=False, soft_wrap=True)
+def print_tables_command(console: Console, output_dir: Path, is_grid: bool = False) -> None:
+    """The command that shows the tables of what is in ``output_dir``; of a grid, its pivots."""
+    what = f"{shlex.quote(str(output_dir / 'grid'))} --pivot" if is_grid else shlex.quote(str(output_dir))
+    console.print(f"Tables of what is finished: python tools/results.py {what}", markup=False, soft_wrap=True)
 
 
 def print_summary(console: Console, outcomes: Sequence[Outcome], n_total: int, n_there: int) -> None:

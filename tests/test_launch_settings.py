@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from dassl.utils.run_lock import note_settings
-from tests.launchers import REPO, Ran, calls_of_stand_in, finished_run, refused, run
+from tests.launchers import REPO, Ran, calls_of_stand_in, environment, finished_run, refused, run
 
 BELOW = "eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed3"
 TRAINED = f"output/base2new/train_base/{BELOW}"
@@ -80,6 +81,43 @@ def test_a_config_file_that_has_changed_is_told(name: str, old: str, new: str, c
     refused(ask("mpl/base2new_test eurosat 3"), f"has changed since the run in {tested} was begun")
 
 
+def test_an_unfinished_run_may_go_on_in_another_precision(tmp_path: Path) -> None:
+    """As the error after numbers that are not finite says; a finished one is another result."""
+    calls = calls_of_stand_in(tmp_path)
+    calls("mpl/base2new_train eurosat 3")
+    result, amp = tmp_path / TRAINED / "result.json", "TRAINER.MPL.PREC amp"
+    result.write_text('{\n  "finished": false\n}\n')
+    assert calls(f"mpl/base2new_train eurosat 3 {amp}")[0].startswith("Unfinished run: going on")
+    note_settings(str(tmp_path / TRAINED), "OPTIM.MAX_EPOCH 5\nTRAINER.MPL.PREC fp32")
+    assert (tmp_path / TRAINED / "settings.txt").read_text() == "OPTIM.MAX_EPOCH 5\nTRAINER.MPL.PREC fp32\n"
+    result.write_text('{\n  "finished": true\n}\n')
+    refused(run(tmp_path, f"mpl/base2new_train eurosat 3 {amp}", PYTHON=str(tmp_path / "python")), "PREC fp32", f"{amp} is asked for")
+    with pytest.raises(ValueError, match="PREC fp32"):
+        note_settings(str(tmp_path / TRAINED), f"OPTIM.MAX_EPOCH 5\n{amp}")
+
+
+def test_the_command_that_trains_what_is_to_be_tested_is_whole(tmp_path: Path) -> None:
+    more = {"SHOTS": "4", "CFG": "vit_b16_c2_ep5_batch4_4"}
+    told = "run first: SHOTS=4 CFG=vit_b16_c2_ep5_batch4_4 bash scripts/vpt/base2new_train.sh shapes 1 OPTIM.LR 0.1"
+    refused(run(tmp_path, "vpt/base2new_test shapes 1 OPTIM.LR 0.1", **more), told)
+    ran = run(tmp_path, "mpl/xd_test folder 1 DATASET.FOLDER_PATH pics OPTIM.LR 0.1", SOURCE="shapes")
+    assert "DATASET.FOLDER_PATH" not in ran.stderr.partition("run first: ")[2], ran.stderr
+
+
+def test_a_relative_path_of_a_linked_folder_is_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "deep")
+    calls_of_stand_in(tmp_path)
+    script = f'cd "{tmp_path}/link" && OUTPUT=../out exec bash "{REPO}/scripts/mpl/base2new_train.sh" eurosat 3 MODEL.INIT_WEIGHTS ../m.tar'
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment(tmp_path, PYTHON=str(tmp_path / "python")), capture_output=True, text=True
+    )
+    real = tmp_path.resolve() / "real"
+    assert f"--output-dir {real}/deep/../out/" in done.stdout and f"MODEL.INIT_WEIGHTS {real}/m.tar" in done.stdout, (
+        done.stdout + done.stderr
+    )
+
+
 def test_a_run_of_before_config_files_were_noted_is_taken(tmp_path: Path) -> None:
     finished_run(tmp_path / TRAINED, "MultiModalPromptLearner", 5)
     (tmp_path / TRAINED / "settings.txt").write_text("OPTIM.MAX_EPOCH 5\n")
@@ -92,6 +130,7 @@ def test_edits_of_a_config_that_change_no_result_do_not_count(clone: Path, tmp_p
     finished_run(tmp_path / TRAINED, "MultiModalPromptLearner", 7)
     edit(clone / CONFIG, "  WEIGHT_DECAY: 5e-4", "  WEIGHT_DECAY: 5e-4   # as published\r\n# MPL's own:\n")
     edit(clone / CONFIG, "  NUM_WORKERS: 8", "  NUM_WORKERS: 2")
+    (clone / CONFIG).write_text((clone / CONFIG).read_text().rstrip("\n"))
     edit(clone / CONFIG, "  MAX_EPOCH: 5", "  MAX_EPOCH: 9")
     assert calls("mpl/base2new_train eurosat 3 7")[0].startswith("Results are there")
     again = run(tmp_path, "mpl/base2new_train eurosat 3", clone=clone, PYTHON=str(tmp_path / "python"))

@@ -83,7 +83,7 @@ class ZeroshotCLIP(FeatureEvaluation, TrainerX):
         print(f"Prompt templates: {', '.join(map(repr, self.templates()))}")
         self.model = ZeroshotModel(clip_model, prompts, precision).to(self.device)
 
-    def before_train(self) -> Any:
+    def check_training(self) -> Any:
         """Refuse to train.
 
         Raises:

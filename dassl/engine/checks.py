@@ -55,6 +55,16 @@ def check_place(trainer: Any) -> None:
         )
 
 
+def check_epochs(trainer: Any, n_epochs: int) -> None:
+    """ValueError where more epochs are done, or begun, than OPTIM.MAX_EPOCH asks for; `n_epochs` are done."""
+    n_begun = n_epochs + (trainer.interrupted is not None)
+    if n_begun > trainer.max_epoch:
+        raise ValueError(
+            f"the checkpoint has {n_begun} epochs{' (the last one begun)' if trainer.interrupted else ''} and OPTIM.MAX_EPOCH is "
+            f"{trainer.max_epoch}; raise it, or take another OUTPUT_DIR"
+        )
+
+
 def check_source(folder: str, model_names: Sequence[str]) -> None:
     """FileNotFoundError unless the run in `folder`, which RESUME names, can be gone on from."""
     if finished_epochs(folder, model_names) == 0 and not interrupted.exists(folder):

@@ -23,7 +23,7 @@ from dassl.utils.registry import check_availability
 
 from . import interrupted
 from .base import TrainerBase
-from .checks import check_before_training, check_place, check_source, loader_of, settle_best_model
+from .checks import check_before_training, check_epochs, check_place, check_source, loader_of, settle_best_model
 from .identity import digest_rows, method_settings, training_settings
 from .progress import EpochProgress
 from .records import RunRecord, describe_run
@@ -104,27 +104,22 @@ class SimpleTrainer(TrainerBase):
 
     def check_training(self) -> None:
         """Raise for what would only fail after training or in its first step: ValueError, or KeyError for an unknown name."""
+        if not self._models:
+            raise ValueError(f"{type(self).__name__} registers no model, so there is nothing to train; use --eval-only")
         check_before_training(self)
 
     def before_train(self) -> None:
         """Resume if there is something to resume, open the writer, and begin the record.
 
         Raises:
-            ValueError: no model is registered, more epochs are done than OPTIM.MAX_EPOCH asks for, or another run's results are there.
+            ValueError: more epochs are done than OPTIM.MAX_EPOCH asks for, or another run's results are there.
             FileNotFoundError: RESUME names a folder without a checkpoint.
         """
-        if not self._models:
-            raise ValueError(f"{type(self).__name__} registers no model, so there is nothing to train; use --eval-only")
         if self._resumed_dir():
             check_source(self.cfg.RESUME, self.get_model_names())
         self.start_epoch = self.resume_model_if_exist(self._resumed_dir() or self.output_dir)
         check_place(self)
-        n_begun = self.start_epoch + (self.interrupted is not None)
-        if n_begun > self.max_epoch:
-            raise ValueError(
-                f"the checkpoint has {n_begun} epochs{' (the last one begun)' if self.interrupted else ''} and OPTIM.MAX_EPOCH is "
-                f"{self.max_epoch}; raise it, or take another OUTPUT_DIR"
-            )
+        check_epochs(self, self.start_epoch)
         settle_best_model(self, self._resumed_dir() or self.output_dir)
         if not self._resumed_dir():
             self._drop_checkpoint(self.start_epoch - 1)  # in case that a run was killed before it did so

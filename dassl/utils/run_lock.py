@@ -5,6 +5,7 @@ import datetime
 import fnmatch
 import json
 import os
+import re
 import shlex
 import socket
 import sys
@@ -20,6 +21,7 @@ LOCK_NAME = ".run.lock"
 HOLDER_NAME = ".run.holder.json"
 RESULT_NAME = "result.json"
 SETTINGS_NAME = "settings.txt"
+PRECISION = re.compile(r"TRAINER\.\w+\.PREC ")
 TENSORBOARD_NAME = "tensorboard"
 TENSORBOARD_FILES = ("events.out.tfevents.*",)
 RUN_FILES = (RESULT_NAME, SETTINGS_NAME, "log.txt*", "metrics.jsonl", "interrupted.pth.tar", "prompts.safetensors", "cmat.pt")
@@ -76,14 +78,24 @@ def note_settings(folder: str, settings: str) -> None:
     path = os.path.join(folder, SETTINGS_NAME)
     if os.path.exists(os.path.join(folder, RESULT_NAME)) and os.path.exists(path):
         with open(path, encoding="utf-8") as file:
-            begun = _without_remarks(file.read())
-        if begun != _without_remarks(settings):
+            begun, asked = _without_remarks(file.read()), _without_remarks(settings)
+        if _is_unfinished(folder):  # it may go on in another precision, as after numbers that are not finite
+            begun, asked = ([line for line in lines if not PRECISION.match(line)] for lines in (begun, asked))
+        if begun != asked:
             raise ValueError(
                 f"{folder} holds a run with {', '.join(begun) or 'no settings beside its config'} (its {SETTINGS_NAME}), which another start began "
-                f"meanwhile, but {', '.join(_without_remarks(settings)) or 'none'} is asked for; wait for it, or set OUTPUT to another folder"
+                f"meanwhile, but {', '.join(asked) or 'none'} is asked for; wait for it, or set OUTPUT to another folder"
             )
     text = "".join(f"{line}\n" for line in settings.splitlines())
     write_whole(path, lambda file: file.write(text.encode()))
+
+
+def _is_unfinished(folder: str) -> bool:
+    try:
+        with open(os.path.join(folder, RESULT_NAME), encoding="utf-8") as file:
+            return json.load(file).get("finished") is False
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _without_remarks(settings: str) -> list[str]:

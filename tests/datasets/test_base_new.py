@@ -1,5 +1,7 @@
 """Base and new halves."""
 
+import dataclasses
+
 import pytest
 
 from datasets.base_new import select_classes
@@ -34,6 +36,14 @@ def test_one_class_has_no_halves(half):
     with pytest.raises(ValueError, match=f"'{half}', but the dataset has 1 class. Base and new need two classes or more"):
         select_classes(split_of(1), half)
     assert select_classes(split_of(1), "all") == split_of(1)
+
+
+@pytest.mark.parametrize("choice", ["base", "new"])
+def test_a_half_that_cannot_be_tested_is_told_at_either(choice):
+    split = split_of(4)
+    split = dataclasses.replace(split, test=[row for row in split.test if row.label < 2])
+    with pytest.raises(ValueError, match="the new half of the classes has no test pictures, so that base and new cannot both be tested"):
+        select_classes(split, choice)
 
 
 def test_unknown_choice_lists_the_choices():

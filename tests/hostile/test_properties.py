@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clip.prompt_ops import LayerPrompts, PromptSchedule, PromptSpan, add, carry, remove
@@ -67,10 +67,14 @@ def test_what_was_added_last_is_removed_first_and_nothing_else_changes(before, p
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=60))
+@example(
+    "a\u0345"
+)  # the one sign that OpenAI's pattern does not see: its kind is neither letter nor other, since it ignores case and this folds to a letter
 def test_tokens_say_their_text_again(text):
     ids = TOKENIZER.encode(text)
     again = TOKENIZER.decode(ids)
-    assert "".join(again.split()) == "".join(clean(text).split())  # spaces between words are not kept
+    said = clean(text).replace("\u0345", "")
+    assert "".join(again.split()) == "".join(said.split())  # spaces between words are not kept
     assert all(0 <= i < TOKENIZER.vocab_size for i in ids)
 
 
@@ -132,8 +136,13 @@ def test_base_and_new_part_the_classes(entries):
     split = Split(**rows, origin="a test")
     if len(labels) < 2:
         return
-    base, new = select_classes(split, "base"), select_classes(split, "new")
     n_base = -(-len(labels) // 2)
+    tested = {row.label for row in rows["test"]}
+    if tested and not (tested & set(labels[:n_base]) and tested & set(labels[n_base:])):
+        with pytest.raises(ValueError, match="half of the classes has no test pictures"):
+            select_classes(split, "base")
+        return
+    base, new = select_classes(split, "base"), select_classes(split, "new")
     for half, chosen in ((base, labels[:n_base]), (new, labels[n_base:])):
         assert sorted({row.label for row in half.train}) == list(range(len(chosen)))
         assert all(row.name == f"c{chosen[row.label]}" for part in ("train", "val", "test") for row in getattr(half, part))

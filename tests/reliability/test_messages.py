@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import train
-from tests.trainers.small_runs import SIZES, write_eurosat, write_weights
+from tests.trainers.small_runs import SIZES, build, write_eurosat, write_weights
 
 REPO = Path(__file__).parents[2]
 
@@ -188,12 +188,43 @@ def test_a_fresh_run_that_cannot_begin_leaves_the_run_that_is_there(
     assert {name: (tmp_path / "run" / name).read_text() for name in kept} == kept
 
 
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (("OPTIM.LR", 0.5), "is of another run, and going on from it would mix the two"),
+        (("OPTIM.MAX_EPOCH", 1), "the checkpoint has 2 epochs and OPTIM.MAX_EPOCH is 1; raise it"),
+    ],
+)
+def test_a_fresh_run_that_cannot_go_on_from_another_leaves_the_run_that_is_there(
+    told: Callable[..., str], world: tuple[Path, Path], tmp_path: Path, pairs: tuple[Any, ...], message: str
+) -> None:
+    build("MPL", *world, tmp_path / "other", "TEST.NO_TEST", True).train()
+    path = tmp_path / "run" / "result.json"
+    path.parent.mkdir()
+    path.write_text('{"finished": true, "epochs_done": 5}')
+    same = [item for pair in pairs_of_small_run(world, tmp_path / "other") for item in pair]
+    assert message in told(*same, "RESUME", tmp_path / "other", "OUTPUT_DIR", tmp_path / "run", *pairs, flags=("--fresh",))
+    assert '"epochs_done": 5' in path.read_text()
+
+
+def pairs_of_small_run(world: tuple[Path, Path], folder: Path) -> list[tuple[str, Any]]:
+    """The settings of :func:`build`'s runs that are part of what a run is."""
+    result = json.loads((folder / "result.json").read_text())["config"]
+    keys = [("OPTIM", key) for key in result["OPTIM"]] + [("INPUT", key) for key in result["INPUT"]]
+    found = [(f"{node}.{key}", tuple(value) if isinstance(value := result[node][key], list) else value) for node, key in keys]
+    return [*found, ("DATALOADER.TRAIN_X.BATCH_SIZE", result["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"])]
+
+
 def test_a_fresh_test_that_has_nothing_to_test_leaves_the_test_that_is_there(told: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "run" / "result.json"
     path.parent.mkdir()
     path.write_text('{"finished": true, "accuracy": 90.0}')
     for flags, message in (((), "--eval-only of MPL needs --model-dir"), (("--model-dir", "nowhere"), "no checkpoint at nowhere")):
         assert message in told("OUTPUT_DIR", tmp_path / "run", flags=("--fresh", "--eval-only", *flags))
+    assert "unknown TEST.SPLIT 'valid'" in told(
+        "OUTPUT_DIR", tmp_path / "run", "TEST.SPLIT", "valid", method="ZeroshotCLIP", flags=("--fresh", "--eval-only")
+    )
+    assert "ZeroshotCLIP learns nothing" in told("OUTPUT_DIR", tmp_path / "run", method="ZeroshotCLIP", flags=("--fresh",))
     assert '"accuracy": 90.0' in path.read_text()
 
 

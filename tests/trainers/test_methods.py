@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import load_checkpoint
 from reporting.runs import read_run
+from sweeps.protocols import concerns
 from tests.trainers.small_runs import METHODS, NODES, REGISTERED, SIZES, build
 from trainers.base import PromptTrainer
 
@@ -234,5 +235,6 @@ def test_a_variant_of_a_method_is_configured_by_its_node(eurosat: Path, weights:
     trainer.train()
     assert trainer.run_identity()["method"]["PROMPT_DEPTH"] == 3
     assert read_run(tmp_path).settings["TRAINER.MPL.PROMPT_DEPTH"] == 3
+    assert [concerns(f"TRAINER.{node}.N_CTX", "Variant") for node in ("MPL", "MAPLE", "VARIANT")] == [True, False, True]
     with pytest.raises(ValueError, match="method PROMPT_DEPTH: saved 3, now 2"):
         build("Variant", eurosat, weights["narrow"], tmp_path, *pairs, "TRAINER.MPL.PROMPT_DEPTH", 2).train()
