@@ -67,7 +67,7 @@ def test_results_of_other_settings_are_not_taken_for_these(base2new: Ran, world:
     again = run(world, "mpl/base2new_train shapes 1 2", SHOTS="2")
     refused(again, "OPTIM.MAX_EPOCH 1", "OPTIM.MAX_EPOCH 2 is asked for", f"{hint}add --force to replace it")
     refused(run(world, "mpl/base2new shapes 1", SHOTS="2"), "OPTIM.MAX_EPOCH 5 is asked for", hint)
-    afresh = f"{hint}train it afresh by bash scripts/mpl/base2new_train.sh shapes 1 1 TRAINER.MPL.N_RM_OP 0 --force"
+    afresh = f"{hint}train it afresh by SHOTS=2 bash scripts/mpl/base2new_train.sh shapes 1 1 TRAINER.MPL.N_RM_OP 0 --force"
     refused(run(world, "mpl/base2new_test shapes 1 1 TRAINER.MPL.N_RM_OP 0", SHOTS="2"), "TRAINER.MPL.N_RM_OP 0 is asked for", afresh)
 
 

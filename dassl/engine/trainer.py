@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import datetime
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -200,6 +201,8 @@ class SimpleTrainer(TrainerBase):
         print("Finish training")
         if not self.cfg.TEST.NO_TEST:
             if self.cfg.TEST.FINAL_MODEL == "best_val":
+                if self.best_result == -math.inf:
+                    raise ValueError("no epoch's test on val gave a number, so there is no best model: set TEST.FINAL_MODEL to last_step")
                 print("Deploy the model with the best val performance")
                 self.load_model(self.output_dir)
             else:

@@ -182,6 +182,15 @@ def test_a_better_model_that_a_killed_run_left_is_the_best(build, tmp_path, monk
     assert (again.start_epoch, again.best_result, best["val_result"]) == (1, 60.0, 60.0)
 
 
+def test_results_on_val_that_are_no_numbers_are_told(build, tmp_path):
+    trainer = build(tmp_path, "TEST.FINAL_MODEL", "best_val")
+    trainer.test = lambda split=None: float("nan")
+    with pytest.raises(
+        ValueError, match="no epoch's test on val gave a number, so there is no best model: set TEST.FINAL_MODEL to last_step"
+    ):
+        trainer.train()
+
+
 def test_an_epoch_without_a_test_on_val_ends_the_comparison(build, tmp_path):
     best_val = ("TEST.FINAL_MODEL", "best_val")
     build(tmp_path, *best_val, "OPTIM.MAX_EPOCH", 1).train()
