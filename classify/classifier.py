@@ -20,7 +20,7 @@ import clip
 from clip import CLIP
 from dassl.data.transforms import build_transform
 from dassl.utils.environment import usable_device
-from dassl.utils.images import MODES_BEYOND_8_BITS, PictureError
+from dassl.utils.images import MODES_BEYOND_8_BITS, ImageError
 from trainers.backbone import BackboneIdentity
 from trainers.cocoop import ConditionallyPromptedCLIP
 from trainers.precision import Precision, check_precision, choose_precision
@@ -137,7 +137,7 @@ class PromptClassifier:
         """Normalised float32 features ``[B, E]`` of pictures, with the learned prompts of the image tower.
 
         Raises:
-            PictureError: a file cannot be read.
+            ImageError: a file cannot be read.
         """
         return torch.cat([self.model.image_features(images) for images in self._batches(pictures)])
 
@@ -164,7 +164,7 @@ class PromptClassifier:
         """Logits ``[B, C]``: ``exp(logit_scale)`` times the cosine of each picture with each class.
 
         Raises:
-            PictureError: a file cannot be read.
+            ImageError: a file cannot be read.
         """
         return torch.cat([self._logits(images) for images in self._batches(pictures)])
 
@@ -180,7 +180,7 @@ class PromptClassifier:
             a :class:`Prediction` of a single picture; a list of them, in order, of a folder, a batch or a list.
 
         Raises:
-            PictureError: a file cannot be read.
+            ImageError: a file cannot be read.
             FileNotFoundError: there is no such file or folder, or a folder holds no picture.
         """
         predictions = []
@@ -190,7 +190,7 @@ class PromptClassifier:
             elif skip_unreadable:
                 warnings.warn(f"left out: {found.source}: {found.reason}", stacklevel=2)
             else:
-                raise PictureError(f"{found.source}: {found.reason}")
+                raise ImageError(f"{found.source}: {found.reason}")
         return predictions[0] if predictions and _is_one(pictures) else predictions
 
     @torch.no_grad()
@@ -240,7 +240,7 @@ class PromptClassifier:
         for batch in prepared_batches(listed, self._prepare, BATCH_SIZE):
             for _, prepared in batch:
                 if isinstance(prepared, UnreadablePicture):
-                    raise PictureError(f"{prepared.source}: {prepared.reason}")
+                    raise ImageError(f"{prepared.source}: {prepared.reason}")
             yield torch.stack([prepared for _, prepared in batch]).to(self.device)
 
     def _prepare(self, picture: Picture) -> Tensor | UnreadablePicture:

@@ -177,7 +177,7 @@ def explain_picture(classifier: PromptClassifier, picture: str | Path | Image.Im
         ``path_out``.
 
     Raises:
-        PictureError: the picture cannot be read.
+        ImageError: the picture cannot be read.
         ValueError: the ending is of no format that matplotlib writes.
     """
     return Explainer(classifier).write(picture, path_out)

@@ -306,7 +306,7 @@ def interpret(classifier: PromptClassifier, top: int = 5, in_layer: bool = False
 
     Raises:
         ValueError: the file holds nothing learned, or ``top`` is out of range.
-        PictureError: a picture cannot be read.
+        ImageError: a picture cannot be read.
     """
     file, model = classifier.file, classifier.model
     if not file.learned:

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from dassl.utils import read_image
-from dassl.utils.images import PictureError
-from datasets.pictures import SUFFIXES
+from dassl.utils.images import ImageError
+from datasets.images import SUFFIXES
 
 N_THREADS = 8  # at most, to decode; our choice: decoding releases the interpreter's lock, and more threads than this wait for the disk
 
@@ -70,7 +70,7 @@ def read_picture(path: str | Path) -> Image.Image | UnreadablePicture:
         return UnreadablePicture(str(path), "there is no such file")
     try:
         return read_image(str(path))
-    except (PictureError, Image.DecompressionBombError) as error:
+    except (ImageError, Image.DecompressionBombError) as error:
         return UnreadablePicture(str(path), str(error))
 
 

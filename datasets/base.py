@@ -16,7 +16,7 @@ from .base_new import check_subsample, select_classes
 from .fewshot import sample_split
 from .make_split import SPLIT_SEED, class_folder_rows, split_classes
 from .missing import check_folders, missing_list
-from .pictures import MEMORY_NAME, check_present, check_readable
+from .images import MEMORY_NAME, check_present, check_readable
 from .splits import PARTS, Row, Split, read_split_file, write_json_whole
 
 
@@ -28,7 +28,7 @@ def extend_cfg(cfg: Any) -> None:
     cfg.DATASET.MAKE_SPLIT = False
 
 
-class PictureDataset(DatasetBase):
+class ImageDataset(DatasetBase):
     """A folder of pictures with a split: the base of all readers.
 
     A reader sets the class attributes below and is registered in `DATASET_REGISTRY`. One whose split is no JSON file
@@ -84,7 +84,7 @@ class PictureDataset(DatasetBase):
         super().__init__(train_x=self.to_datums(split.train), val=self.to_datums(split.val), test=self.to_datums(split.test))
 
     @classmethod
-    def at(cls, root: str | Path) -> "PictureDataset":
+    def at(cls, root: str | Path) -> "ImageDataset":
         """The reader of the dataset under the data folder `root`, before anything is looked for or read.
 
         For what examines a folder rather than trains on it: `root`, `folder`, `image_folder`, `list_paths` and `read_split` serve.

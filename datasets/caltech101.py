@@ -2,11 +2,11 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 
 
 @DATASET_REGISTRY.register()
-class Caltech101(PictureDataset):
+class Caltech101(ImageDataset):
     """Caltech101, in class folders under 101_ObjectCategories/."""
 
     dataset_dir = "caltech-101"

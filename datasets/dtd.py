@@ -2,11 +2,11 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 
 
 @DATASET_REGISTRY.register()
-class DescribableTextures(PictureDataset):
+class DescribableTextures(ImageDataset):
     """DTD, in class folders under images/."""
 
     dataset_dir = "dtd"

@@ -2,11 +2,11 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 
 
 @DATASET_REGISTRY.register()
-class EuroSAT(PictureDataset):
+class EuroSAT(ImageDataset):
     """EuroSAT, its RGB pictures in class folders under 2750/."""
 
     dataset_dir = "eurosat"

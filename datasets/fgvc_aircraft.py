@@ -4,13 +4,13 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 from .make_split import read_listed
 from .splits import PARTS, Row, Split, read_lines
 
 
 @DATASET_REGISTRY.register()
-class FGVCAircraft(PictureDataset):
+class FGVCAircraft(ImageDataset):
     """FGVC Aircraft, all pictures in images/; its own lists are the split, so none is ever made."""
 
     dataset_dir = "fgvc_aircraft"

@@ -12,12 +12,12 @@ from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 from .base_new import check_halves
 from .folder_layout import check_files, read_class_folders
 from .folder_lists import Listing, read_any_json, read_list
 from .folder_split import KeptSplit, labels_of, to_split
-from .pictures import N_SHOWN, list_folders
+from .images import N_SHOWN, list_folders
 from .splits import PARTS, Split, shown, wrong_with_name
 
 GUIDE = "docs/OWN_PICTURES.md"
@@ -37,7 +37,7 @@ def extend_cfg(cfg: Any) -> None:
 
 
 @DATASET_REGISTRY.register()
-class Folder(PictureDataset):
+class Folder(ImageDataset):
     """A folder of one's own pictures; the settings are those of `extend_cfg`.
 
     Labels follow the classes in sorted order (or the list, where it states labels), so that base is the first half of the alphabet.

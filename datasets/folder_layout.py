@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .pictures import N_SHOWN, SUFFIXES, list_folders, list_pictures
+from .images import N_SHOWN, SUFFIXES, list_folders, list_pictures
 from .splits import shown, wrong_with_name, wrong_with_text
 
 PART_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .folder_layout import Picture
 from .make_split import SPLIT_SEED
-from .pictures import MEMORY_NAME, check_readable
+from .images import MEMORY_NAME, check_readable
 from .splits import PARTS, Row, Split, read_split_file, write_json_whole
 
 TEST_SHARE, VAL_SHARE = 0.3, 0.2

@@ -2,11 +2,11 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 
 
 @DATASET_REGISTRY.register()
-class Food101(PictureDataset):
+class Food101(ImageDataset):
     """Food101, in class folders under images/."""
 
     dataset_dir = "food-101"

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
-from .pictures import list_folders, list_pictures
+from .base import ImageDataset
+from .images import list_folders, list_pictures
 from .splits import Row, Split, read_lines, shown, wrong_with_name, wrong_with_text
 
 
 @DATASET_REGISTRY.register()
-class ImageNet(PictureDataset):
+class ImageNet(ImageDataset):
     """ImageNet, pictures in images/train/<wnid>/ and images/val/<wnid>/.
 
     The published readers list files in the order of the file system, so that their few-shot samples differ between

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from .base import PictureDataset
+from .base import ImageDataset
 from .imagenet import read_class_names, rows_of_folders
-from .pictures import list_folders
+from .images import list_folders
 from .splits import Split
 
 
-class ImageNetVariant(PictureDataset):
+class ImageNetVariant(ImageDataset):
     """Class folders for testing alone; K and base/new do not apply.
 
     Train holds the test pictures, as in the published readers, because the engine takes class names from it: such a

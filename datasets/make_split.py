@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .pictures import list_folders, list_pictures
+from .images import list_folders, list_pictures
 from .splits import Row, Split, check_file, rows_by_label, shown, wrong_with_row
 
 SPLIT_SEED = 1

@@ -15,7 +15,7 @@ OWN_SPLIT = (
 
 
 class Described(Protocol):
-    """The facts of a reader that the messages use; `datasets.base.PictureDataset` has them all."""
+    """The facts of a reader that the messages use; `datasets.base.ImageDataset` has them all."""
 
     dataset_dir: str
     image_dir: str

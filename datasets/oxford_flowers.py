@@ -6,13 +6,13 @@ import numpy as np
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 from .make_split import read_listed, read_mat, split_classes
 from .splits import Row, Split, read_json_object
 
 
 @DATASET_REGISTRY.register()
-class OxfordFlowers(PictureDataset):
+class OxfordFlowers(ImageDataset):
     """Oxford Flowers, all pictures in jpg/; a split made here follows imagelabels.mat and cat_to_name.json."""
 
     dataset_dir = "oxford_flowers"

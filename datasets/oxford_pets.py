@@ -4,13 +4,13 @@ import random
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 from .make_split import hold_out_val, read_listed
 from .splits import Row, Split, read_lines
 
 
 @DATASET_REGISTRY.register()
-class OxfordPets(PictureDataset):
+class OxfordPets(ImageDataset):
     """Oxford Pets, all pictures in images/; a split made here follows the lists in annotations/."""
 
     dataset_dir = "oxford_pets"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 from .shapes_rendering import SPLITS, class_names, render
 
 LOCK_NAME = ".lock"
@@ -28,7 +28,7 @@ SETTLED_SECONDS = 60
 
 
 @DATASET_REGISTRY.register()
-class Shapes(PictureDataset):
+class Shapes(ImageDataset):
     """Shapes, written into `DATASET.ROOT`/shapes by the first run that asks for it, in about ten seconds.
 
     Raises:

@@ -5,13 +5,13 @@ from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 from .make_split import checked_rows, hold_out_val, read_mat
 from .splits import Row, Split
 
 
 @DATASET_REGISTRY.register()
-class StanfordCars(PictureDataset):
+class StanfordCars(ImageDataset):
     """Stanford Cars, pictures in cars_train/ and cars_test/; a split made here follows the MATLAB annotations."""
 
     dataset_dir = "stanford_cars"

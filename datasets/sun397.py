@@ -4,13 +4,13 @@ import random
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 from .make_split import hold_out_val, read_listed
 from .splits import Row, Split, read_lines
 
 
 @DATASET_REGISTRY.register()
-class SUN397(PictureDataset):
+class SUN397(ImageDataset):
     """SUN397, pictures in SUN397/<letter>/<scene>/; a split made here follows the first published partition."""
 
     dataset_dir = "sun397"

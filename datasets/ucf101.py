@@ -5,13 +5,13 @@ import re
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import PictureDataset
+from .base import ImageDataset
 from .make_split import hold_out_val, read_listed
 from .splits import Row, Split, read_lines, shown
 
 
 @DATASET_REGISTRY.register()
-class UCF101(PictureDataset):
+class UCF101(ImageDataset):
     """UCF101 as middle frames, in class folders under UCF-101-midframes/; a split made here follows ucfTrainTestlist/."""
 
     dataset_dir = "ucf101"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from shlex import quote
 
-from datasets.pictures import SUFFIXES
+from datasets.images import SUFFIXES
 
 COMPANIONS = ("annotations", "devkit", "imdb", "labels", "meta", "split_fewshot", "ucftraintestlist")
 """Folders, in any case, that lie beside class folders in the archives and are none."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from shlex import join, quote
 
-from datasets.base import PictureDataset
+from datasets.base import ImageDataset
 from datasets.base_new import select_classes
 from datasets.splits import PARTS, Split
 from preparation.sources import load_table
@@ -57,7 +57,7 @@ def inspect_dataset(
     return report
 
 
-def _examine(reader: PictureDataset, report: DatasetReport, decode: bool, advance: Callable[[int], object] | None) -> None:
+def _examine(reader: ImageDataset, report: DatasetReport, decode: bool, advance: Callable[[int], object] | None) -> None:
     """Look at lists, layout, classes and pictures, each as far as what comes before it allows."""
     name = report.name
     absent = [path for path in reader.list_paths() if not path.is_file()]
@@ -81,14 +81,14 @@ def _examine(reader: PictureDataset, report: DatasetReport, decode: bool, advanc
             report.findings += _leftovers(name, reader, search, report)
 
 
-def _no_access(reader: PictureDataset, error: OSError) -> Finding:
+def _no_access(reader: ImageDataset, error: OSError) -> Finding:
     what = f"{error.filename or reader.folder} cannot be looked at: {error.strerror or error}"
     if isinstance(error, PermissionError):
         return Finding("no access", what, join(["chmod", "-R", "u+rX", str(reader.folder)]))
     return Finding("no access", what, "look at it, and move it away if it is no folder of pictures", is_command=False)
 
 
-def _read_split(reader: PictureDataset, report: DatasetReport) -> Split | None:
+def _read_split(reader: ImageDataset, report: DatasetReport) -> Split | None:
     """The rows as the reader gives them; None, and a finding, where it cannot read them."""
     if reader.is_listed and not reader.image_folder.is_dir():
         return None
@@ -102,7 +102,7 @@ def _read_split(reader: PictureDataset, report: DatasetReport) -> Split | None:
     return split
 
 
-def _check_classes(name: str, reader: PictureDataset, split: Split, report: DatasetReport) -> None:
+def _check_classes(name: str, reader: ImageDataset, split: Split, report: DatasetReport) -> None:
     """Classes, counts and halves, and how they compare with the published figures."""
     report.n_classes = len(split.class_names())
     parts = ("test",) if reader.test_only else PARTS
@@ -124,7 +124,7 @@ def _check_classes(name: str, reader: PictureDataset, split: Split, report: Data
         report.findings.append(Finding("counts", f"{what}; accuracies would not be comparable", _again(name, reader)))
 
 
-def _again(name: str, reader: PictureDataset) -> str:
+def _again(name: str, reader: ImageDataset) -> str:
     """The command that has what a split is read from anew: the pictures where those are listed, else the lists, set aside because what is
     there is used as it is.
     """
@@ -134,14 +134,14 @@ def _again(name: str, reader: PictureDataset) -> str:
     return " && ".join([*(f"mv {quote(str(path))} {quote(str(path) + '.old')}" for path in lists), prepare_command(name, reader.root)])
 
 
-def _no_pictures(name: str, reader: PictureDataset, search: Search) -> Finding:
+def _no_pictures(name: str, reader: ImageDataset, search: Search) -> Finding:
     other = search.another_version()
     if other is not None:
         return other
     return _with_archives("absent", f"its image folder {reader.image_folder} does not exist", name, reader, search)
 
 
-def _with_archives(kind: str, what: str, name: str, reader: PictureDataset, search: Search) -> Finding:
+def _with_archives(kind: str, what: str, name: str, reader: ImageDataset, search: Search) -> Finding:
     """A finding that something is not there, naming what may hold it: archives not unpacked yet, downloads that stopped."""
     packed, unfinished = search.archives()
     if packed:
@@ -151,7 +151,7 @@ def _with_archives(kind: str, what: str, name: str, reader: PictureDataset, sear
     return Finding(kind, what, prepare_command(name, reader.root))
 
 
-def _unpack(name: str, reader: PictureDataset, packed: list[Path], replaces: bool = False) -> str:
+def _unpack(name: str, reader: ImageDataset, packed: list[Path], replaces: bool = False) -> str:
     """The command for archives that lie packed: tools/prepare.py takes those that it knows by name, others are unpacked as they are."""
     table = load_table()
     known = {archive for file in table[name].files for archive in file.names} if name in table else set()
@@ -161,14 +161,14 @@ def _unpack(name: str, reader: PictureDataset, packed: list[Path], replaces: boo
     return commands.unpack(packed[0], reader.folder)
 
 
-def _list_missing(name: str, reader: PictureDataset, path: Path, search: Search) -> Finding:
+def _list_missing(name: str, reader: ImageDataset, path: Path, search: Search) -> Finding:
     lying = search.find_file(path.name)
     if lying is not None:
         return Finding("list missing", f"{path} is missing; it lies in {lying.parent}", commands.copy_list(lying, path))
     return Finding("list missing", f"{path} is missing", prepare_command(name, reader.root))
 
 
-def _leftovers(name: str, reader: PictureDataset, search: Search, report: DatasetReport) -> list[Finding]:
+def _leftovers(name: str, reader: ImageDataset, search: Search, report: DatasetReport) -> list[Finding]:
     """Where pictures are missing: the archives that lie packed beside the rest, and downloads that stopped."""
     if not any(finding.kind == "missing pictures" for finding in report.findings):
         return []

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from datasets.base import PictureDataset
-from datasets.pictures import paths_of
+from datasets.base import ImageDataset
+from datasets.images import paths_of
 from datasets.splits import Split
 
 from . import commands
@@ -88,7 +88,7 @@ class Search:
         split: its split, where one could be read: its paths tell its pictures from others.
     """
 
-    def __init__(self, name: str, reader: PictureDataset, split: Split | None) -> None:
+    def __init__(self, name: str, reader: ImageDataset, split: Split | None) -> None:
         self.name, self.reader, self.marks = name, reader, read_marks()[name]
         self._folders: list[tuple[Path, set[str]]] | None = None
         self._others: list[Path] = []
@@ -236,7 +236,7 @@ def _without(name: str, endings: Sequence[str]) -> str:
     return next((name[: -len(ending)] for ending in endings if name.lower().endswith(ending)), name)
 
 
-def wrong_root(reader: PictureDataset) -> Path | None:
+def wrong_root(reader: ImageDataset) -> Path | None:
     """The data folder that was probably meant, where the one given is the dataset's own or the one above; None otherwise."""
     root = reader.root
     if reader.folder.exists():

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from shlex import join
 
-from datasets.base import PictureDataset
-from datasets.pictures import MAX_CHECKED, MEMORY_NAME, missing_pictures, paths_of, remember_readable, unreadable_pictures
+from datasets.base import ImageDataset
+from datasets.images import MAX_CHECKED, MEMORY_NAME, missing_pictures, paths_of, remember_readable, unreadable_pictures
 from datasets.splits import PARTS, Split
 
 from . import commands
@@ -20,7 +20,7 @@ MAX_RENAMED = 12
 
 
 def check_pictures(
-    name: str, reader: PictureDataset, split: Split, report: DatasetReport, decode: bool, advance: Callable[[int], object] | None
+    name: str, reader: ImageDataset, split: Split, report: DatasetReport, decode: bool, advance: Callable[[int], object] | None
 ) -> None:
     """Look at every picture that the split names, and write numbers and findings into `report`.
 
@@ -54,7 +54,7 @@ def check_pictures(
             report.findings.append(_damaged("unreadable pictures", what, name, reader, list(wrong), told))
 
 
-def _remember(split: Split, sound: set[str], reader: PictureDataset) -> None:
+def _remember(split: Split, sound: set[str], reader: ImageDataset) -> None:
     """Spare training the decoding of these pictures, for the lists that it would decode."""
     lists = [getattr(split, part) for part in PARTS]
     used = dict.fromkeys(row.path for rows in lists if len(rows) <= MAX_CHECKED for row in rows)
@@ -69,7 +69,7 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _damaged(kind: str, what: str, name: str, reader: PictureDataset, paths: list[str], told: list[str]) -> Finding:
+def _damaged(kind: str, what: str, name: str, reader: ImageDataset, paths: list[str], told: list[str]) -> Finding:
     """The finding for pictures that are there and no use; Shapes draws only what is absent, so that its damaged pictures have to go first."""
     again = prepare_command(name, reader.root, replaces=True)
     if name == "shapes":
@@ -77,7 +77,7 @@ def _damaged(kind: str, what: str, name: str, reader: PictureDataset, paths: lis
     return Finding(kind, f"{what}: {shown(told)}", again)
 
 
-def _missing(name: str, reader: PictureDataset, paths: list[str], missing: list[str], dangling: list[str]) -> Finding:
+def _missing(name: str, reader: ImageDataset, paths: list[str], missing: list[str], dangling: list[str]) -> Finding:
     """The finding for pictures that are not there, with what probably happened: other case, or an unpacking that was cut short."""
     images, again = reader.image_folder, prepare_command(name, reader.root, replaces=True)
     what = f"{len(missing) + len(dangling):,} of the {len(paths):,} pictures that its split names are missing under {images}"

@@ -11,7 +11,7 @@ import yaml
 
 import datasets  # noqa: F401  (registers every reader)
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import PictureDataset
+from datasets.base import ImageDataset
 
 PUBLISHED_PATH = Path(__file__).with_name("published.yaml")
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs" / "datasets"
@@ -40,7 +40,7 @@ def read_published(path: Path = PUBLISHED_PATH) -> dict[str, dict[str, int]]:
 
 
 @lru_cache(maxsize=1)
-def readers() -> dict[str, type[PictureDataset]]:
+def readers() -> dict[str, type[ImageDataset]]:
     """Name in configs/datasets -> reader, of every dataset that has published figures, in their order."""
     return {name: DATASET_REGISTRY.get(_registered_name(name)) for name in read_published()}
 

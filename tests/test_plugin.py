@@ -44,7 +44,7 @@ PUBLISHED_NAMES = {  # module -> names that the published Dassl (of October 2022
     "dassl.data.transforms": {"build_transform", "INTERPOLATION_MODES"},
 }
 OF_THIS_ENGINE = {  # file -> what it takes besides; the readers stay on this engine, and docs/PLUGIN.md lifts trainers alone
-    "datasets/pictures.py": {"dassl.utils.images": {"why_unreadable"}},  # a picture that is checked is read as it is loaded
+    "datasets/images.py": {"dassl.utils.images": {"why_unreadable"}},  # a picture that is checked is read as it is loaded
 }
 PUBLISHED_TRAINER = {  # what the published TrainerX gives to `self`
     "cfg", "device", "dm", "num_classes", "lab2cname", "num_batches", "batch_idx", "epoch", "max_epoch", "start_epoch", "train_loader_x", "test_loader",

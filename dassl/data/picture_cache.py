@@ -252,7 +252,7 @@ class PictureCache:
         """The picture at `path` as RGB after `kept.steps`, as if there were no cache.
 
         Raises:
-            PictureError: it is missing or cannot be decoded, see `read_image`.
+            ImageError: it is missing or cannot be decoded, see `read_image`.
         """
         folder = self._folder
         if folder is None or not folder.is_on:

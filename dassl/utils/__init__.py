@@ -12,7 +12,7 @@ from .files import (
     write_json,
     write_whole,
 )
-from .images import PictureError, read_image
+from .images import ImageError, read_image
 from .logger import Logger, setup_logger
 from .meters import AverageMeter, MetricMeter
 from .networks import (
@@ -34,7 +34,7 @@ __all__ = [
     "AverageMeter",
     "Logger",
     "MetricMeter",
-    "PictureError",
+    "ImageError",
     "Registry",
     "UnknownNameError",
     "check_availability",

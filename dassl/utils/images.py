@@ -18,13 +18,13 @@ MODES_BEYOND_8_BITS = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of numbers beyond 0 to 255, which its conversion to RGB cuts off at 255."""
 
 
-class PictureError(OSError, ValueError):
+class ImageError(OSError, ValueError):
     """A picture that is missing or cannot be decoded; the message names the file and the next step."""
 
     def __init__(self, message: str) -> None:
         # A loading process re-raises with its whole traceback as the message; what the user needs stands after the
         # last mention of this class.
-        _, _, tail = message.rpartition("PictureError: ")
+        _, _, tail = message.rpartition("ImageError: ")
         super().__init__(tail.strip())
 
 
@@ -35,18 +35,18 @@ def read_image(path: str) -> Image.Image:
     applied.
 
     Raises:
-        PictureError: the file is missing, not a whole picture, or one that RGB would misrepresent (`decode`). It is an OSError and a
+        ImageError: the file is missing, not a whole picture, or one that RGB would misrepresent (`decode`). It is an OSError and a
             ValueError.
     """
     if not os.path.isfile(path):
-        raise PictureError(
+        raise ImageError(
             f"no picture at {path}; check DATASET.ROOT and that the dataset is unpacked in full, or that the split file "
             "names the right files"
         )
     try:
         return decode(path)
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        raise PictureError(
+        raise ImageError(
             f"cannot decode the picture {path} ({os.path.getsize(path):,} bytes): {reason_of(error, path)}; "
             "the file is damaged or not a picture that can be used: copy or download it again"
         ) from error

@@ -15,7 +15,7 @@ from PIL import Image
 import clip
 from classify import Prediction, PromptClassifier
 from classify.pictures import UnreadablePicture, find_pictures
-from dassl.utils.images import PictureError
+from dassl.utils.images import ImageError
 from tests.classify.conftest import CASES
 from tests.trainers.small_runs import NAMES, SIZES, write_weights
 
@@ -179,9 +179,9 @@ def test_files_that_cannot_be_read_are_named(load: Callable, folder: Path, tmp_p
     assert [type(f) for f in found] == [Prediction, UnreadablePicture, UnreadablePicture, UnreadablePicture, Prediction]
     assert [f.source for f in found] == [str(path) for path in listed]
     assert found[3].reason == "there is no such file" and "cannot decode" in found[1].reason
-    with pytest.raises(PictureError, match=r"broken.png: cannot decode"):
+    with pytest.raises(ImageError, match=r"broken.png: cannot decode"):
         classifier.classify(listed)
-    with pytest.raises(PictureError, match=r"broken.png"):
+    with pytest.raises(ImageError, match=r"broken.png"):
         classifier.encode_image(broken)
     with pytest.warns(UserWarning, match=r"left out: .*none.png: there is no such file"):
         predictions = classifier.classify(listed, skip_unreadable=True)

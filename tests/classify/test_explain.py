@@ -12,7 +12,7 @@ from classify import PromptClassifier
 from classify.attention import relevance, rollout, watch_attention
 from classify.explain import Explainer, central_square, explain_picture, look, plain_clip
 from clip import CLIP, CLIPConfig, PromptSchedule
-from dassl.utils.images import PictureError
+from dassl.utils.images import ImageError
 from tests.classify.tiny_prompts import NAMES, SETTINGS, circle, classifier_of, prompt_file, tiny_clip
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
@@ -180,6 +180,6 @@ def test_class_names_may_change_and_one_class_will_do() -> None:
 
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
-    with pytest.raises(PictureError, match=r"notes\.png"):
+    with pytest.raises(ImageError, match=r"notes\.png"):
         explain_picture(classifier_of("MPL"), tmp_path / "notes.png", tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()

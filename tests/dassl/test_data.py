@@ -16,7 +16,7 @@ from dassl.data import DataManager, DatasetWrapper, build_data_loader
 from dassl.data.datasets import DatasetBase, Datum, build_dataset
 from dassl.data.samplers import build_sampler
 from dassl.data.transforms import INTERPOLATION_MODES, TRANSFORM_NAMES, build_transform
-from dassl.utils import PictureError, set_random_seed
+from dassl.utils import ImageError, set_random_seed
 
 
 class NoisyWrapper(DatasetWrapper):
@@ -88,7 +88,7 @@ def test_a_damaged_picture_is_named_also_by_a_worker(root, tmp_path):
         cfg = engine_world.config(root, root, ["DATALOADER.NUM_WORKERS", workers])
         loader = build_data_loader(cfg, data_source=[Datum(str(path))], tfm=T.ToTensor(), is_train=False)
         batches = iter(loader)
-        with pytest.raises(PictureError) as caught:
+        with pytest.raises(ImageError) as caught:
             next(batches)
         assert str(caught.value).startswith(f"cannot decode the picture {path} (10 bytes)")
         assert "Traceback" not in str(caught.value)

@@ -18,7 +18,7 @@ from dassl.data import DataManager, DatasetWrapper, build_data_loader, cache_fol
 from dassl.data.cache_folder import CacheFolder
 from dassl.data.data_manager import build_transform
 from dassl.data.datasets import Datum
-from dassl.utils import PictureError, set_random_seed
+from dassl.utils import ImageError, set_random_seed
 
 N_PICTURES, BATCH = 6, 3
 TRAIN = ("random_resized_crop", "random_flip", "normalize")
@@ -221,7 +221,7 @@ def test_a_picture_that_changes_or_vanishes_is_never_read_from_the_cache(data):
     assert same(plain, batches(loader)), "in a run that has begun"
     assert same(plain, batches(loader_of(data))), "and in the next"
     (data / "3.jpg").unlink()
-    with pytest.raises(PictureError, match="no picture at .*3.jpg"):
+    with pytest.raises(ImageError, match="no picture at .*3.jpg"):
         batches(loader)
 
 
@@ -400,7 +400,7 @@ def test_a_folder_that_cannot_be_made_is_told_once(data, capfd):
 def test_an_unreadable_picture_is_told_as_without(data):
     (data / "4.jpg").write_bytes((data / "4.jpg").read_bytes()[:3000])
     for transform in ("test", "train"):
-        with pytest.raises(PictureError, match="cannot decode the picture .*4.jpg"):
+        with pytest.raises(ImageError, match="cannot decode the picture .*4.jpg"):
             batches(loader_of(data, transform=transform))
 
 

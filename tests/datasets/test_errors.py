@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from datasets import pictures, splits
-from datasets.pictures import why_unreadable
+from datasets import images as pictures, splits
+from datasets.images import why_unreadable
 
 MEANWHILE = "bash scripts/mpl/base2new.sh shapes 1"
 

@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 
 from datasets.folder import extend_cfg
 from datasets.folder_lists import COLUMNS, DELIMITERS
-from datasets.pictures import SUFFIXES
+from datasets.images import SUFFIXES
 
 REPO = Path(__file__).parents[2]
 PAGE = (REPO / "docs/OWN_PICTURES.md").read_text(encoding="utf-8")

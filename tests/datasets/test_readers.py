@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
-from datasets.base import PictureDataset
+from datasets.base import ImageDataset
 
 SPLIT_NAMES = ("Caltech101", "OxfordPets", "StanfordCars", "OxfordFlowers", "Food101", "SUN397", "DescribableTextures", "EuroSAT", "UCF101")
 SAMPLED_NAMES = (*SPLIT_NAMES, "FGVCAircraft", "ImageNet")
@@ -102,7 +102,7 @@ def test_root_may_be_relative_or_of_the_home_folder(tmp_path, lay_out, read, mon
 def test_every_dataset_of_the_papers_is_registered_with_its_facts(facts):
     for name in (*SAMPLED_NAMES, *VARIANT_NAMES):
         reader = DATASET_REGISTRY.get(name)
-        assert issubclass(reader, PictureDataset) and issubclass(reader, DatasetBase)
+        assert issubclass(reader, ImageDataset) and issubclass(reader, DatasetBase)
         assert reader.source.startswith("https://")
         if name in facts:
             assert (reader.dataset_dir, reader.image_dir, reader.split_file) == facts[name][:3]

@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 
-from datasets import pictures, shapes
-from datasets.pictures import MEMORY_NAME
+from datasets import images as pictures, shapes
+from datasets.images import MEMORY_NAME
 from diagnosis import inspect_dataset
 from diagnosis.published import readers
 from tests.doctor.conftest import MINIATURE_COUNTS

@@ -11,7 +11,7 @@ from datasets.folder import read_class_names as read_renamed
 from datasets.folder_lists import read_list
 from datasets.imagenet import read_class_names
 from datasets.make_split import checked_rows
-from datasets.pictures import check_present
+from datasets.images import check_present
 from datasets.splits import Row, Split, read_split_file
 
 GOOD = {"train": [["a/1.jpg", 0, "a"]], "val": [], "test": [["a/2.jpg", 0, "a"]]}

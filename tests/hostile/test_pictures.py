@@ -11,7 +11,7 @@ from PIL import Image
 
 from dassl.config import get_cfg_default
 from dassl.data.transforms import build_transform
-from dassl.utils import PictureError, read_image
+from dassl.utils import ImageError, read_image
 from dassl.utils.images import decode, why_unreadable
 
 NOISE = Image.frombytes("RGB", (48, 32), random.Random(0).randbytes(48 * 32 * 3))
@@ -116,7 +116,7 @@ def test_a_picture_that_cannot_be_used_is_named_by_the_check_and_by_the_loader(n
     path.write_bytes(content)
     why = why_unreadable(path)
     assert why and said in why and len(why) < 400 and str(tmp_path) not in why
-    with pytest.raises(PictureError) as raised:
+    with pytest.raises(ImageError) as raised:
         read_image(str(path))
     assert f"cannot decode the picture {path} ({len(content):,} bytes): " in str(raised.value) and said in str(raised.value)
 

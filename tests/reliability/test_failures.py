@@ -175,7 +175,7 @@ def test_what_ended_a_loading_process_is_told(text: str, how: str) -> None:
 
 def test_an_error_of_a_loading_process_is_told_without_its_traceback() -> None:
     error = OSError(
-        "Caught PictureError in DataLoader worker process 0.\nOriginal Traceback ...\n  raise\ndassl.PictureError: no picture at a.jpg\n"
+        "Caught ImageError in DataLoader worker process 0.\nOriginal Traceback ...\n  raise\ndassl.ImageError: no picture at a.jpg\n"
     )
     assert explain(error) == "no picture at a.jpg"
     assert explain(KeyError("no such setting")) == "no such setting"

@@ -19,7 +19,7 @@ import datasets
 from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
 from datasets import shapes
-from datasets.pictures import MEMORY_NAME
+from datasets.images import MEMORY_NAME
 from datasets.shapes_rendering import class_names, render
 
 REPOSITORY = Path(__file__).resolve().parents[2]

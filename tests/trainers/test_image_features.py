@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clip import CLIP
 from dassl.data import picture_cache
-from dassl.utils import PictureError, set_random_seed
+from dassl.utils import ImageError, set_random_seed
 from trainers import prompted_clip
 from trainers.evaluation import digest_of_module
 
@@ -186,7 +186,7 @@ def test_a_picture_that_changes_or_vanishes(world: World, tmp_path: Path) -> Non
     changed = outputs(trainer)
     assert not same(first, changed) and same(changed, outputs(world.build("CoOp", "SPEED.CACHE_IMAGE_FEATURES", False)))
     other.unlink()
-    with pytest.raises(PictureError, match="no picture at"):
+    with pytest.raises(ImageError, match="no picture at"):
         outputs(trainer)
 
 

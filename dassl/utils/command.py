@@ -1,0 +1,26 @@
+"""What every command line of the project does with an error."""
+
+import sys
+from collections.abc import Callable
+
+from .registry import UnknownNameError
+
+MISTAKES = (ValueError, UnknownNameError, FileNotFoundError, FileExistsError, NotADirectoryError, ModuleNotFoundError)
+"""Errors that a user can correct; others are shown with their traceback."""
+
+
+def run_command(command: Callable[[], int | None], debug: bool = False) -> int:
+    """The exit status of `command`: its own, 2 after a mistake that the user can correct, 130 after Ctrl-C.
+
+    Args:
+        debug: raise the mistake with its traceback.
+    """
+    try:
+        return command() or 0
+    except KeyboardInterrupt:
+        return 130
+    except MISTAKES as error:
+        if debug:
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
