@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dassl.utils.registry import check_availability
+from dassl.utils import check_availability
 
 SCHEDULER_NAMES = ("single_step", "multi_step", "cosine")
 WARMUP_NAMES = ("linear", "constant")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dassl.utils.registry import check_availability
+from dassl.utils import check_availability
 
 OPTIMIZER_NAMES = ("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw")
 
