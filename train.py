@@ -2,22 +2,20 @@
 """Train and test one method on one dataset: the command line of CoOp and MaPLe.
 
     python train.py --root data --trainer MPL --dataset-config-file configs/datasets/shapes.yaml \\
-        --config-file configs/trainers/MPL/tiny_shapes.yaml --output-dir output/try --seed 1 DATASET.NUM_SHOTS 16
+        --config-file configs/trainers/MPL/tiny_shapes.yaml --output-dir output/try --seed 1 \\
+        DATASET.NUM_SHOTS 16
 
-Each source of settings overrides those before it: defaults, the dataset's YAML file, the method's YAML file, flags,
-KEY VALUE pairs.
+Each source of settings overrides those before it: defaults, the dataset's YAML file, the method's YAML file,
+flags, KEY VALUE pairs.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
-import glob
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 # Everything that imports torch is imported where it is needed, so that --help answers at once.
@@ -31,7 +29,6 @@ FLAG_KEYS = {  # flag -> the setting that it gives
     "trainer": "TRAINER.NAME",
     "backbone": "MODEL.BACKBONE.NAME",
 }
-LOCK_SECONDS = 15  # the loading processes of a killed run hold its lock for up to five seconds
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,7 +36,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train and test one prompt-learning method on one dataset.")
     add = parser.add_argument
     add("--root", help="folder of the datasets (DATASET.ROOT)")
-    add("--output-dir", help="folder of this run: log.txt, result.json, metrics.jsonl, checkpoints (OUTPUT_DIR)")
+    add(
+        "--output-dir",
+        help="folder of this run: log.txt, result.json, metrics.jsonl, checkpoints (OUTPUT_DIR)",
+    )
     add("--resume", help="folder of the run to resume from, if not the output folder (RESUME)")
     add("--seed", type=int, help="0 or more; without it the run is not seeded (SEED)")
     add("--transforms", nargs="+", help="training transforms (INPUT.TRANSFORMS)")
@@ -89,57 +89,25 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
 
     if not cfg.TRAINER.NAME:
         raise ValueError(f"give --trainer, one of {', '.join(sorted(TRAINER_REGISTRY.registered_names()))}")
+    TRAINER_REGISTRY.get(cfg.TRAINER.NAME)  # raises for an unknown name
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; give the folder of the run with --output-dir")
     if args.model_dir and not args.eval_only:
         raise ValueError(
-            "--model-dir is what --eval-only tests: add --eval-only; or, to train, --resume FOLDER resumes a run and "
-            "MODEL.INIT_WEIGHTS FILE starts from the prompts of a checkpoint"
+            "--model-dir is what --eval-only tests: add --eval-only; or, to train, --resume FOLDER resumes a "
+            "run and MODEL.INIT_WEIGHTS FILE starts from the prompts of a checkpoint"
         )
     if args.load_epoch is not None and not args.model_dir:
-        raise ValueError("--load-epoch chooses a checkpoint of --model-dir: give --model-dir and --eval-only too")
+        raise ValueError(
+            "--load-epoch chooses a checkpoint of --model-dir: give --model-dir and --eval-only too"
+        )
     if args.force:
         output = os.path.realpath(cfg.OUTPUT_DIR)
         for path in (args.model_dir, cfg.RESUME, cfg.MODEL.INIT_WEIGHTS):
-            if path and os.path.realpath(path).startswith((output + os.sep, output)):
-                raise ValueError(f"--force would move {path} aside, which this run reads; give another --output-dir")
-
-
-@contextlib.contextmanager
-def hold_folder(folder: str, force: bool) -> Iterator[None]:
-    """Keep other runs out of a run's folder in this block.
-
-    Args:
-        folder: OUTPUT_DIR; it is created.
-        force: first rename the run in it to FOLDER.old-<time>.
-    """
-    from filelock import FileLock, Timeout
-
-    folder = os.path.normpath(folder)
-    lock = FileLock(os.path.join(folder, ".run.lock"))
-
-    def acquire() -> None:
-        os.makedirs(folder, exist_ok=True)
-        try:
-            lock.acquire(timeout=LOCK_SECONDS)
-        except Timeout as error:
-            raise ValueError(f"another run works in {folder}: wait for it, or give another --output-dir") from error
-
-    acquire()
-    try:
-        traces = ("result.json", "log.txt", os.path.join("*", "checkpoint"))
-        if force and any(glob.glob(os.path.join(glob.escape(folder), trace)) for trace in traces):
-            lock.release()
-            aside = f"{folder}.old-{time.strftime('%Y-%m-%d-%H-%M-%S')}"
-            os.rename(folder, aside)
-            print(f"Moved the run that was in {folder} to {aside}")
-            acquire()
-        for name in ("*.part", os.path.join("*", "*.part")):  # left by a killed run
-            for path in glob.glob(os.path.join(glob.escape(folder), name)):
-                os.remove(path)
-        yield
-    finally:
-        lock.release()
+            if path and os.path.join(os.path.realpath(path), "").startswith(os.path.join(output, "")):
+                raise ValueError(
+                    f"--force would move {path} aside, which this run reads; give another --output-dir"
+                )
 
 
 def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
@@ -157,7 +125,9 @@ def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
     elif old.get("tested") and tested:
         was = {**old["tested"], "folder": os.path.abspath(old["tested"]["folder"])}
         now = {**tested, "folder": os.path.abspath(tested["folder"])}
-        lines += [f"tested {key}: was {was.get(key)}, now {now[key]}" for key in now if was.get(key) != now[key]]
+        lines += [
+            f"tested {key}: was {was.get(key)}, now {now[key]}" for key in now if was.get(key) != now[key]
+        ]
     if lines:
         raise ValueError(
             "\n  ".join([f"{cfg.OUTPUT_DIR} holds a run with other settings:", *lines])
@@ -174,7 +144,7 @@ def run(args: argparse.Namespace, entries: dict[str, Any]) -> None:
         entries: further entries of the run's record.
     """
     from dassl.engine import build_trainer
-    from dassl.engine.record import read_result
+    from dassl.engine.record import hold_folder, read_result
     from dassl.utils import collect_env_info, set_random_seed, setup_logger
     from dassl.utils.signals import raise_if_stopped, stop_signals
 
@@ -191,7 +161,8 @@ def run(args: argparse.Namespace, entries: dict[str, Any]) -> None:
         if cfg.SEED >= 0:
             print(f"Setting fixed seed: {cfg.SEED}")
             set_random_seed(cfg.SEED)
-        print(f"** Command **\n{' '.join(sys.argv)}\n** Config **\n{cfg}\n** Environment **\n{collect_env_info()}\n")
+        print(f"** Command **\n{' '.join(sys.argv)}\n** Config **\n{cfg}")
+        print(f"** Environment **\n{collect_env_info()}\n")
         try:
             trainer = build_trainer(cfg)
             trainer.record.extra = entries
@@ -213,17 +184,20 @@ def test(trainer: Any, model_dir: str | None, epoch: int | None) -> None:
     cfg = trainer.cfg
     if trainer.get_model_names() and not model_dir and not cfg.MODEL.INIT_WEIGHTS:
         raise ValueError(
-            f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without it, untrained "
-            "prompts would be tested"
+            f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without it, "
+            "untrained prompts would be tested"
         )
     trainer.load_model(model_dir, epoch=epoch)
-    trainer.record.begin(trainer.describe())
+    trainer.begin_record()
     trainer.test()
     trainer.finish_record()
 
 
 def main(
-    argv: Sequence[str] | None = None, protocol: str = "", part: str = "", tested: dict[str, Any] | None = None
+    argv: Sequence[str] | None = None,
+    protocol: str = "",
+    part: str = "",
+    tested: dict[str, Any] | None = None,
 ) -> int:
     """Run the command line; it can be called many times in one process.
 
@@ -233,8 +207,8 @@ def main(
         tested: the training that a test tests: its `folder`, and when that `ended`.
 
     Returns:
-        0 when the run is done or was finished before, 2 after a mistake that the user can correct, 143 or 130 when it
-        was stopped by SIGTERM or Ctrl-C.
+        0 when the run is done or was finished before, 2 after a mistake that the user can correct, 143 or 130
+        when it was stopped by SIGTERM or Ctrl-C.
     """
     args = build_parser().parse_args(argv)
     import torch

@@ -49,8 +49,8 @@ class Classification:
         """
         if mo.ndim != 2 or gt.shape != mo.shape[:1]:
             raise ValueError(
-                f"the evaluator takes logits [B, C] and labels [B], got {list(mo.shape)} and {list(gt.shape)}; "
-                "check what model_inference and parse_batch_test return"
+                f"the evaluator takes logits [B, C] and labels [B], got {list(mo.shape)} and "
+                f"{list(gt.shape)}; check what model_inference and parse_batch_test return"
             )
         self._predictions.append(mo.argmax(dim=1))
         self._labels.append(gt.to(mo.device))
@@ -66,17 +66,21 @@ class Classification:
             ValueError: no sample, or NaN among the logits, which would make the numbers wrong.
         """
         if not self._labels:
-            raise ValueError("nothing to evaluate: no sample was processed; check that the split holds images")
+            raise ValueError(
+                "nothing to evaluate: no sample was processed; check that the split holds images"
+            )
         labels, predictions = torch.cat(self._labels).cpu(), torch.cat(self._predictions).cpu()
         n_nan = int(torch.stack([count.cpu() for count in self._n_nan]).sum())
         if n_nan:
             raise ValueError(
-                f"the model gave NaN for {n_nan} of {len(labels)} samples; try PREC fp32 or amp, or a checkpoint from "
-                "before the weights went wrong"
+                f"the model gave NaN for {n_nan} of {len(labels)} samples; try PREC fp32 or amp, or a "
+                "checkpoint from before the weights went wrong"
             )
         n_classes = int(torch.maximum(labels.max(), predictions.max())) + 1
         # counts [C, C]: row true label, column predicted label
-        counts = torch.bincount(labels * n_classes + predictions, minlength=n_classes**2).reshape(n_classes, n_classes)
+        counts = torch.bincount(labels * n_classes + predictions, minlength=n_classes**2).reshape(
+            n_classes, n_classes
+        )
         total, correct = len(labels), int(counts.diagonal().sum())
         n_true, n_predicted = counts.sum(dim=1), counts.sum(dim=0)
         f1 = 2 * counts.diagonal().double() / (n_true + n_predicted).clamp(min=1)
@@ -111,7 +115,8 @@ class Classification:
             total, correct = int(counts[label].sum()), int(counts[label, label])
             accuracies.append(100.0 * correct / total)
             name = self._lab2cname.get(label, label)
-            print(f"* class: {label} ({name})\ttotal: {total:,}\tcorrect: {correct:,}\tacc: {accuracies[-1]:.1f}%")
+            counted = f"total: {total:,}\tcorrect: {correct:,}\tacc: {accuracies[-1]:.1f}%"
+            print(f"* class: {label} ({name})\t{counted}")
         mean = sum(accuracies) / len(accuracies)
         print(f"* average: {mean:.1f}%")
         return mean

@@ -5,7 +5,7 @@ from .node import CfgNode
 
 
 def clean_cfg(cfg: CfgNode, trainer: str) -> None:
-    """Remove the settings of every other trainer from `cfg.TRAINER`, so that a printed config shows what is used."""
+    """Remove the settings of every other trainer from `cfg.TRAINER`, so that a printed config is short."""
     for key in list(cfg.TRAINER):
         if key not in ("NAME", trainer.upper()):
             cfg.TRAINER.pop(key)

@@ -1,6 +1,7 @@
 """Every setting of the engine with its default; methods and datasets add their own in `extend_cfg`.
 
-Settings marked "unused" are those of the published Dassl that config files and train.py files set; nothing reads them.
+Settings marked "unused" are those of the published Dassl that config files and train.py files set; nothing
+reads them.
 """
 
 from .node import CfgNode
@@ -79,7 +80,7 @@ _OPTIM = {
     "NEW_LAYERS": (),
     "BASE_LR_MULT": 0.1,
     "LR_SCHEDULER": "single_step",  # single_step, multi_step or cosine; steps once an epoch
-    "STEPSIZE": (-1,),  # single_step: epochs between steps, below 1: MAX_EPOCH; multi_step: the epochs of the steps
+    "STEPSIZE": (-1,),  # single_step: epochs between steps, -1: MAX_EPOCH; multi_step: their epochs
     "GAMMA": 0.1,
     "MAX_EPOCH": 10,
     "WARMUP_EPOCH": -1,  # below 1: no warm-up
@@ -115,8 +116,7 @@ def get_cfg_default() -> CfgNode:
             "RESUME": "",  # folder of a run to go on with; empty: OUTPUT_DIR, if it holds one
             "SEED": -1,  # below 0: not seeded
             "USE_CUDA": True,  # when there is a GPU
-            # Two runs give the same numbers on a GPU too, at some cost; an operation that cannot ends the run.
-            "DETERMINISTIC": False,
+            "DETERMINISTIC": False,  # the same numbers each time on a GPU too, at some cost
             "VERBOSE": True,
             "INPUT": _INPUT,
             "DATASET": _DATASET,

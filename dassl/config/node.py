@@ -14,11 +14,13 @@ _INT_OR_LIST = "__int_or_list__"
 class CfgNode(YacsNode):
     """A node of the config tree.
 
-    Nodes of plain yacs may be anywhere in the tree, as the `extend_cfg` of the CoOp family puts them there. Merging
-    changes everything or, with a mistake, nothing: a ValueError then lists all mistakes.
+    Nodes of plain yacs may be anywhere in the tree, as the `extend_cfg` of the CoOp family puts them there.
+    Merging changes everything or, with a mistake, nothing: a ValueError then lists all mistakes.
     """
 
-    def __init__(self, init_dict: dict | None = None, key_list: list | None = None, new_allowed: bool = False) -> None:
+    def __init__(
+        self, init_dict: dict | None = None, key_list: list | None = None, new_allowed: bool = False
+    ) -> None:
         super().__init__(init_dict, key_list, new_allowed)
         self.__dict__[_INT_OR_LIST] = set()
 
@@ -34,7 +36,9 @@ class CfgNode(YacsNode):
             except (yaml.YAMLError, UnicodeDecodeError) as error:
                 raise ValueError(f"config file {cfg_filename} is not valid YAML: {error}") from error
         if not isinstance(tree, dict | None):
-            raise ValueError(f"config file {cfg_filename}: expected groups of settings, got {type(tree).__name__}")
+            raise ValueError(
+                f"config file {cfg_filename}: expected groups of settings, got {type(tree).__name__}"
+            )
         self._merge(_leaves(tree or {}, self), f"config file {cfg_filename}")
 
     def merge_from_other_cfg(self, cfg_other: dict) -> None:
@@ -44,7 +48,9 @@ class CfgNode(YacsNode):
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         """Merge a flat list KEY, VALUE, KEY, VALUE, … as the command line gives it."""
         if len(cfg_list) % 2:
-            raise ValueError(f"the KEY VALUE pairs {list(cfg_list)} are an odd number of words; each key takes one value")
+            raise ValueError(
+                f"the KEY VALUE pairs {list(cfg_list)} are an odd number of words; each key takes one value"
+            )
         self._merge(zip(map(str, cfg_list[::2]), cfg_list[1::2], strict=True), "KEY VALUE pairs")
 
     def _merge(self, pairs: Any, where: str) -> None:
@@ -58,7 +64,9 @@ class CfgNode(YacsNode):
                 mistakes.append(f"{key} = {raw!r}: no such setting.{self._hint(key)}")
                 continue
             try:
-                settings.append((node, last, self._converted(key, raw, node.get(last), is_new=last not in node)))
+                settings.append(
+                    (node, last, self._converted(key, raw, node.get(last), is_new=last not in node))
+                )
             except ValueError as error:
                 mistakes.append(f"{key} = {raw!r}: {error}")
         if mistakes:
@@ -92,7 +100,9 @@ class CfgNode(YacsNode):
             return wanted(value)
         if wanted is float and type(value) is int:
             return float(value)
-        raise ValueError(f"expected {wanted.__name__} (such as the present {present!r}), got {type(value).__name__}")
+        raise ValueError(
+            f"expected {wanted.__name__} (such as the present {present!r}), got {type(value).__name__}"
+        )
 
     def _hint(self, key: str) -> str:
         """The known key that is nearest by its whole name, or else by its last part."""

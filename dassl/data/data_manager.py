@@ -18,8 +18,8 @@ from .transforms import build_transform, interpolation_mode
 class DatasetWrapper(Dataset):
     """Reads a list of Datum as images.
 
-    An item is a dict: `img` (what the transform gives; `img2`, … for further transforms), `label`, `domain`, `impath`,
-    `index`, and, with DATALOADER.RETURN_IMG0, `img0`, the image without augmentation.
+    An item is a dict: `img` (what the transform gives; `img2`, … for further transforms), `label`, `domain`,
+    `impath`, `index`, and, with DATALOADER.RETURN_IMG0, `img0`, the image without augmentation.
 
     Args:
         cfg: the config.
@@ -28,7 +28,9 @@ class DatasetWrapper(Dataset):
         is_train: unused; published code passes it.
     """
 
-    def __init__(self, cfg: Any, data_source: Sequence[Any], transform: Any = None, is_train: bool = False) -> None:
+    def __init__(
+        self, cfg: Any, data_source: Sequence[Any], transform: Any = None, is_train: bool = False
+    ) -> None:
         self.cfg = cfg
         self.data_source = data_source
         self.transform = transform
@@ -55,7 +57,7 @@ class DatasetWrapper(Dataset):
         return sample
 
     def __getitems__(self, samples: Sequence[Any]) -> list[Any]:
-        """The items of a batch, as a DataLoader asks for them; each is computed with its seed of `SeededSampler`."""
+        """The items of a batch, as a DataLoader asks for them, each under its seed of `SeededSampler`."""
         items = []
         for sample in samples:
             if isinstance(sample, tuple):
@@ -88,7 +90,9 @@ def build_data_loader(
         dataset_wrapper: a subclass of DatasetWrapper.
     """
     if not data_source:
-        raise ValueError(f"no images to load for DATASET.NAME {cfg.DATASET.NAME}; check the split and the class settings")
+        raise ValueError(
+            f"no images to load for DATASET.NAME {cfg.DATASET.NAME}; check the split and the class settings"
+        )
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_workers = min(cfg.DATALOADER.NUM_WORKERS, n_cores)  # more would take turns
     return DataLoader(
@@ -106,8 +110,8 @@ def build_data_loader(
 class DataManager:
     """The dataset of a config with its loaders.
 
-    Attributes: `dataset`; `train_loader_x`, `val_loader`, `test_loader`, each None where the dataset has no such
-    images; `num_classes`; `lab2cname`, a dict label -> class name.
+    Attributes: `dataset`; `train_loader_x`, `val_loader`, `test_loader`, each None where the dataset has no
+    such images; `num_classes`; `lab2cname`, a dict label -> class name.
 
     Args:
         cfg: the config.
@@ -126,7 +130,9 @@ class DataManager:
         tfm_train = custom_tfm_train or build_transform(cfg, is_train=True)
         tfm_test = custom_tfm_test or build_transform(cfg, is_train=False)
 
-        def loader(images: Sequence[Any] | None, settings: Any, tfm: Any, is_train: bool) -> DataLoader | None:
+        def loader(
+            images: Sequence[Any] | None, settings: Any, tfm: Any, is_train: bool
+        ) -> DataLoader | None:
             if not images:
                 return None
             return build_data_loader(

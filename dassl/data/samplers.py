@@ -14,13 +14,13 @@ SAMPLERS = {"RandomSampler": RandomSampler, "SequentialSampler": SequentialSampl
 class SeededSampler(Sampler[tuple[int, int]]):
     """Gives every index of another sampler a seed of its own.
 
-    The order and the seeds of an epoch are drawn in the main process before the first image is loaded, so nothing
-    depends on how many processes load the images.
+    The order and the seeds of an epoch are drawn in the main process before the first image is loaded, so
+    nothing depends on how many processes load the images.
 
     Args:
         sampler: the order of the indices.
-        is_train: draw the seeds from PyTorch's global generator. Otherwise an index is its own seed, and an evaluation
-            draws nothing.
+        is_train: draw the seeds from PyTorch's global generator. Otherwise an index is its own seed, and an
+            evaluation draws nothing.
     """
 
     def __init__(self, sampler: Sampler[int], is_train: bool) -> None:
@@ -38,4 +38,4 @@ class SeededSampler(Sampler[tuple[int, int]]):
 def build_sampler(sampler_type: str, data_source: Sequence[Any]) -> Sampler[int]:
     """Build the sampler of a name in `SAMPLERS`."""
     check_availability(sampler_type, list(SAMPLERS), "sampler")
-    return SAMPLERS[sampler_type](data_source)  # type: ignore[arg-type]  # any sequence will do
+    return SAMPLERS[sampler_type](data_source)

@@ -1,6 +1,8 @@
 """A run's record: `result.json`, `metrics.jsonl`, and the one comparison of two runs' settings."""
 
+import contextlib
 import datetime
+import glob
 import hashlib
 import json
 import math
@@ -9,7 +11,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from dassl.utils import write_whole
+from dassl.utils.environment import collect_versions, device_name, git_commit, is_modified
 
 RESULT_NAME = "result.json"
 METRICS_NAME = "metrics.jsonl"
@@ -29,6 +34,8 @@ NOT_COMPARED = (
     "TRAIN.CUDA_GRAPHS",
 )
 """Settings that may differ between two runs that are the same."""
+
+LOCK_SECONDS = 15  # the loading processes of a killed run hold its lock for up to five seconds
 
 MAY_CHANGE = ("OPTIM.MAX_EPOCH", "PREC")
 """Settings with which an unfinished run may resume."""
@@ -50,6 +57,15 @@ def differing_settings(old_config: Any, new_config: Any, may_change: Sequence[st
         was, now = (text if len(text) <= 100 else f"{text[:97]}..." for text in (repr(old[key]), repr(value)))
         lines.append(f"{key}: was {was}, now {now}")
     return lines
+
+
+def differing_runs(saved: dict[str, Any], own: dict[str, Any]) -> list[str]:
+    """The lines of `differing_settings` between what `identity` gave for a checkpoint and for this run."""
+    lines = differing_settings(saved.get("config") or {}, own.get("config") or {}, MAY_CHANGE)
+    keys: tuple[str, ...] = ("classnames", "init_weights", "train_rows")
+    if "config" not in saved:  # a file of an older version, or a published one, which holds nothing
+        keys = tuple(own)
+    return lines + differing_settings(saved, {key: own[key] for key in keys if key in own})
 
 
 def run_state(folder: str, config: Any) -> tuple[str, list[str]]:
@@ -80,6 +96,43 @@ def read_result(folder: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return result if isinstance(result, dict) else {}
+
+
+@contextlib.contextmanager
+def hold_folder(folder: str, force: bool) -> Iterator[None]:
+    """Keep other runs out of a run's folder in this block.
+
+    Args:
+        folder: OUTPUT_DIR; it is created.
+        force: first rename the run in it to FOLDER.old-<time>.
+    """
+    folder = os.path.normpath(folder)
+    lock = FileLock(os.path.join(folder, ".run.lock"))
+
+    def acquire() -> None:
+        os.makedirs(folder, exist_ok=True)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout as error:
+            raise ValueError(
+                f"another run works in {folder}: wait for it, or give another --output-dir"
+            ) from error
+
+    acquire()
+    try:
+        traces = ("result.json", "log.txt", os.path.join("*", "checkpoint"))
+        if force and any(glob.glob(os.path.join(glob.escape(folder), trace)) for trace in traces):
+            lock.release()
+            aside = f"{folder}.old-{time.strftime('%Y-%m-%d-%H-%M-%S')}"
+            os.rename(folder, aside)
+            print(f"Moved the run that was in {folder} to {aside}")
+            acquire()
+        for name in ("*.part", os.path.join("*", "*.part")):  # left by a killed run
+            for path in glob.glob(os.path.join(glob.escape(folder), name)):
+                os.remove(path)
+        yield
+    finally:
+        lock.release()
 
 
 class RunRecord:
@@ -144,6 +197,56 @@ class RunRecord:
     def _write(self) -> None:
         text = json.dumps(plain(self._result), indent=2)
         write_whole(os.path.join(self.folder, RESULT_NAME), lambda file: file.write(f"{text}\n".encode()))
+
+
+def identity(cfg: Any, method: Any, lab2cname: dict[int, str], rows: Iterable[Any]) -> dict[str, Any]:
+    """What makes a training the one it is, as its checkpoints hold it.
+
+    Args:
+        cfg: the config.
+        method: the method's node of the config.
+        lab2cname: label -> class name.
+        rows: the training images.
+    """
+    backbone = cfg.MODEL.BACKBONE.NAME
+    return {
+        "trainer": cfg.TRAINER.NAME,
+        "backbone": os.path.basename(backbone) if os.path.isfile(os.path.expanduser(backbone)) else backbone,
+        "dataset": cfg.DATASET.NAME,
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "seed": cfg.SEED,
+        "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
+        "classnames": [lab2cname[label] for label in sorted(lab2cname)],
+        "method": {key: value for key, value in plain(method).items() if key != "PREC"},
+        "input": plain(cfg.INPUT),
+        "init_weights": digest_of_file(cfg.MODEL.INIT_WEIGHTS),
+        "train_rows": digest_of_rows(rows, cfg.DATASET.ROOT),
+        "config": plain(cfg),
+    }
+
+
+def description(cfg: Any, dataset: Any, device: Any) -> dict[str, Any]:
+    """What identifies a run and what it runs on, as `result.json` holds it."""
+    return {
+        "trainer": cfg.TRAINER.NAME,
+        "backbone": cfg.MODEL.BACKBONE.NAME,
+        "dataset": getattr(dataset, "title", cfg.DATASET.NAME),
+        "data": getattr(
+            dataset, "identity", None
+        ),  # which images and split, where DATASET.NAME does not say it
+        "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "seed": cfg.SEED,
+        "n_classes": dataset.num_classes,
+        "n_train_x": len(dataset.train_x or ()),
+        "n_val": len(dataset.val or ()),
+        "n_test": len(dataset.test or ()),
+        "device": device_name(device),
+        "versions": collect_versions(),
+        "commit": git_commit(),
+        "modified": is_modified(),
+        "config": plain(cfg),
+    }
 
 
 def plain(tree: Any) -> Any:

@@ -15,8 +15,7 @@ from tqdm import tqdm
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
 from dassl.utils import AverageMeter, MetricMeter, check_availability, load_checkpoint, save_checkpoint
-from dassl.utils.checkpoints import BEST_NAME, POINTER_NAME, epoch_file_name, pointed_path, restore
-from dassl.utils.environment import collect_versions, device_name, git_commit, is_modified
+from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs, last_checkpoints, restore
 from dassl.utils.seeding import get_random_state, set_random_state
 from dassl.utils.signals import raise_if_stopped
 
@@ -49,10 +48,12 @@ class TrainerBase:
         self.start_epoch = self.epoch = self.max_epoch = 0
         self.batch_idx = self.num_batches = 0
 
-    # --- models -------------------------------------------------------------------------------------------------
+    # Models
 
-    def register_model(self, name: str = "model", model: Any = None, optim: Any = None, sched: Any = None) -> None:
-        """Register a model, with its optimiser and scheduler if it learns; `name` is its folder of checkpoints."""
+    def register_model(
+        self, name: str = "model", model: Any = None, optim: Any = None, sched: Any = None
+    ) -> None:
+        """Register a model, and its optimiser and scheduler if it learns; `name` is its checkpoint folder."""
         if name in self._models:
             raise ValueError(f"a model named {name!r} is registered already; names: {list(self._models)}")
         self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
@@ -83,14 +84,17 @@ class TrainerBase:
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
                 return self._optims[name].param_groups[0]["lr"]
-        raise ValueError(f"{type(self).__name__} has no learning rate: no model with an optimiser is registered")
+        raise ValueError(
+            f"{type(self).__name__} has no learning rate: no model with an optimiser is registered"
+        )
 
-    # --- steps --------------------------------------------------------------------------------------------------
+    # Steps
 
     def detect_anomaly(self, loss: Any) -> None:
         """Stop the run with a FloatingPointError if a loss is not finite.
 
-        A loss on a GPU is looked at with the next printed step and at the epoch's end, so that no step waits for it.
+        A loss on a GPU is looked at with the next printed step and at the epoch's end, so that no step waits
+        for it.
         """
         is_bad = ~torch.as_tensor(loss).detach().isfinite().all()
         if is_bad.is_cuda:
@@ -107,7 +111,7 @@ class TrainerBase:
             self._stop_not_finite("the loss", int(self._first_bad_batch))
 
     def _check_learned(self) -> None:
-        """Stop the run if a learned parameter is not finite, as after an overflow in an epoch's last gradient."""
+        """Stop the run if a learned parameter is not finite, as after an epoch's last gradient overflowed."""
         for model in self._models.values():
             for name, parameter in getattr(model, "named_parameters", dict)():
                 if parameter.requires_grad and not bool(parameter.detach().isfinite().all()):
@@ -115,9 +119,10 @@ class TrainerBase:
 
     def _stop_not_finite(self, what: str, batch_idx: int) -> None:
         raise FloatingPointError(
-            f"{what} is not finite at epoch [{self.epoch + 1}/{self.max_epoch}] batch [{batch_idx + 1}/{self.num_batches}], "
-            f"learning rate {self.get_current_lr()}; try the trainer's PREC amp or fp32, with which the run resumes at its "
-            "last epoch, or a lower OPTIM.LR, which is another run"
+            f"{what} is not finite at epoch [{self.epoch + 1}/{self.max_epoch}] batch "
+            f"[{batch_idx + 1}/{self.num_batches}], learning rate {self.get_current_lr()}; try the trainer's "
+            "PREC amp or fp32, with which the run resumes at its last epoch, or a lower OPTIM.LR, which is "
+            "another run"
         )
 
     def model_zero_grad(self, names: str | list[str] | None = None) -> None:
@@ -143,7 +148,7 @@ class TrainerBase:
         self.model_backward(loss)
         self.model_update(names)
 
-    # --- checkpoints --------------------------------------------------------------------------------------------
+    # Checkpoints
 
     def extra_state(self) -> dict[str, Any]:
         """What a method must save beside its models to resume, as plain data and tensors."""
@@ -153,7 +158,12 @@ class TrainerBase:
         """Restore what `extra_state` gave; {} comes from a file that holds none."""
 
     def save_model(
-        self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
+        self,
+        epoch: int,
+        directory: str,
+        is_best: bool = False,
+        val_result: float | None = None,
+        model_name: str = "",
     ) -> None:
         """Save every model with all that resuming needs.
 
@@ -188,20 +198,19 @@ class TrainerBase:
         Raises:
             ValueError: the checkpoints are of a run with other settings, or do not fit.
         """
-        if self._finished_epochs(directory) == 0:
+        if finished_epochs(directory, self.get_model_names()) == 0:
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
-        paths = {name: pointed_path(os.path.join(directory, name)) for name in self.get_model_names()}
-        checkpoints = {name: load_checkpoint(path) for name, path in paths.items()}
-        epoch = min(checkpoint["epoch"] for checkpoint in checkpoints.values())
-        for name, checkpoint in checkpoints.items():
-            if checkpoint["epoch"] != epoch:  # the run was killed between the saving of two models
-                paths[name] = os.path.join(directory, name, epoch_file_name(epoch))
-                checkpoints[name] = load_checkpoint(paths[name])
-        for name, checkpoint in checkpoints.items():
-            self._check_same_run(checkpoint.get("run") or {}, paths[name])
-            restore(checkpoint, paths[name], self._models[name], self._optims[name], self._scheds[name])
+        checkpoints = last_checkpoints(directory, self.get_model_names())
+        for name, (path, checkpoint) in checkpoints.items():
+            lines = record.differing_runs(checkpoint.get("run") or {}, self.run)
+            if lines:
+                raise ValueError(
+                    "\n  ".join([f"{path} is of a run with other settings:", *lines])
+                    + "\nGive those settings, another --output-dir, or --force to start afresh"
+                )
+            restore(checkpoint, path, self._models[name], self._optims[name], self._scheds[name])
         if isinstance(checkpoint.get("best_result"), float):
             self.best_result = checkpoint["best_result"]
         if self.scaler is not None and checkpoint.get("scaler"):
@@ -209,29 +218,7 @@ class TrainerBase:
         self.load_extra_state(checkpoint.get("extra_state") or {})
         if checkpoint.get("random_state"):
             set_random_state(checkpoint["random_state"])
-        return epoch
-
-    def _finished_epochs(self, directory: str) -> int:
-        """How many epochs all models have checkpoints of in `directory`, by the names of the files."""
-        counts = []
-        for name in self.get_model_names():
-            folder = os.path.join(directory, name)
-            if not os.path.isfile(os.path.join(folder, POINTER_NAME)):
-                return 0
-            number = pointed_path(folder).rpartition("-")[2]
-            counts.append(int(number) if number.isdecimal() else 1)  # a trainer may choose its own names
-        return min(counts, default=0)
-
-    def _check_same_run(self, saved: dict[str, Any], path: str) -> None:
-        """Raise ValueError unless the checkpoint's `run` entry is this run's; a file without one is accepted."""
-        lines = record.differing_settings(saved.get("config") or {}, self.run.get("config") or {}, record.MAY_CHANGE)
-        keys = ("classnames", "train_rows", "init_weights") if "config" in saved else tuple(self.run)
-        lines += record.differing_settings(saved, {key: self.run[key] for key in keys if key in self.run})
-        if lines:
-            raise ValueError(
-                "\n  ".join([f"{path} is of a run with other settings:", *lines])
-                + "\nGive those settings, another --output-dir, or --force to start afresh"
-            )
+        return checkpoint["epoch"]
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the weights of a run.
@@ -242,7 +229,8 @@ class TrainerBase:
 
         Raises:
             FileNotFoundError: there is no such checkpoint.
-            ValueError: it does not fit the model, or was trained with another backbone or other settings of the method.
+            ValueError: it does not fit the model, or was trained with another backbone or other settings of
+                the method.
         """
         if not directory:
             print("load_model() is skipped: no folder of a trained model is given (--model-dir)")
@@ -255,14 +243,15 @@ class TrainerBase:
             lines = record.differing_settings(checkpoint.get("run") or {}, own)
             if lines:
                 raise ValueError("\n  ".join([f"{path} was trained with other settings:", *lines]))
-            print(f"Load {path} to {name} (epoch={checkpoint['epoch']}, val_result={checkpoint.get('val_result')})")
+            result = checkpoint.get("val_result")
+            print(f"Load {path} to {name} (epoch={checkpoint['epoch']}, val_result={result})")
             try:
                 self._models[name].load_state_dict(checkpoint["state_dict"])
             except (ValueError, RuntimeError) as error:
                 raise ValueError(f"{path}: {error}") from error
             self.loaded_from[name] = path
 
-    # --- scalars ------------------------------------------------------------------------------------------------
+    # Scalars
 
     def init_writer(self, log_dir: str) -> None:
         """Open tensorboard's writer in `log_dir`, if tensorboard is installed."""
@@ -280,7 +269,7 @@ class TrainerBase:
         if self._writer is not None:
             self._writer.add_scalar(tag, scalar_value, global_step)
 
-    # --- the loop and its hooks ---------------------------------------------------------------------------------
+    # The loop and its hooks
 
     def train(self, start_epoch: int, max_epoch: int) -> None:
         """Run the epochs `start_epoch` to `max_epoch` - 1; `before_train` may move the start to resume."""
@@ -313,24 +302,8 @@ class TrainerBase:
         """One pass over the training data."""
         raise NotImplementedError
 
-    def test(self, split: str | None = None) -> float:
-        """Evaluate."""
-        raise NotImplementedError
-
-    def parse_batch_train(self, batch: Any) -> Any:
-        """A training batch on the run's device."""
-        raise NotImplementedError
-
-    def parse_batch_test(self, batch: Any) -> Any:
-        """A test batch on the run's device."""
-        raise NotImplementedError
-
     def forward_backward(self, batch: Any) -> dict[str, Any]:
         """One training step; returns its metrics."""
-        raise NotImplementedError
-
-    def model_inference(self, input: torch.Tensor) -> torch.Tensor:
-        """Logits [B, C] of a batch of images."""
         raise NotImplementedError
 
 
@@ -349,7 +322,8 @@ class SimpleTrainer(TrainerBase):
         super().__init__()
         if cfg.OPTIM.MAX_EPOCH < 1 or not cfg.OPTIM.LR > 0:
             raise ValueError(
-                f"OPTIM.MAX_EPOCH ({cfg.OPTIM.MAX_EPOCH}) must be 1 or more, and OPTIM.LR ({cfg.OPTIM.LR}) above 0"
+                f"OPTIM.MAX_EPOCH ({cfg.OPTIM.MAX_EPOCH}) must be 1 or more, "
+                f"and OPTIM.LR ({cfg.OPTIM.LR}) above 0"
             )
         self.check_cfg(cfg)
         self.cfg = cfg
@@ -359,7 +333,8 @@ class SimpleTrainer(TrainerBase):
         self.record = record.RunRecord(self.output_dir)
         self._tested: dict[str, Any] = {}  # split, seconds and results of the last test
         self.build_data_loader()
-        self.run = self._identity()
+        node = cfg.TRAINER.get(getattr(self, "settings_node", cfg.TRAINER.NAME.upper()), {})
+        self.run = record.identity(cfg, node, self.lab2cname, self.dm.dataset.train_x or ())
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
@@ -379,67 +354,35 @@ class SimpleTrainer(TrainerBase):
         """Build and register the models."""
         raise NotImplementedError
 
-    def _identity(self) -> dict[str, Any]:
-        """What makes this run the run it is, as plain data."""
-        cfg, backbone = self.cfg, self.cfg.MODEL.BACKBONE.NAME
-        node = cfg.TRAINER.get(getattr(self, "settings_node", cfg.TRAINER.NAME.upper()), {})
-        return {
-            "trainer": cfg.TRAINER.NAME,
-            "backbone": os.path.basename(backbone) if os.path.isfile(os.path.expanduser(backbone)) else backbone,
-            "dataset": cfg.DATASET.NAME,
-            "shots": cfg.DATASET.NUM_SHOTS,
-            "seed": cfg.SEED,
-            "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
-            "classnames": [self.lab2cname[label] for label in sorted(self.lab2cname)],
-            "method": {key: value for key, value in record.plain(node).items() if key != "PREC"},
-            "input": record.plain(cfg.INPUT),
-            "init_weights": record.digest_of_file(cfg.MODEL.INIT_WEIGHTS),
-            "train_rows": record.digest_of_rows(self.dm.dataset.train_x or (), cfg.DATASET.ROOT),
-            "config": record.plain(cfg),
-        }
-
-    def describe(self) -> dict[str, Any]:
-        """What identifies this run and what it runs on, as `result.json` holds it."""
-        cfg, dataset = self.cfg, self.dm.dataset
-        return {
-            "trainer": cfg.TRAINER.NAME,
-            "backbone": cfg.MODEL.BACKBONE.NAME,
-            "dataset": getattr(dataset, "title", cfg.DATASET.NAME),
-            "data": getattr(dataset, "identity", None),  # which images and split, where DATASET.NAME does not say it
-            "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
-            "shots": cfg.DATASET.NUM_SHOTS,
-            "seed": cfg.SEED,
-            "n_classes": self.num_classes,
-            "n_train_x": len(dataset.train_x or ()),
-            "n_val": len(dataset.val or ()),
-            "n_test": len(dataset.test or ()),
-            "loaded_from": self.loaded_from,
-            "device": device_name(self.device),
-            "computed_in": self.computed_in,
-            "versions": collect_versions(),
-            "commit": git_commit(),
-            "modified": is_modified(),
-            "config": record.plain(cfg),
-        }
-
-    # --- training -----------------------------------------------------------------------------------------------
+    # Training
 
     def train(self) -> None:  # type: ignore[override]  # Dassl's signature
         """Train from the first epoch, or from the last checkpoint in the output folder, then test."""
         test = self.cfg.TEST
         if not self._models:
-            raise ValueError(f"{self.cfg.TRAINER.NAME} learns nothing, so there is nothing to train: add --eval-only")
+            raise ValueError(
+                f"{self.cfg.TRAINER.NAME} learns nothing, so there is nothing to train: add --eval-only"
+            )
         if self.train_loader_x is None:
             raise ValueError(f"{self.cfg.DATASET.NAME} has no training images: test with --eval-only")
         check_availability(test.FINAL_MODEL, ("last_step", "best_val"), "TEST.FINAL_MODEL")
         if test.FINAL_MODEL == "best_val":
             if test.NO_TEST:
-                raise ValueError("TEST.FINAL_MODEL best_val needs tests on val, and TEST.NO_TEST True leaves out all tests")
+                raise ValueError(
+                    "TEST.FINAL_MODEL best_val needs tests on val, and TEST.NO_TEST True leaves out all tests"
+                )
             self._loader_of("val")
         if not test.NO_TEST:
             self._loader_of(test.SPLIT)
         super().train(self.start_epoch, self.max_epoch)
         self.finish_record()
+
+    def begin_record(self, epochs_done: int | None = None, source: str = "") -> None:
+        """Write `result.json`, unfinished; see `RunRecord.begin`."""
+        run = record.description(self.cfg, self.dm.dataset, self.device)
+        self.record.begin(
+            {**run, "computed_in": self.computed_in, "loaded_from": self.loaded_from}, epochs_done, source
+        )
 
     def finish_record(self) -> None:
         """Complete `result.json` with the results of the last test."""
@@ -453,38 +396,38 @@ class SimpleTrainer(TrainerBase):
 
         With RESUME, the run resumes from that folder until its own is as far.
         """
-        source = self.output_dir
+        source, names = self.output_dir, self.get_model_names()
         if self.cfg.RESUME:
-            if self._finished_epochs(self.cfg.RESUME) > self._finished_epochs(source):
+            if finished_epochs(self.cfg.RESUME, names) > finished_epochs(source, names):
                 source = self.cfg.RESUME
-            elif self._finished_epochs(source) == 0:
-                raise FileNotFoundError(f"RESUME {self.cfg.RESUME} holds no checkpoint of {', '.join(self._models)}")
+            elif finished_epochs(source, names) == 0:
+                raise FileNotFoundError(f"RESUME {self.cfg.RESUME} holds no checkpoint of {', '.join(names)}")
         self.start_epoch = self.resume_model_if_exist(source)
         if self.start_epoch == 0 and record.read_result(self.output_dir).get("finished"):
             raise ValueError(
-                f"{self.output_dir} holds the results of a finished run: give another --output-dir, or --force to "
-                "move them aside"
+                f"{self.output_dir} holds the results of a finished run: give another --output-dir, or "
+                "--force to move them aside"
             )
         if self.start_epoch > self.max_epoch:
             raise ValueError(
-                f"{source} has {self.start_epoch} finished epochs and OPTIM.MAX_EPOCH is {self.max_epoch}; raise it, or "
-                "give another --output-dir"
+                f"{source} has {self.start_epoch} finished epochs and OPTIM.MAX_EPOCH is {self.max_epoch}; "
+                "raise it, or give another --output-dir"
             )
         if self.start_epoch and self.cfg.TEST.FINAL_MODEL == "best_val":
-            best = [os.path.join(source, name, BEST_NAME) for name in self.get_model_names()]
+            best = [os.path.join(source, name, BEST_NAME) for name in names]
             if self.best_result == -math.inf or not all(map(os.path.isfile, best)):
                 raise ValueError(
-                    f"TEST.FINAL_MODEL best_val: the best model of the {self.start_epoch} finished epochs in {source} is "
-                    "not known; set it to last_step, or start afresh in another --output-dir"
+                    f"TEST.FINAL_MODEL best_val: the best model of the {self.start_epoch} finished epochs in "
+                    f"{source} is not known; set it to last_step, or start afresh in another --output-dir"
                 )
             if source != self.output_dir:
-                for name, path in zip(self.get_model_names(), best, strict=True):
+                for name, path in zip(names, best, strict=True):
                     os.makedirs(os.path.join(self.output_dir, name), exist_ok=True)
                     shutil.copyfile(path, os.path.join(self.output_dir, name, BEST_NAME))
         self.epoch = max(self.start_epoch - 1, 0)
         self.init_writer(os.path.join(self.output_dir, "tensorboard"))
         self.time_start = time.time()
-        self.record.begin(self.describe(), self.start_epoch, source)
+        self.begin_record(self.start_epoch, source)
 
     def after_epoch(self) -> None:
         """Test on val if the best model is wanted, then save, then remove the checkpoint before."""
@@ -515,7 +458,7 @@ class SimpleTrainer(TrainerBase):
         print(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
         self.close_writer()
 
-    # --- testing ------------------------------------------------------------------------------------------------
+    # Testing
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
@@ -533,7 +476,9 @@ class SimpleTrainer(TrainerBase):
         self.evaluator.reset()
         print(f"Evaluate on the *{split}* set")
         start = time.perf_counter()
-        for batch in tqdm(loader, disable=None, leave=False):  # disable=None: no bar where there is no terminal
+        for batch in tqdm(
+            loader, disable=None, leave=False
+        ):  # disable=None: no bar where there is no terminal
             input, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(input), label)
             raise_if_stopped()
@@ -549,7 +494,9 @@ class SimpleTrainer(TrainerBase):
         check_availability(split, ("val", "test"), "TEST.SPLIT")
         loader = self.val_loader if split == "val" else self.test_loader
         if loader is None:
-            raise ValueError(f"{self.cfg.DATASET.NAME} has no {split} images: set TEST.SPLIT or TEST.FINAL_MODEL otherwise")
+            raise ValueError(
+                f"{self.cfg.DATASET.NAME} has no {split} images: set TEST.SPLIT or TEST.FINAL_MODEL otherwise"
+            )
         return loader
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:
@@ -558,27 +505,31 @@ class SimpleTrainer(TrainerBase):
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and labels on the run's device."""
-        return batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True)
+        return batch["img"].to(self.device, non_blocking=True), batch["label"].to(
+            self.device, non_blocking=True
+        )
 
 
 class TrainerX(SimpleTrainer):
     """Trains on labelled images; a method defines `forward_backward(batch)`."""
 
     def run_epoch(self) -> None:
-        """One pass over `train_loader_x`; every PRINT_FREQ-th step, or each of few, is printed and recorded."""
+        """One pass over `train_loader_x`; every PRINT_FREQ-th step, or each of few, is printed."""
         self.set_model_mode("train")
         losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
         print_freq = self.cfg.TRAIN.PRINT_FREQ
         self.num_batches = len(self.train_loader_x)
         end = time.perf_counter()
-        for self.batch_idx, batch in enumerate(self.train_loader_x):  # noqa: B020, the hooks read self.batch_idx
+        for self.batch_idx, batch in enumerate(self.train_loader_x):  # noqa: B020, read by hooks
             data_time.update(time.perf_counter() - end)
             lr = self.get_current_lr()
             loss_summary = self.forward_backward(batch)
             losses.update(loss_summary)
             if loss_summary and "loss" in loss_summary:
                 self.detect_anomaly(loss_summary["loss"])
-            is_printed = print_freq > 0 and ((self.batch_idx + 1) % print_freq == 0 or self.num_batches < print_freq)
+            is_printed = print_freq > 0 and (
+                (self.batch_idx + 1) % print_freq == 0 or self.num_batches < print_freq
+            )
             if is_printed:
                 self._check_losses()  # waits for the GPU, so that the step's time is that of its computation
             batch_time.update(time.perf_counter() - end)
@@ -587,16 +538,19 @@ class TrainerX(SimpleTrainer):
             raise_if_stopped()
             end = time.perf_counter()
 
-    def _report_step(self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter, lr: float) -> None:
+    def _report_step(
+        self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter, lr: float
+    ) -> None:
         n_left = self.num_batches - self.batch_idx - 1 + (self.max_epoch - self.epoch - 1) * self.num_batches
         print(
             f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{self.batch_idx + 1}/{self.num_batches}] "
-            f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) data {data_time.val:.3f} ({data_time.avg:.3f}) "
+            f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
+            f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
             f"{losses} lr {lr:.4e} eta {datetime.timedelta(seconds=int(batch_time.avg * n_left))}"
         )
         n_iter = self.epoch * self.num_batches + self.batch_idx
-        line = {"epoch": self.epoch + 1, "max_epoch": self.max_epoch, "batch": self.batch_idx + 1}
-        line |= {"num_batches": self.num_batches, "step": n_iter + 1}
+        line: dict[str, float] = {"epoch": self.epoch + 1, "max_epoch": self.max_epoch}
+        line |= {"batch": self.batch_idx + 1, "num_batches": self.num_batches, "step": n_iter + 1}
         for name, meter in losses.meters.items():
             line |= {name: meter.val, f"{name}_avg": meter.avg}
             self.write_scalar(f"train/{name}", meter.avg, n_iter)

@@ -1,12 +1,13 @@
 """Checkpoints: written whole or not at all, and read without running anything from the file.
 
-A model's folder holds `model.pth.tar-<epoch>`, `model-best.pth.tar`, and a text file `checkpoint` with the name of the
-file to resume from.
+A model's folder holds `model.pth.tar-<epoch>`, `model-best.pth.tar`, and a text file `checkpoint` with the
+name of the file to resume from.
 """
 
 import os
 import pickle
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ POINTER_NAME = "checkpoint"
 BEST_NAME = "model-best.pth.tar"
 
 _scalar, _reconstruct = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
-_NUMPY: dict[str, Any] = {  # NumPy's scalars and arrays, which published files hold; making them runs nothing else
+_NUMPY: dict[
+    str, Any
+] = {  # NumPy's scalars and arrays, which published files hold; making them runs nothing else
     "numpy.dtype": np.dtype,
     "numpy.ndarray": np.ndarray,
     "numpy.core.multiarray.scalar": _scalar,
@@ -53,11 +56,12 @@ def save_checkpoint(state: dict[str, Any], save_dir: str, is_best: bool = False,
     """Save a training state and point `checkpoint` at it.
 
     Args:
-        state: at least `state_dict` and `epoch`, the number of finished epochs; a leading "module." is taken off the
-            names of `state_dict`.
+        state: at least `state_dict` and `epoch`, the number of finished epochs; a leading "module." is taken
+            off the names of `state_dict`.
         save_dir: the model's folder; it is created.
         is_best: also save it as `model-best.pth.tar`.
-        model_name: file name, `model.pth.tar-<epoch>` by default. `model-best.pth.tar` does not move the pointer.
+        model_name: file name, `model.pth.tar-<epoch>` by default. `model-best.pth.tar` does not move the
+            pointer.
 
     Returns:
         the path of the file.
@@ -78,7 +82,8 @@ def save_checkpoint(state: dict[str, Any], save_dir: str, is_best: bool = False,
 def load_checkpoint(fpath: str) -> dict[str, Any]:
     """Read a checkpoint onto the CPU as tensors and plain data.
 
-    Objects of other classes, as the published Dassl's scheduler entry holds, are not made: that entry becomes None.
+    Objects of other classes, as the published Dassl's scheduler entry holds, are not made: that entry becomes
+    None.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -94,10 +99,13 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     except Exception as error:  # a damaged or hostile file can fail in any way
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
-            f"cannot read the checkpoint {fpath} ({type(error).__name__}: {reason}); it is damaged, or no checkpoint"
+            f"cannot read the checkpoint {fpath} ({type(error).__name__}: {reason}); it is damaged, or no "
+            "checkpoint"
         ) from error
     if "state_dict" in foreign or (foreign and "state_dict" not in checkpoint):
-        raise ValueError(f"{fpath}: {', '.join(map(str, foreign))} holds objects that are neither tensors nor plain data")
+        raise ValueError(
+            f"{fpath}: {', '.join(map(str, foreign))} holds objects that are neither tensors nor plain data"
+        )
     for key in foreign:
         print(f"Note: {fpath}: the entry {key!r} holds a pickled object and is left out, unread")
         checkpoint[key] = None
@@ -136,7 +144,35 @@ def pointed_path(fdir: str) -> str:
         return os.path.join(fdir, os.path.basename(file.readline().strip()))
 
 
-def restore(checkpoint: dict[str, Any], path: str, model: Any, optimizer: Any = None, scheduler: Any = None) -> None:
+def finished_epochs(directory: str, model_names: Iterable[str]) -> int:
+    """How many epochs all models of a run have checkpoints of, by the names of the files alone."""
+    counts = []
+    for name in model_names:
+        folder = os.path.join(directory, name)
+        if not os.path.isfile(os.path.join(folder, POINTER_NAME)):
+            return 0
+        number = pointed_path(folder).rpartition("-")[2]
+        counts.append(int(number) if number.isdecimal() else 1)  # a trainer may choose its own names
+    return min(counts, default=0)
+
+
+def last_checkpoints(directory: str, model_names: Iterable[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Path and checkpoint of each model of a run, after the last epoch that all of them have."""
+    found = {}
+    for name in model_names:
+        path = pointed_path(os.path.join(directory, name))
+        found[name] = path, load_checkpoint(path)
+    epoch = min(checkpoint["epoch"] for _, checkpoint in found.values())
+    for name, (path, checkpoint) in found.items():
+        if checkpoint["epoch"] != epoch:  # the run was killed between the saving of two models
+            path = os.path.join(os.path.dirname(path), epoch_file_name(epoch))
+            found[name] = path, load_checkpoint(path)
+    return found
+
+
+def restore(
+    checkpoint: dict[str, Any], path: str, model: Any, optimizer: Any = None, scheduler: Any = None
+) -> None:
     """Load a checkpoint's entries into a model, its optimiser and its scheduler.
 
     Without a plain scheduler entry, the learning rate follows from the epoch.
@@ -161,19 +197,26 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     """Copy into `model` the weights of a file that fit by name and shape; a warning names those that do not.
 
     Args:
-        weight_path: a checkpoint with a `state_dict`, or a bare state dict; a leading "module." is taken off its names.
+        weight_path: a checkpoint with a `state_dict`, or a bare state dict; a leading "module." is taken off
+            its names.
 
     Raises:
         ValueError: nothing in the file fits.
     """
     checkpoint = load_checkpoint(weight_path)
-    weights = {name.removeprefix("module."): w for name, w in checkpoint.get("state_dict", checkpoint).items()}
+    weights = {
+        name.removeprefix("module."): w for name, w in checkpoint.get("state_dict", checkpoint).items()
+    }
     own = model.state_dict()
-    fitting = {name: w for name, w in weights.items() if name in own and own[name].shape == getattr(w, "shape", None)}
+    fitting = {
+        name: w for name, w in weights.items() if name in own and own[name].shape == getattr(w, "shape", None)
+    }
     if not fitting:
         raise ValueError(f"no weight of {weight_path} fits {type(model).__name__} by name and shape")
     model.load_state_dict({**own, **fitting})
     print(f"Loaded {len(fitting)} of {len(own)} weights from {weight_path}")
     left = [name for name in weights if name not in fitting]
     if left:
-        warnings.warn(f"{len(left)} weights of {weight_path} do not fit and are left out: {left}", stacklevel=2)
+        warnings.warn(
+            f"{len(left)} weights of {weight_path} do not fit and are left out: {left}", stacklevel=2
+        )

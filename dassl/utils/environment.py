@@ -46,7 +46,9 @@ def usable_device(name: torch.device | str | None = None) -> torch.device:
         device = torch.device(name)
         if device.type == "cpu" or f"{device.type}:{device.index or 0}" in seen:
             return device
-    raise ValueError(f"there is no device {str(name)!r} here; there are {', '.join(seen)} (torch {torch.__version__})")
+    raise ValueError(
+        f"there is no device {str(name)!r} here; there are {', '.join(seen)} (torch {torch.__version__})"
+    )
 
 
 def git_commit() -> str | None:
@@ -55,7 +57,7 @@ def git_commit() -> str | None:
 
 
 def is_modified() -> bool | None:
-    """Whether code or settings differ from the commit, untracked ones included; None outside a git checkout."""
+    """Whether code or settings, also untracked ones, differ from the commit; None outside a git checkout."""
     changes = _git("status", "--porcelain", "--untracked-files=no")
     if changes == "":
         changes = _git("ls-files", "--others", "--exclude-standard", "--", *_SOURCES)

@@ -39,7 +39,9 @@ def read_image(path: str, draft_size: int | None = None) -> Image.Image:
                 image.draft(None, (draft_size, draft_size))
             image.load()
             if image.mode.startswith(("I", "F")) and image.getextrema()[1] > 255:  # type: ignore[operator]
-                raise ValueError("it has 16 bits or more a pixel, which RGB would cut off at 255; save it with 8")
+                raise ValueError(
+                    "it has 16 bits or more a pixel, which RGB would cut off at 255; save it with 8"
+                )
             return image.convert("RGB")
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         reason = str(error) or type(error).__name__
@@ -47,7 +49,7 @@ def read_image(path: str, draft_size: int | None = None) -> Image.Image:
 
 
 def why_unreadable(path: Path) -> str:
-    """Why an image cannot be decoded to its end; an empty string if it can. A JPEG is decoded at a reduced size."""
+    """Why an image cannot be decoded, empty if it can be; a JPEG is decoded at a reduced size, but whole."""
     try:
         read_image(str(path), draft_size=32)
     except ImageError as error:

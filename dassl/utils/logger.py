@@ -36,8 +36,9 @@ def setup_logger(output: str | None = None) -> None:
     """Write what is printed from now on to a file too.
 
     Args:
-        output: a file that ends in .txt or .log, or a folder, which gets log.txt. A file that exists stays, and
-            the new one has the time in its name. None changes nothing; a second call moves to the new file.
+        output: a file that ends in .txt or .log, or a folder, which gets log.txt. A file that exists stays,
+            and the new one has the time in its name. None changes nothing; a second call moves to the new
+            file.
     """
     if output is None:
         return
@@ -46,7 +47,7 @@ def setup_logger(output: str | None = None) -> None:
         path += time.strftime("-%Y-%m-%d-%H-%M-%S")
     mkdir_if_missing(os.path.dirname(path))
     close_logger()
-    sys.stdout = Tee(sys.stdout, open(path, "a", encoding="utf-8"))  # type: ignore[assignment]  # noqa: SIM115
+    sys.stdout = Tee(sys.stdout, open(path, "a", encoding="utf-8"))  # noqa: SIM115
 
 
 def close_logger() -> None:

@@ -55,7 +55,9 @@ class Registry:
 
 def unknown_name_message(name: str, known: Sequence[str], kind: str) -> str:
     """The text of an error about an unknown name, with the nearest known name and all known names."""
-    nearest = max(known, key=lambda k: difflib.SequenceMatcher(None, name.lower(), k.lower()).ratio(), default="")
+    nearest = max(
+        known, key=lambda k: difflib.SequenceMatcher(None, name.lower(), k.lower()).ratio(), default=""
+    )
     hint = f" Did you mean {nearest}?" if nearest else ""
     return f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(known)) or 'none is registered'}"
 

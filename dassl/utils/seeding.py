@@ -11,7 +11,7 @@ import torch
 
 
 def set_random_seed(seed: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's generators, the GPUs' included; -1 (SEED's default) seeds nothing."""
+    """Seed Python's, NumPy's and PyTorch's generators, the GPUs' too; -1 (SEED's default) seeds nothing."""
     if seed == -1:
         return
     if not 0 <= seed < 2**32:
@@ -26,11 +26,12 @@ def make_deterministic(enabled: bool = True) -> None:
     if enabled:  # cuBLAS reads it when it is first used; the value is one of the two in PyTorch's notes
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(enabled)
-    torch.utils.deterministic.fill_uninitialized_memory = not enabled  # type: ignore[attr-defined]  # only slows it
+    # Filling memory that nothing reads would only be slow.
+    torch.utils.deterministic.fill_uninitialized_memory = not enabled  # type: ignore[attr-defined]
 
 
 def get_random_state() -> dict[str, Any]:
-    """The states of all generators as plain data and byte tensors, which `torch.load(weights_only=True)` reads."""
+    """The states of all generators as plain data and tensors, which `torch.load(weights_only=True)` reads."""
     version, words, gauss_next = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state()
     state = {

@@ -20,9 +20,10 @@ class Stopped(SystemExit):
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[None]:
-    """Turn SIGTERM and Ctrl-C into the flag that `raise_if_stopped` looks at; a second signal ends the block at once.
+    """Turn SIGTERM and Ctrl-C into the flag that `raise_if_stopped` looks at.
 
-    The former handlers are restored. Outside the main thread, where Python allows no handlers, nothing is changed.
+    A second signal ends the block at once. The former handlers are restored. Outside the main thread, where
+    Python allows no handlers, nothing is changed.
     """
     global _received
     if threading.current_thread() is not threading.main_thread():

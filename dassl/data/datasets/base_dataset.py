@@ -42,7 +42,9 @@ class Datum:
         return self._classname
 
     def __repr__(self) -> str:
-        return f"Datum({self.impath!r}, label={self.label}, domain={self.domain}, classname={self.classname!r})"
+        return (
+            f"Datum({self.impath!r}, label={self.label}, domain={self.domain}, classname={self.classname!r})"
+        )
 
 
 class DatasetBase:

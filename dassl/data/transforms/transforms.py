@@ -35,8 +35,8 @@ def interpolation_mode(cfg: Any) -> T.InterpolationMode:
 def build_transform(cfg: Any, is_train: bool = True, choices: Sequence[str] | None = None) -> Callable | None:
     """Build the transform of a config.
 
-    In training: the chosen crop, or resizing without one; flip; augmentations of colours; tensor; normalisation. In
-    testing: shorter side to the larger of INPUT.SIZE, centre crop, tensor, normalisation.
+    In training: the chosen crop, or resizing without one; flip; augmentations of colours; tensor;
+    normalisation. In testing: shorter side to the larger of INPUT.SIZE, centre crop, tensor, normalisation.
 
     Args:
         cfg: the config; reads INPUT.
@@ -72,8 +72,7 @@ def build_transform(cfg: Any, is_train: bool = True, choices: Sequence[str] | No
         if "randaugment" in choices:
             steps.append(T.RandAugment(settings.RANDAUGMENT_N, settings.RANDAUGMENT_M))
         if "colorjitter" in choices:
-            jitter = (settings.COLORJITTER_B, settings.COLORJITTER_C, settings.COLORJITTER_S, settings.COLORJITTER_H)
-            steps.append(T.ColorJitter(*jitter))
+            steps.append(T.ColorJitter(*(settings[f"COLORJITTER_{letter}"] for letter in "BCSH")))
         if "randomgrayscale" in choices:
             steps.append(T.RandomGrayscale(p=settings.RGS_P))
         if "gaussian_blur" in choices:
