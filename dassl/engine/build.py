@@ -11,7 +11,8 @@ TRAINER_REGISTRY = Registry("TRAINER")
 def build_trainer(cfg: Any) -> Any:
     """Build the trainer that TRAINER.NAME names, under the setting DETERMINISTIC."""
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    make_deterministic(cfg.DETERMINISTIC)
+    if cfg.DETERMINISTIC:
+        make_deterministic()
     if cfg.VERBOSE:
         print(f"Loading trainer: {cfg.TRAINER.NAME}")
     return trainer(cfg)

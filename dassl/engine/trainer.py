@@ -321,10 +321,8 @@ class SimpleTrainer(TrainerBase):
     def __init__(self, cfg: Any) -> None:
         super().__init__()
         if cfg.OPTIM.MAX_EPOCH < 1 or not cfg.OPTIM.LR > 0:
-            raise ValueError(
-                f"OPTIM.MAX_EPOCH ({cfg.OPTIM.MAX_EPOCH}) must be 1 or more, "
-                f"and OPTIM.LR ({cfg.OPTIM.LR}) above 0"
-            )
+            given = f"{cfg.OPTIM.MAX_EPOCH} and {cfg.OPTIM.LR}"
+            raise ValueError(f"OPTIM.MAX_EPOCH must be 1 or more and OPTIM.LR above 0; they are {given}")
         self.check_cfg(cfg)
         self.cfg = cfg
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
@@ -360,29 +358,20 @@ class SimpleTrainer(TrainerBase):
         """Train from the first epoch, or from the last checkpoint in the output folder, then test."""
         test = self.cfg.TEST
         if not self._models:
-            raise ValueError(
-                f"{self.cfg.TRAINER.NAME} learns nothing, so there is nothing to train: add --eval-only"
-            )
+            raise ValueError(f"{self.cfg.TRAINER.NAME} learns nothing that could be trained: add --eval-only")
         if self.train_loader_x is None:
             raise ValueError(f"{self.cfg.DATASET.NAME} has no training images: test with --eval-only")
         check_availability(test.FINAL_MODEL, ("last_step", "best_val"), "TEST.FINAL_MODEL")
-        if test.FINAL_MODEL == "best_val":
-            if test.NO_TEST:
-                raise ValueError(
-                    "TEST.FINAL_MODEL best_val needs tests on val, and TEST.NO_TEST True leaves out all tests"
-                )
-            self._loader_of("val")
-        if not test.NO_TEST:
-            self._loader_of(test.SPLIT)
+        for split in [] if test.NO_TEST else [test.SPLIT] + ["val"] * self._chooses_on_val():
+            self._loader_of(split)  # raises where it is missing, before the training and not after it
         super().train(self.start_epoch, self.max_epoch)
         self.finish_record()
 
     def begin_record(self, epochs_done: int | None = None, source: str = "") -> None:
         """Write `result.json`, unfinished; see `RunRecord.begin`."""
         run = record.description(self.cfg, self.dm.dataset, self.device)
-        self.record.begin(
-            {**run, "computed_in": self.computed_in, "loaded_from": self.loaded_from}, epochs_done, source
-        )
+        run |= {"computed_in": self.computed_in, "loaded_from": self.loaded_from}
+        self.record.begin(run, epochs_done, source)
 
     def finish_record(self) -> None:
         """Complete `result.json` with the results of the last test."""
@@ -413,7 +402,9 @@ class SimpleTrainer(TrainerBase):
                 f"{source} has {self.start_epoch} finished epochs and OPTIM.MAX_EPOCH is {self.max_epoch}; "
                 "raise it, or give another --output-dir"
             )
-        if self.start_epoch and self.cfg.TEST.FINAL_MODEL == "best_val":
+        if source == self.output_dir:
+            self._drop_checkpoint(self.start_epoch - 1)  # a killed run may have left it
+        if self.start_epoch and self._chooses_on_val():
             best = [os.path.join(source, name, BEST_NAME) for name in names]
             if self.best_result == -math.inf or not all(map(os.path.isfile, best)):
                 raise ValueError(
@@ -431,25 +422,31 @@ class SimpleTrainer(TrainerBase):
 
     def after_epoch(self) -> None:
         """Test on val if the best model is wanted, then save, then remove the checkpoint before."""
-        if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
+        if self._chooses_on_val():
             result = self.test(split="val")
             if result > self.best_result:
                 self.best_result = result
                 self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_NAME)
         self.save_model(self.epoch, self.output_dir)
-        frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
-        for n_epochs in (self.epoch - 1, self.epoch):  # a killed run may have left one more
-            if frequency < 1 or n_epochs % frequency != 0:
-                for name in self.get_model_names():
-                    with contextlib.suppress(FileNotFoundError):
-                        os.remove(os.path.join(self.output_dir, name, epoch_file_name(n_epochs)))
+        self._drop_checkpoint(self.epoch)
         self.record.epoch_done(self.epoch + 1)
+
+    def _drop_checkpoint(self, n_epochs: int) -> None:
+        """Remove the checkpoints after `n_epochs` epochs, unless TRAIN.CHECKPOINT_FREQ keeps them."""
+        frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
+        if frequency < 1 or n_epochs % frequency != 0:
+            for name in self.get_model_names():
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(os.path.join(self.output_dir, name, epoch_file_name(n_epochs)))
+
+    def _chooses_on_val(self) -> bool:
+        return self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
 
     def after_train(self) -> None:
         """Test the model that TEST.FINAL_MODEL names, and print how long all took."""
         print("Finish training")
         if not self.cfg.TEST.NO_TEST:
-            if self.cfg.TEST.FINAL_MODEL == "best_val":
+            if self._chooses_on_val():
                 print("Deploy the model with the best val performance")
                 self.load_model(self.output_dir)
             else:

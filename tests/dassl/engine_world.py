@@ -1,4 +1,4 @@
-"""A small world to run the engine in: pictures of three colours, a reader in the published style, and a trainer in CoOp's."""
+"""A small world to run the engine in: images of three colours, a reader in the published style, and a trainer in CoOp's."""
 
 import os
 
@@ -18,8 +18,8 @@ COLOURS = {"red thing": (200, 40, 40), "green thing": (40, 200, 40), "blue thing
 SIDE = 12
 
 
-def write_pictures(root):
-    """Eight noisy pictures a class, 12 x 10 pixels."""
+def write_images(root):
+    """Eight noisy images a class, 12 x 10 pixels."""
     generator = torch.Generator().manual_seed(5)
     for name, colour in COLOURS.items():
         folder = os.path.join(root, "colours", name.replace(" ", "_"))
@@ -32,7 +32,7 @@ def write_pictures(root):
 
 @DATASET_REGISTRY.register(force=True)
 class Colours(DatasetBase):
-    """A reader as CoOp's are written; the last picture of a class is for val, the two before for test."""
+    """A reader as CoOp's are written; the last image of a class is for val, the two before for test."""
 
     dataset_dir = "colours"
 
@@ -108,7 +108,7 @@ class TinyCoOp(TrainerX):
 
 
 def config(root, output_dir, options=()):
-    """The config of a short run on the small pictures."""
+    """The config of a short run on the small images."""
     cfg = get_cfg_default()
     cfg.TRAINER.TINYCOOP = CN()
     cfg.TRAINER.TINYCOOP.PREC = "fp32"
