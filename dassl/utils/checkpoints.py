@@ -7,6 +7,7 @@ name of the file to resume from.
 import os
 import pickle
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,9 +22,8 @@ POINTER_NAME = "checkpoint"
 BEST_NAME = "model-best.pth.tar"
 
 _scalar, _reconstruct = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
-_NUMPY: dict[
-    str, Any
-] = {  # NumPy's scalars and arrays, which published files hold; making them runs nothing else
+_PLAIN: dict[str, Any] = {  # plain data of published files: making it runs nothing else
+    "collections.defaultdict": lambda *args: OrderedDict(),
     "numpy.dtype": np.dtype,
     "numpy.ndarray": np.ndarray,
     "numpy.core.multiarray.scalar": _scalar,
@@ -120,7 +120,7 @@ def _load(path: str) -> dict[str, Any]:
         except pickle.UnpicklingError:
             allowed: list[Any] = list(_NUMPY_DTYPES)
             for name in get_unsafe_globals_in_checkpoint(path):
-                allowed.append((_NUMPY.get(name) or type("Inert", (_Inert,), {}), name))
+                allowed.append((_PLAIN.get(name) or type("Inert", (_Inert,), {}), name))
             with safe_globals(allowed):
                 checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict):
