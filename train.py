@@ -158,7 +158,7 @@ def run(args: argparse.Namespace, entries: dict[str, Any]) -> None:
             print(f"Results are there: {cfg.OUTPUT_DIR} (--force runs it afresh)")
             return
         setup_logger(cfg.OUTPUT_DIR)
-        if cfg.SEED >= 0:
+        if cfg.SEED != -1:
             print(f"Setting fixed seed: {cfg.SEED}")
             set_random_seed(cfg.SEED)
         print(f"** Command **\n{' '.join(sys.argv)}\n** Config **\n{cfg}")

@@ -107,11 +107,12 @@ def test_a_published_file_with_a_pickled_scheduler_is_read_without_it(tmp_path, 
         torch.save(state, path)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=True)
+    allowed = set(torch.serialization.get_safe_globals())
     checkpoint = load_checkpoint(path)
+    assert set(torch.serialization.get_safe_globals()) == allowed, "no further class stays allowed"
     assert checkpoint["scheduler"] is None and checkpoint["epoch"] == 3
     assert checkpoint["val_result"] == 71.5 and checkpoint["results"].tolist() == [0, 1, 2]
     assert torch.equal(checkpoint["state_dict"]["weight"], model.weight.half())
-    assert not torch.serialization.get_safe_globals(), "no class stays allowed"
     other, optimizer, schedule = parts()
     restore(checkpoint, path, other, optimizer, schedule)
     assert schedule.last_epoch == 3, "the learning rate follows from the epoch"
