@@ -1,4 +1,4 @@
-"""train.py as a person uses it: precedence of settings, skipping, resuming and stopping, and messages for mistakes."""
+"""train.py as a person uses it: settings, skipping, resuming, stopping, and messages for mistakes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def arguments(data: Path, weights: Path, output: Path, *words: str) -> list[str]
 def run(tmp_path: Path, world: tuple[Path, Path], capsys: pytest.CaptureFixture) -> Run:
     """run(*words) -> exit status, standard output, standard error of train.py in the folder `out`."""
 
-    def call(*words: str, output: str = "out", data: Path = world[0], **entries: object) -> tuple[int, str, str]:
+    def call(
+        *words: str, output: str = "out", data: Path = world[0], **entries: object
+    ) -> tuple[int, str, str]:
         status = train.main(arguments(data, world[1], tmp_path / output, *words), **entries)
         captured = capsys.readouterr()
         return status, captured.out, captured.err
@@ -108,8 +110,13 @@ def test_evaluation_alone_gives_the_accuracy_that_training_ended_with(run: Run, 
     status, out, _ = run(*words, output="test")
     tested = result_in(tmp_path / "test")
     assert status == 0 and "epoch [" not in out and tested["finished"]
-    assert [tested[k] for k in ("accuracy", "macro_f1", "correct")] == [trained[k] for k in ("accuracy", "macro_f1", "correct")]
-    assert (tested["tested"]["folder"], tested["tested"]["ended"]) == (str(tmp_path / "out"), trained["ended"])
+    assert [tested[k] for k in ("accuracy", "macro_f1", "correct")] == [
+        trained[k] for k in ("accuracy", "macro_f1", "correct")
+    ]
+    assert (tested["tested"]["folder"], tested["tested"]["ended"]) == (
+        str(tmp_path / "out"),
+        trained["ended"],
+    )
     assert run(*words, output="test")[1].startswith("Results are there")
     trained["ended"] = "later"
     (tmp_path / "out" / "result.json").write_text(json.dumps(trained))
@@ -118,7 +125,13 @@ def test_evaluation_alone_gives_the_accuracy_that_training_ended_with(run: Run, 
 
 def test_one_seed_one_result_and_zero_is_a_seed(run: Run, tmp_path: Path) -> None:
     for name, workers in (("a", "0"), ("b", "1")):
-        run("DATALOADER.NUM_WORKERS", workers, "INPUT.TRANSFORMS", "('random_resized_crop', 'normalize')", output=name)
+        run(
+            "DATALOADER.NUM_WORKERS",
+            workers,
+            "INPUT.TRANSFORMS",
+            "('random_resized_crop', 'normalize')",
+            output=name,
+        )
     a, b = weights_in(tmp_path / "a"), weights_in(tmp_path / "b")
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert "Setting fixed seed: 0" in run("--seed=0", "--no-train")[1]
@@ -128,7 +141,12 @@ def test_one_seed_one_result_and_zero_is_a_seed(run: Run, tmp_path: Path) -> Non
 def test_precedence_of_settings(tmp_path: Path) -> None:
     (tmp_path / "dataset.yaml").write_text("OPTIM: {LR: 1.0, MOMENTUM: 0.1}\nSEED: 1\nOUTPUT_DIR: a\n")
     (tmp_path / "method.yaml").write_text("OPTIM: {LR: 2.0}\nSEED: 2\nOUTPUT_DIR: b\n")
-    files = ["--dataset-config-file", str(tmp_path / "dataset.yaml"), "--config-file", str(tmp_path / "method.yaml")]
+    files = [
+        "--dataset-config-file",
+        str(tmp_path / "dataset.yaml"),
+        "--config-file",
+        str(tmp_path / "method.yaml"),
+    ]
     words = [*files, "--seed", "0", "--output-dir", "c", "OUTPUT_DIR", "d"]
     cfg = train.setup_cfg(train.build_parser().parse_args(words))
     seen = (cfg.OPTIM.WEIGHT_DECAY, cfg.OPTIM.MOMENTUM, cfg.OPTIM.LR, cfg.SEED, cfg.OUTPUT_DIR)
@@ -137,14 +155,21 @@ def test_precedence_of_settings(tmp_path: Path) -> None:
 
 def test_flags_are_those_of_the_family() -> None:
     flags = {flag for action in train.build_parser()._actions for flag in action.option_strings}
-    family = "root output-dir resume seed transforms config-file dataset-config-file trainer backbone eval-only"
-    assert flags >= {f"--{name}" for name in [*family.split(), "model-dir", "load-epoch", "no-train", "force"]}
+    family = (
+        "root output-dir resume seed transforms config-file dataset-config-file trainer backbone eval-only"
+    )
+    assert flags >= {
+        f"--{name}" for name in [*family.split(), "model-dir", "load-epoch", "no-train", "force"]
+    }
 
 
 def test_the_defaults_are_those_of_the_facts() -> None:
     cfg = get_cfg_default()
     train.extend_cfg(cfg)
-    words, deep = {"CTX_INIT": "a photo of a", "PREC": "fp16"}, {"PROMPT_DEPTH_VISION": 9, "PROMPT_DEPTH_TEXT": 9}
+    words, deep = (
+        {"CTX_INIT": "a photo of a", "PREC": "fp16"},
+        {"PROMPT_DEPTH_VISION": 9, "PROMPT_DEPTH_TEXT": 9},
+    )
     expected = {
         "MPL": {"N_CTX": 2, "N_ADD_OP": 2, "N_RM_OP": 1, "PROMPT_DEPTH": 9, **words},
         "MAPLE": {"N_CTX": 2, "PROMPT_DEPTH": 9, **words},
@@ -152,7 +177,14 @@ def test_the_defaults_are_those_of_the_facts() -> None:
         "VPT": {"N_CTX_VISION": 2, "PROMPT_DEPTH_VISION": 1, **words},
         "COOP": {"N_CTX": 16, "CSC": False, "CTX_INIT": "", "PREC": "fp16", "CLASS_TOKEN_POSITION": "end"},
         "COCOOP": {"N_CTX": 16, "CTX_INIT": "", "PREC": "fp16"},
-        "PROMPTSRC": {"N_CTX_VISION": 4, "N_CTX_TEXT": 4, "TEXT_LOSS_WEIGHT": 25, "IMAGE_LOSS_WEIGHT": 10, **deep, **words},
+        "PROMPTSRC": {
+            "N_CTX_VISION": 4,
+            "N_CTX_TEXT": 4,
+            "TEXT_LOSS_WEIGHT": 25,
+            "IMAGE_LOSS_WEIGHT": 10,
+            **deep,
+            **words,
+        },
     }
     for node, settings in expected.items():
         assert {k: cfg.TRAINER[node][k] for k in settings} == settings
@@ -164,18 +196,31 @@ def test_the_defaults_are_those_of_the_facts() -> None:
 WORDS = ("OPTIM.MAX_EPOCH", "3", "TRAIN.PRINT_FREQ", "1", "DATALOADER.NUM_WORKERS", "1")
 
 
+@pytest.fixture(scope="module")
+def whole(world: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run that is never stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    assert train.main(arguments(*world, folder, *WORDS)) == 0
+    return folder
+
+
 @pytest.mark.parametrize(
     ("signum", "to_all", "status"),
     [(signal.SIGKILL, False, -9), (signal.SIGTERM, True, 143), (signal.SIGINT, True, 130)],
 )
 def test_a_run_that_is_killed_or_stopped_resumes_at_its_last_epoch(
-    run: Run, world: tuple[Path, Path], tmp_path: Path, signum: int, to_all: bool, status: int
+    run: Run, world: tuple[Path, Path], whole: Path, tmp_path: Path, signum: int, to_all: bool, status: int
 ) -> None:
     """SIGTERM and Ctrl-C reach the loading processes as well, as from a scheduler or a terminal."""
     command = [sys.executable, str(REPO / "train.py"), *arguments(*world, tmp_path / "out", *WORDS)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     for line in process.stdout:
         if line.startswith("epoch [2/3] batch [2/5]"):
@@ -186,10 +231,9 @@ def test_a_run_that_is_killed_or_stopped_resumes_at_its_last_epoch(
     assert not result_in(tmp_path / "out")["finished"]
     result, out, _ = run(*WORDS)
     assert result == 0 and "epoch [1/" not in out and "epoch [2/3] batch [1/5]" in out
-    assert run(*WORDS, output="whole")[0] == 0
-    stopped, whole = weights_in(tmp_path / "out", 3), weights_in(tmp_path / "whole", 3)
-    assert all(torch.equal(stopped[k], whole[k]) for k in whole)
-    assert result_in(tmp_path / "out")["accuracy"] == result_in(tmp_path / "whole")["accuracy"]
+    stopped, never_stopped = weights_in(tmp_path / "out", 3), weights_in(whole, 3)
+    assert all(torch.equal(stopped[k], never_stopped[k]) for k in never_stopped)
+    assert result_in(tmp_path / "out")["accuracy"] == result_in(whole)["accuracy"]
     assert len((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()) == 15
 
 
@@ -204,7 +248,10 @@ def test_a_run_that_is_killed_or_stopped_resumes_at_its_last_epoch(
         (["INPUT.SIZE", "(48, 48)"], ["INPUT.SIZE", "(48, 48)", "32"]),
         (["TRAINER.MPL.N_CTX", "30"], ["Annual Crop Land", "tokens"]),
         (["TRAINER.MPL.N_CTXX", "30"], ["TRAINER.MPL.N_CTXX", "Nearest known: TRAINER.MPL.N_CTX"]),
-        (["OPTIM.LRR", "1", "TRAINER.MPL.N_CTX", "many"], ["OPTIM.LRR", "OPTIM.LR", "TRAINER.MPL.N_CTX", "many"]),
+        (
+            ["OPTIM.LRR", "1", "TRAINER.MPL.N_CTX", "many"],
+            ["OPTIM.LRR", "OPTIM.LR", "TRAINER.MPL.N_CTX", "many"],
+        ),
         (["OPTIM.LR"], ["OPTIM.LR"]),
         (["OPTIM.LR_SCHEDULER", "cosin"], ["cosin", "cosine"]),
         (["OPTIM.MAX_EPOCH", "0"], ["OPTIM.MAX_EPOCH"]),
@@ -233,7 +280,9 @@ def test_missing_and_damaged_files_are_named(run: Run, world: tuple[Path, Path],
     refused(run(data=tmp_path / "nowhere"), str(tmp_path / "nowhere"), "split_zhou_EuroSAT.json")
     (tmp_path / "cut.pt").write_bytes(world[1].read_bytes()[:100_000])
     refused(run("MODEL.BACKBONE.NAME", str(tmp_path / "cut.pt")), str(tmp_path / "cut.pt"))
-    resnet = write_weights(tmp_path / "resnet.pt", CLIPConfig(32, 32, (1, 1, 1, 1), 16, None, 32, 49408, 64, 3))
+    resnet = write_weights(
+        tmp_path / "resnet.pt", CLIPConfig(32, 32, (1, 1, 1, 1), 16, None, 32, 49408, 64, 3)
+    )
     refused(run("MODEL.BACKBONE.NAME", str(resnet)), "ResNet")
     data = write_eurosat(tmp_path / "data")
     image = data / "eurosat/2750/Forest/train_0.png"
@@ -255,7 +304,11 @@ def test_training_on_a_test_only_dataset_is_refused(run: Run, tmp_path: Path) ->
         (root / "imagenet-a" / wnid).mkdir(parents=True)
         Image.new("RGB", (32, 32)).save(root / "imagenet-a" / wnid / "a.jpg")
     (root / "classnames.txt").write_text("n01 first\nn02 second\n")
-    refused(run("DATASET.NAME", "ImageNetA", data=tmp_path / "data"), "ImageNetA is for testing alone", "--eval-only")
+    refused(
+        run("DATASET.NAME", "ImageNetA", data=tmp_path / "data"),
+        "ImageNetA is for testing alone",
+        "--eval-only",
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_the_log_says_why(run: Run, tmp_path: Path) -> None:

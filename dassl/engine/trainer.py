@@ -106,7 +106,6 @@ class TrainerBase:
             self._stop_not_finite("the loss", self.batch_idx)
 
     def _check_losses(self) -> None:
-        """Look at the losses on the GPU since the epoch's start."""
         if self._first_bad_batch is not None and int(self._first_bad_batch) >= 0:
             self._stop_not_finite("the loss", int(self._first_bad_batch))
 
@@ -251,19 +250,6 @@ class TrainerBase:
                 raise ValueError(f"{path}: {error}") from error
             self.loaded_from[name] = path
 
-    # Scalars
-
-    def init_writer(self, log_dir: str) -> None:
-        """Open tensorboard's writer in `log_dir`, if tensorboard is installed."""
-        if self._writer is None and SummaryWriter is not None:
-            print(f"Initialize tensorboard (log_dir={log_dir})")
-            self._writer = SummaryWriter(log_dir=log_dir)
-
-    def close_writer(self) -> None:
-        """Close the writer, if one is open."""
-        if self._writer is not None:
-            self._writer.close()
-
     def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
         """Give the writer a number; nothing happens without a writer, as when only testing."""
         if self._writer is not None:
@@ -300,10 +286,6 @@ class TrainerBase:
 
     def run_epoch(self) -> None:
         """One pass over the training data."""
-        raise NotImplementedError
-
-    def forward_backward(self, batch: Any) -> dict[str, Any]:
-        """One training step; returns its metrics."""
         raise NotImplementedError
 
 
@@ -416,7 +398,8 @@ class SimpleTrainer(TrainerBase):
                     os.makedirs(os.path.join(self.output_dir, name), exist_ok=True)
                     shutil.copyfile(path, os.path.join(self.output_dir, name, BEST_NAME))
         self.epoch = max(self.start_epoch - 1, 0)
-        self.init_writer(os.path.join(self.output_dir, "tensorboard"))
+        if self._writer is None and SummaryWriter is not None:
+            self._writer = SummaryWriter(os.path.join(self.output_dir, "tensorboard"))
         self.time_start = time.time()
         self.begin_record(self.start_epoch, source)
 
@@ -453,7 +436,8 @@ class SimpleTrainer(TrainerBase):
                 print("Deploy the last-epoch model")
             self.test()
         print(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
-        self.close_writer()
+        if self._writer is not None:
+            self._writer.close()
 
     # Testing
 
@@ -509,6 +493,10 @@ class SimpleTrainer(TrainerBase):
 
 class TrainerX(SimpleTrainer):
     """Trains on labelled images; a method defines `forward_backward(batch)`."""
+
+    def forward_backward(self, batch: Any) -> dict[str, Any]:
+        """One training step; returns its metrics."""
+        raise NotImplementedError
 
     def run_epoch(self) -> None:
         """One pass over `train_loader_x`; every PRINT_FREQ-th step, or each of few, is printed."""

@@ -1,4 +1,4 @@
-"""Fixtures of the engine's tests: the small world of `engine_world` in a folder of its own, and runs in it."""
+"""Fixtures of the engine's tests: the small world of `engine_world` in its own folder, and runs in it."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A small world to run the engine in: images of three colours, a reader in the published style, and a trainer in CoOp's."""
+"""A small world for the engine: images of three colours, and a reader and a trainer in CoOp's style."""
 
 import os
 
@@ -45,7 +45,9 @@ class Colours(DatasetBase):
                 split = "val" if index == 7 else "test" if index > 4 else "train"
                 items[split].append(Datum(impath=path, label=label, classname=name))
         train = self.generate_fewshot_dataset(items["train"], num_shots=cfg.DATASET.NUM_SHOTS)
-        super().__init__(train_x=train, val=items["val"] if cfg.DATASET.VAL_PERCENT else None, test=items["test"])
+        super().__init__(
+            train_x=train, val=items["val"] if cfg.DATASET.VAL_PERCENT else None, test=items["test"]
+        )
 
 
 class TinyNet(nn.Module):
@@ -119,7 +121,7 @@ def config(root, output_dir, options=()):
             "SEED": 1,
             "VERBOSE": False,
             "USE_CUDA": False,
-            "INPUT": {"SIZE": (8, 8), "TRANSFORMS": ("random_resized_crop", "random_flip", "colorjitter", "normalize")},
+            "INPUT": {"SIZE": (8, 8), "TRANSFORMS": ("random_resized_crop", "random_flip", "normalize")},
             "DATALOADER": {"NUM_WORKERS": 0, "TRAIN_X": {"BATCH_SIZE": 4}, "TEST": {"BATCH_SIZE": 4}},
             "OPTIM": {
                 "NAME": "sgd", "LR": 0.1, "MAX_EPOCH": 3, "LR_SCHEDULER": "cosine",

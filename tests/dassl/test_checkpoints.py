@@ -39,7 +39,9 @@ def test_layout_and_restoring(tmp_path):
     path = save_checkpoint({**state, "scheduler": schedule.state_dict()}, str(tmp_path), is_best=True)
     assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model-best.pth.tar", "model.pth.tar-1"]
     save_checkpoint({**state, "epoch": 2}, str(tmp_path), model_name="model-best.pth.tar")
-    assert (tmp_path / "checkpoint").read_text() == "model.pth.tar-1\n", "nothing resumes from a best file alone"
+    assert (tmp_path / "checkpoint").read_text() == "model.pth.tar-1\n", (
+        "nothing resumes from a best file alone"
+    )
     other, other_optimizer, other_schedule = parts()
     restore(load_checkpoint(path), path, other, other_optimizer, other_schedule)
     assert torch.equal(other.weight, model.weight)
@@ -80,7 +82,7 @@ def test_a_damaged_file_is_named(tmp_path, size):
 
 
 def test_a_published_file_with_a_pickled_scheduler_is_read_without_it(tmp_path, monkeypatch):
-    """As the published Dassl writes it: the scheduler's state holds a scheduler, which holds the optimiser."""
+    """As the published Dassl writes it: the scheduler's state holds a scheduler with the optimiser."""
     model, optimizer, _ = parts()
     step(model, optimizer)
     successor = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4.0)
@@ -130,7 +132,7 @@ class Hostile:
 
 
 class HostileEval(Hostile):
-    """Runs Python when it is unpickled, and then takes a state, list entries and dict entries."""
+    """Runs Python when it is unpickled, and then takes a state and entries."""
 
     def __reduce__(self):
         return eval, (f"open({str(self.marker)!r}, 'w')",), {"x": 1}, iter([1]), iter([("a", 2)])
@@ -170,7 +172,9 @@ def test_a_hostile_file_runs_nothing(tmp_path, kind):
 
 def test_weights_that_fit_are_taken(tmp_path):
     net = nn.Linear(3, 2)
-    torch.save({"state_dict": {"module.bias": torch.ones(2), "weight": torch.ones(5, 5)}}, tmp_path / "weights.pth")
+    torch.save(
+        {"state_dict": {"module.bias": torch.ones(2), "weight": torch.ones(5, 5)}}, tmp_path / "weights.pth"
+    )
     with pytest.warns(UserWarning, match="weight"):
         load_pretrained_weights(net, str(tmp_path / "weights.pth"))
     assert bool((net.bias == 1).all())

@@ -11,7 +11,11 @@ from dassl.config import CfgNode, clean_cfg, get_cfg_default
 def test_defaults_are_the_published_ones_and_fresh_each_time():
     cfg = get_cfg_default()
     assert (cfg.SEED, cfg.OUTPUT_DIR, cfg.INPUT.SIZE) == (-1, "./output", (224, 224))
-    assert (cfg.OPTIM.LR_SCHEDULER, cfg.OPTIM.STEPSIZE, cfg.OPTIM.WARMUP_TYPE) == ("single_step", (-1,), "linear")
+    assert (cfg.OPTIM.LR_SCHEDULER, cfg.OPTIM.STEPSIZE, cfg.OPTIM.WARMUP_TYPE) == (
+        "single_step",
+        (-1,),
+        "linear",
+    )
     assert (cfg.DATALOADER.TRAIN_X.N_INS, cfg.DATALOADER.TRAIN_U.SAME_AS_X) == (16, True)
     assert (cfg.MODEL.HEAD.NAME, cfg.DATASET.SOURCE_DOMAINS) == ("", ()), "published train.py files set them"
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 7
@@ -37,14 +41,21 @@ def test_a_file_with_several_mistakes_reports_all_and_changes_nothing(tmp_path):
 
 def test_values_are_decoded_and_converted(tmp_path):
     path = tmp_path / "good.yaml"
-    path.write_text("OPTIM:\n  WARMUP_CONS_LR: 1e-5\n  LR: 1\nINPUT:\n  SIZE: [32, 32]\n", encoding="utf-8-sig")
+    path.write_text(
+        "OPTIM:\n  WARMUP_CONS_LR: 1e-5\n  LR: 1\nINPUT:\n  SIZE: [32, 32]\n", encoding="utf-8-sig"
+    )
     cfg = get_cfg_default()
     cfg.merge_from_file(str(path))
     cfg.merge_from_list(["INPUT.PIXEL_STD", "(1.0, 2.0)", "OUTPUT_DIR", "2024", "RESUME", "a/b c"])
     assert cfg.OPTIM.WARMUP_CONS_LR == 1e-5 and type(cfg.OPTIM.LR) is float
     assert cfg.INPUT.SIZE == (32, 32) and cfg.INPUT.PIXEL_STD == [1.0, 2.0]
     assert cfg.OUTPUT_DIR == "2024" and cfg.RESUME == "a/b c"
-    mistakes = (("OPTIM.MAX_EPOCH", "2.5"), ("OPTIM.MAX_EPOCH", "True"), ("USE_CUDA", "1"), ("OPTIM.LR", "'x'"))
+    mistakes = (
+        ("OPTIM.MAX_EPOCH", "2.5"),
+        ("OPTIM.MAX_EPOCH", "True"),
+        ("USE_CUDA", "1"),
+        ("OPTIM.LR", "'x'"),
+    )
     for key, value in (*mistakes, ("OPTIM.LR", "None"), ("USE_CUDA", "None"), ("INPUT.SIZE", "3")):
         with pytest.raises(ValueError, match=key):
             cfg.merge_from_list([key, value])
@@ -79,7 +90,12 @@ def test_list_or_integer_only_where_declared_and_through_clone_and_pickle():
         assert copy.TRAINER.MPL.N_ADD_OP == 3
         copy.merge_from_list(["TRAINER.MPL.TEXT_N_ADD_OP", "None", "TRAINER.MPL.N_ADD_OP", "(1, 0)"])
         copy.merge_from_list(["TRAINER.MPL.TEXT_N_ADD_OP", "[1, 2]"])
-        for key, value in (("N_ADD_OP", "[1, 'a']"), ("N_ADD_OP", "[]"), ("N_ADD_OP", "None"), ("N_CTX", "[1, 2]")):
+        for key, value in (
+            ("N_ADD_OP", "[1, 'a']"),
+            ("N_ADD_OP", "[]"),
+            ("N_ADD_OP", "None"),
+            ("N_CTX", "[1, 2]"),
+        ):
             with pytest.raises(ValueError, match=key):
                 copy.merge_from_list([f"TRAINER.MPL.{key}", value])
 

@@ -31,7 +31,9 @@ def epochs(loader, n_epochs, seed):
 
 
 def same(left, right):
-    return len(left) == len(right) and all(torch.equal(a[k], b[k]) for a, b in zip(left, right, strict=True) for k in a)
+    return len(left) == len(right) and all(
+        torch.equal(a[k], b[k]) for a, b in zip(left, right, strict=True) for k in a
+    )
 
 
 def train_loader(root, workers, wrapper=NoisyWrapper):
@@ -109,7 +111,9 @@ def test_the_manager_and_the_wrapper_give_what_trainers_read(root):
 
 
 def test_few_shots_are_drawn_as_published():
-    items = [Datum(f"{label}/{index}", label, classname=str(label)) for index in range(6) for label in (2, 0, 1)]
+    items = [
+        Datum(f"{label}/{index}", label, classname=str(label)) for index in range(6) for label in (2, 0, 1)
+    ]
     base = DatasetBase(train_x=items, test=items)
     set_random_seed(1)
     drawn = base.generate_fewshot_dataset(items, num_shots=2)
@@ -158,7 +162,9 @@ def test_the_test_transform_has_pils_own_pixels(image):
     given = build_transform(cfg, is_train=False)(image)
     small = image.resize((33, 24), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(small.crop((4, 0, 28, 24)))).permute(2, 0, 1).float() / 255
-    mean, std = (torch.tensor(values)[:, None, None] for values in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
+    mean, std = (
+        torch.tensor(values)[:, None, None] for values in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+    )
     assert torch.allclose(given, (pixels - mean) / std, atol=1e-6)
 
 

@@ -63,7 +63,10 @@ def test_one_process_a_folder(tmp_path, monkeypatch):
     other.start()
     try:
         assert is_held.wait(60)
-        with pytest.raises(ValueError, match="another run works in"), record.hold_folder(str(tmp_path / "run"), True):
+        with (
+            pytest.raises(ValueError, match="another run works in"),
+            record.hold_folder(str(tmp_path / "run"), True),
+        ):
             pass
     finally:
         may_end.set()

@@ -30,7 +30,11 @@ def test_registry_names_the_known_and_the_nearest_and_refuses_doubles():
         pass
 
     registry.register(CoOp)
-    assert registry.get("MaPLe") is MaPLe and registry.registered_names() == ["MaPLe", "CoOp"] and "CoOp" in registry
+    assert (
+        registry.get("MaPLe") is MaPLe
+        and registry.registered_names() == ["MaPLe", "CoOp"]
+        and "CoOp" in registry
+    )
     with pytest.raises(KeyError) as caught:
         registry.get("Maple2")
     assert str(caught.value) == "unknown trainer 'Maple2'. Did you mean MaPLe? Known: CoOp, MaPLe"
@@ -136,7 +140,10 @@ def test_files(tmp_path):
 
     with pytest.raises(RuntimeError):
         utils.write_whole(path, fail)
-    assert utils.read_json(path) == {"x": [1, 2]} and sorted(os.listdir(tmp_path / "a")) == [".hidden", "b.json"]
+    assert utils.read_json(path) == {"x": [1, 2]} and sorted(os.listdir(tmp_path / "a")) == [
+        ".hidden",
+        "b.json",
+    ]
     assert torch.__version__ in utils.collect_env_info()
 
 
