@@ -242,11 +242,11 @@ class TrainerBase:
             lines = record.differing_settings(checkpoint.get("run") or {}, own)
             if lines:
                 raise ValueError("\n  ".join([f"{path} was trained with other settings:", *lines]))
-            result = checkpoint.get("val_result")
-            print(f"Load {path} to {name} (epoch={checkpoint['epoch']}, val_result={result})")
+            about = f"epoch={checkpoint.get('epoch')}, val_result={checkpoint.get('val_result')}"
+            print(f"Load {path} to {name} ({about})")
             try:
                 self._models[name].load_state_dict(checkpoint["state_dict"])
-            except (ValueError, RuntimeError) as error:
+            except (ValueError, RuntimeError, KeyError) as error:
                 raise ValueError(f"{path}: {error}") from error
             self.loaded_from[name] = path
 

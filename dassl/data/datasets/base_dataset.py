@@ -21,25 +21,10 @@ class Datum:
             raise TypeError(f"Datum: impath must be a string, got {impath!r} ({type(impath).__name__})")
         self._impath, self._label, self._domain, self._classname = impath, label, domain, classname
 
-    @property
-    def impath(self) -> str:
-        """Path of the image."""
-        return self._impath
-
-    @property
-    def label(self) -> int:
-        """Class, from 0."""
-        return self._label
-
-    @property
-    def domain(self) -> int:
-        """Domain, from 0."""
-        return self._domain
-
-    @property
-    def classname(self) -> str:
-        """The class in words."""
-        return self._classname
+    impath = property(lambda self: self._impath)
+    label = property(lambda self: self._label)
+    domain = property(lambda self: self._domain)
+    classname = property(lambda self: self._classname)
 
     def __repr__(self) -> str:
         return (
@@ -72,40 +57,13 @@ class DatasetBase:
         self._num_classes = self.get_num_classes(labelled)
         self._lab2cname, self._classnames = self.get_lab2cname(labelled)
 
-    @property
-    def train_x(self) -> list[Datum] | None:
-        """Labelled training images."""
-        return self._train_x
-
-    @property
-    def train_u(self) -> list[Datum] | None:
-        """What the reader passed as unlabelled images."""
-        return self._train_u
-
-    @property
-    def val(self) -> list[Datum] | None:
-        """Validation images."""
-        return self._val
-
-    @property
-    def test(self) -> list[Datum] | None:
-        """Test images."""
-        return self._test
-
-    @property
-    def lab2cname(self) -> dict[int, str]:
-        """A dict label -> class name."""
-        return self._lab2cname
-
-    @property
-    def classnames(self) -> list[str]:
-        """Class names in order of their labels."""
-        return self._classnames
-
-    @property
-    def num_classes(self) -> int:
-        """The largest label plus one."""
-        return self._num_classes
+    train_x = property(lambda self: self._train_x)
+    train_u = property(lambda self: self._train_u)
+    val = property(lambda self: self._val)
+    test = property(lambda self: self._test)
+    lab2cname = property(lambda self: self._lab2cname, doc="A dict label -> class name.")
+    classnames = property(lambda self: self._classnames, doc="Class names in order of their labels.")
+    num_classes = property(lambda self: self._num_classes, doc="The largest label plus one.")
 
     @staticmethod
     def get_num_classes(data_source: Iterable[Datum]) -> int:
