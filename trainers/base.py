@@ -58,9 +58,8 @@ def check_depth(key: str, depth: int, least: int, *n_layers: int) -> None:
 class PromptTrainer(TrainerX):
     """A frozen CLIP with learned prompts, trained by cross-entropy.
 
-    A method gives `build_prompt_learner`. It overrides `loss` for another loss, `model_class` for other
-    logits, and `checkpoint_name` for another folder of checkpoints. docs/ADDING_A_METHOD.md adds one, step by
-    step.
+    A method gives `build_prompt_learner`. It overrides `loss` for another loss and `model_class` for other
+    logits. docs/ADDING_A_METHOD.md adds one, step by step.
     """
 
     settings_node: str
@@ -105,10 +104,8 @@ class PromptTrainer(TrainerX):
     @classmethod
     def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
         """The method's settings by their dotted keys, as the prompt file holds them."""
-        return {
-            f"TRAINER.{cls.settings_node}.{key}": value
-            for key, value in cfg.TRAINER[cls.settings_node].items()
-        }
+        node = cls.settings_node
+        return {f"TRAINER.{node}.{key}": value for key, value in cfg.TRAINER[node].items()}
 
     def build_model(self) -> None:
         """Load CLIP, build the prompts, and register the learned parameters with the engine."""
@@ -169,9 +166,8 @@ class PromptTrainer(TrainerX):
 
     def parse_batch_train(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Images `[B, 3, R, R]` and labels `[B]` of a batch, on the run's device."""
-        return batch["img"].to(self.device, non_blocking=True), batch["label"].to(
-            self.device, non_blocking=True
-        )
+        images, labels = batch["img"], batch["label"]
+        return images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
     def test(self, split: str | None = None) -> float:
         """Evaluate as the engine does, with class features computed once."""

@@ -17,8 +17,8 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
+from .coop import ContextWords
 from .prompted_clip import PromptedCLIP
-from .prompts import ClassPrompts, PromptLearner, TextPrompts, class_prompt, placeholders
 
 BOTTLENECK = 16  # the hidden layer is E / 16 wide (arXiv 2203.05557, section 4, "meta-network")
 
@@ -31,41 +31,22 @@ def extend_cfg(cfg: Any) -> None:
     cfg.TRAINER.COCOOP.PREC = "fp16"  # fp16, bf16, amp or fp32
 
 
-class ConditionalWords(PromptLearner):
-    """Learned words `ctx` `[n, D]`, and the network `meta_net` `[E] -> [D]` that shifts them."""
+class ConditionalWords(ContextWords):
+    """CoOp's words `ctx` `[n, D]`, and the network `meta_net` `[E] -> [D]` that shifts them."""
 
     def __init__(self, clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str = "") -> None:
-        super().__init__()
-        words = ctx_init.replace("_", " ").split()
-        n_ctx = len(words) or n_ctx
-        prefix = " ".join(words) or placeholders(n_ctx)
-        self.class_prompts = ClassPrompts(clip, [class_prompt(prefix, name) for name in classnames], n_ctx)
-        self.ctx = nn.Parameter(
-            self.class_prompts.initial_context if words else self.class_prompts.random_context()
-        )
+        super().__init__(clip, classnames, n_ctx, ctx_init)
         embed_dim, hidden = clip.config.embed_dim, clip.config.embed_dim // BOTTLENECK
-        self.meta_net = nn.Sequential(
-            OrderedDict(
-                linear1=nn.Linear(embed_dim, hidden),
-                relu=nn.ReLU(),
-                linear2=nn.Linear(hidden, clip.config.text_width),
-            )
+        layers = OrderedDict(
+            linear1=nn.Linear(embed_dim, hidden),
+            relu=nn.ReLU(),
+            linear2=nn.Linear(hidden, clip.config.text_width),
         )
-
-    def text(self) -> TextPrompts:
-        """The prompts without an image's shift."""
-        return self.text_with(self.ctx)
-
-    def text_with(self, ctx: Tensor) -> TextPrompts:
-        """The prompts with words `ctx` `[n, D]`."""
-        return self.class_prompts.text(ctx)
+        self.meta_net = nn.Sequential(layers)
 
     def context_of(self, image_features: Tensor) -> Tensor:
         """Words `[B, n, D]` for images of normalised features `[B, E]`."""
         return self.ctx + self.meta_net(image_features).unsqueeze(1)
-
-    def published_names(self) -> dict[str, nn.Parameter]:
-        return dict(self.named_parameters())
 
 
 class ConditionallyPromptedCLIP(PromptedCLIP):
@@ -94,6 +75,4 @@ class CoCoOp(PromptTrainer):
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ConditionalWords:
         s = cfg.TRAINER.COCOOP
-        if s.N_CTX < 1 and not s.CTX_INIT:
-            raise ValueError(f"TRAINER.COCOOP.N_CTX is {s.N_CTX}; at least 1 learned word is needed")
         return ConditionalWords(clip_model, classnames, s.N_CTX, s.CTX_INIT)

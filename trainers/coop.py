@@ -56,7 +56,10 @@ def class_name_order(n_ctx: int, name_lengths: Sequence[int], length: int, posit
 
 
 class ContextWords(PromptLearner):
-    """Learned words of the class prompts, `ctx` `[n, D]`, or `[C, n, D]` if they are class-specific."""
+    """Learned words of the class prompts, `ctx` `[n, D]`, or `[C, n, D]` if they are class-specific.
+
+    They start from the words of `ctx_init`, or else from `n_ctx` random vectors.
+    """
 
     order: Tensor | None
 
@@ -72,6 +75,8 @@ class ContextWords(PromptLearner):
         super().__init__()
         words = ctx_init.replace("_", " ").split()
         n_ctx = len(words) or n_ctx
+        if n_ctx < 1:
+            raise ValueError(f"N_CTX is {n_ctx}; at least 1 learned word is needed")
         prefix = " ".join(words) or placeholders(n_ctx)
         self.class_prompts = ClassPrompts(clip, [class_prompt(prefix, name) for name in classnames], n_ctx)
         if words:
@@ -83,19 +88,22 @@ class ContextWords(PromptLearner):
         order = class_name_order(n_ctx, name_lengths, self.class_prompts.embedded.shape[1], position)
         self.register_buffer("order", None if position == "end" else order, persistent=False)
         tokens, end_index = self.class_prompts.tokens.gather(1, order), self.class_prompts.end_index
-        # A class name between the learned words ends what the prompts have in common, and so do words of each
-        # class.
+        # Prompts begin alike up to the class name, or not at all if each class has words of its own.
         n_common = min(n_common_tokens(order, end_index), n_common_tokens(tokens, end_index))
         self.packing = TextPacking(end_index, 1 if class_specific else n_common)
 
     def text(self) -> TextPrompts:
-        embedded = self.class_prompts.with_context(self.ctx)  # [C, L, D]
+        return self.text_with(self.ctx)
+
+    def text_with(self, ctx: Tensor) -> TextPrompts:
+        """The prompts with words `ctx`."""
+        embedded = self.class_prompts.with_context(ctx)  # [C, L, D]
         if self.order is not None:
             embedded = embedded.gather(1, self.order.unsqueeze(-1).expand_as(embedded))
         return TextPrompts(embedded, self.class_prompts.end_index, self.packing)
 
     def published_names(self) -> dict[str, nn.Parameter]:
-        return {"ctx": self.ctx}
+        return dict(self.named_parameters())
 
 
 @TRAINER_REGISTRY.register()
@@ -116,6 +124,4 @@ class CoOp(PromptTrainer):
             raise ValueError(
                 f"TRAINER.COOP.CLASS_TOKEN_POSITION is {s.CLASS_TOKEN_POSITION!r}; it must be one of {known}"
             )
-        if s.N_CTX < 1 and not s.CTX_INIT:
-            raise ValueError(f"TRAINER.COOP.N_CTX is {s.N_CTX}; at least 1 learned word is needed")
         return ContextWords(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.CSC, s.CLASS_TOKEN_POSITION)

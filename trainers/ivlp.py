@@ -102,12 +102,5 @@ class IVLP(PromptTrainer):
                 f"{node} asks for no prompt in either tower: give N_CTX_TEXT and PROMPT_DEPTH_TEXT, or "
                 "N_CTX_VISION and PROMPT_DEPTH_VISION"
             )
-        return IndependentPrompts(
-            clip_model,
-            classnames,
-            s.CTX_INIT,
-            s.N_CTX_TEXT,
-            s.PROMPT_DEPTH_TEXT,
-            s.N_CTX_VISION,
-            s.PROMPT_DEPTH_VISION,
-        )
+        text, vision = (s.N_CTX_TEXT, s.PROMPT_DEPTH_TEXT), (s.N_CTX_VISION, s.PROMPT_DEPTH_VISION)
+        return IndependentPrompts(clip_model, classnames, s.CTX_INIT, *text, *vision)

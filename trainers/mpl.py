@@ -25,11 +25,11 @@ from .prompts import ClassPrompts, PromptLearner, TextPrompts, class_prompt, pla
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare `TRAINER.MPL`; defaults are those of the released code, and the configs hold the paper's setting."""
+    """Declare `TRAINER.MPL`; its defaults are the released code's, and the configs hold the paper's."""
     cfg.TRAINER.MPL = CfgNode()
     cfg.TRAINER.MPL.N_CTX = 2  # n >= 1: learned tokens before layer 0, in each tower
-    cfg.TRAINER.MPL.N_ADD_OP = 2  # a >= 0: layers 1 to J - 1 add a * n vision prompts; or one a layer
-    cfg.TRAINER.MPL.N_RM_OP = 1  # r >= 0: vision prompts removed before each of these; or one a layer
+    cfg.TRAINER.MPL.N_ADD_OP = 2  # a >= 0: layers 1 to J - 1 add a * n vision prompts; or a list
+    cfg.TRAINER.MPL.N_RM_OP = 1  # r >= 0: vision prompts removed before each of these; or a list
     cfg.TRAINER.MPL.TEXT_N_ADD_OP = None  # a of the text tower: None is 1, as in the paper
     cfg.TRAINER.MPL.TEXT_N_RM_OP = None  # r of the text tower: None removes all, as in the paper
     cfg.TRAINER.MPL.CTX_INIT = "a photo of a"  # fixed words between the learned context and the class name

@@ -11,7 +11,6 @@ epochs takes the place of the last epoch's.
 Letters of shapes: B images, C classes, E joint embedding, R the images' side.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -109,29 +108,6 @@ def gaussian_weights(n_epochs: int, mean: float, std: float) -> list[float]:
     return torch.softmax(-0.5 * ((epochs - mean) / std) ** 2, dim=0).tolist()
 
 
-class PromptAverage:
-    """The average of the learned prompts over the epochs, with one weight an epoch, summed up as they end."""
-
-    def __init__(self, weights: Sequence[float]) -> None:
-        self.weights = list(weights)
-        self.n_epochs = 0
-        self.total: dict[str, Tensor] = {}
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every epoch is in it."""
-        return self.n_epochs == len(self.weights)
-
-    def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add the prompts of the next epoch."""
-        weight = self.weights[self.n_epochs]
-        self.total = {name: weight * value + self.total.get(name, 0) for name, value in values.items()}
-        self.n_epochs += 1
-
-    def __str__(self) -> str:
-        return ", ".join(f"{weight:.3g}" for weight in self.weights)
-
-
 @TRAINER_REGISTRY.register()
 class PromptSRC(IVLP):
     """Self-regulating prompts."""
@@ -154,8 +130,10 @@ class PromptSRC(IVLP):
     def build_model(self) -> None:
         super().build_model()
         s = self.cfg.TRAINER.PROMPTSRC
-        self.average = PromptAverage(gaussian_weights(self.max_epoch, s.GPA_MEAN, s.GPA_STD))
-        print(f"Weights of the epochs in the average of the prompts: {self.average}")
+        self.epoch_weights = gaussian_weights(self.max_epoch, s.GPA_MEAN, s.GPA_STD)
+        self.average: dict[str, Tensor] = {}  # of the prompts of the first `n_averaged` epochs
+        self.n_averaged = 0
+        print(f"Weights of the epochs in the average of the prompts: {_shown(self.epoch_weights)}")
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The loss above; distances are means over their B * E and C * E entries."""
@@ -169,17 +147,18 @@ class PromptSRC(IVLP):
 
     def after_epoch(self) -> None:
         """Add the epoch's prompts to the average, which takes their place after the last epoch."""
-        self.average.add(self.learned.state_dict())
-        if self.average.is_complete:
-            print(
-                f"Put the Gaussian-weighted average of the prompts of {self.average.n_epochs} epochs in place"
-            )
-            self.learned.load_state_dict(self.average.total)
+        weight = self.epoch_weights[self.n_averaged]
+        for name, value in self.learned.state_dict().items():
+            self.average[name] = weight * value + self.average.get(name, 0)
+        self.n_averaged += 1
+        if self.n_averaged == len(self.epoch_weights):
+            print(f"Put the Gaussian-weighted average of the prompts of {self.n_averaged} epochs in place")
+            self.learned.load_state_dict(self.average)
         super().after_epoch()
 
     def extra_state(self) -> dict[str, Any]:
         """The running average."""
-        return vars(self.average)
+        return {"weights": self.epoch_weights, "n_epochs": self.n_averaged, "total": self.average}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Continue the running average of a checkpoint; ValueError if there is none or its weights differ."""
@@ -189,13 +168,16 @@ class PromptSRC(IVLP):
                 "the checkpoint to resume from holds no running average of the prompts (extra_state), so the "
                 f"epochs before it would be left out. {remedy}"
             )
-        saved = PromptAverage(state["weights"])
-        if saved.weights != self.average.weights:
+        weights = list(state["weights"])
+        if weights != self.epoch_weights:
             raise ValueError(
-                f"the running average in the checkpoint weighs its {len(saved.weights)} epochs {saved}, but "
-                "OPTIM.MAX_EPOCH, TRAINER.PROMPTSRC.GPA_MEAN and GPA_STD now ask for "
-                f"{self.average}: resume with the settings of the first run. {remedy}"
+                f"the running average in the checkpoint weighs its {len(weights)} epochs {_shown(weights)}, "
+                "but OPTIM.MAX_EPOCH, TRAINER.PROMPTSRC.GPA_MEAN and GPA_STD now ask for "
+                f"{_shown(self.epoch_weights)}: resume with the settings of the first run. {remedy}"
             )
-        saved.n_epochs = state["n_epochs"]
-        saved.total = {name: value.to(self.device) for name, value in state["total"].items()}
-        self.average = saved
+        self.n_averaged = state["n_epochs"]
+        self.average = {name: value.to(self.device) for name, value in state["total"].items()}
+
+
+def _shown(weights: list[float]) -> str:
+    return ", ".join(f"{weight:.3g}" for weight in weights)

@@ -4,20 +4,18 @@ Layer l of the image tower sees free prompts `P_l`, which replace those of the l
 
     [class token, patches, _]_l = L_l([class token, patches, P_l]_{l-1}),    l = 0, …, J - 1
 
-The text tower sees the words of CTX_INIT.
+The text tower sees the words of CTX_INIT: it is IVLP with no text prompts.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
 from yacs.config import CfgNode
 
-from clip import CLIP, LayerPrompts
+from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, check_depth, require_vit
-from .prompts import DeepPrompts, PromptLearner, TextPrompts, fixed_words
+from .ivlp import IndependentPrompts
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -29,34 +27,6 @@ def extend_cfg(cfg: Any) -> None:
     cfg.TRAINER.VPT.PROMPT_DEPTH_VISION = 1  # J, layers with prompts; 1 is VPT-Shallow, all is VPT-Deep
 
 
-class VisionPrompts(PromptLearner):
-    """Free prompts in the image tower, `depth_vision` layers of `[n, D_vision]`.
-
-    Published names: `image_encoder.VPT` and `image_encoder.transformer.resblocks.{l}.VPT_shallow`.
-    """
-
-    learns_text = False
-
-    def __init__(
-        self, clip: CLIP, classnames: Sequence[str], ctx_init: str, n_ctx_vision: int, depth_vision: int
-    ) -> None:
-        super().__init__()
-        c = clip.config
-        self.class_prompts = fixed_words(clip, classnames, ctx_init)
-        self.vision_prompts = DeepPrompts(
-            n_ctx_vision, depth_vision, c.vit_layers, c.vision_width, "image tower"
-        )
-
-    def text(self) -> TextPrompts:
-        return self.class_prompts.text()
-
-    def vision(self) -> LayerPrompts:
-        return self.vision_prompts.layer_prompts()
-
-    def published_names(self) -> dict[str, nn.Parameter]:
-        return dict(self.vision_prompts.published_names("image_encoder"))
-
-
 @TRAINER_REGISTRY.register()
 class VPT(PromptTrainer):
     """Visual prompt tuning."""
@@ -64,7 +34,7 @@ class VPT(PromptTrainer):
     has_static_step = True
 
     @classmethod
-    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> VisionPrompts:
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> IndependentPrompts:
         s = cfg.TRAINER.VPT
         require_vit(cfg, clip_model)
         check_depth("TRAINER.VPT.PROMPT_DEPTH_VISION", s.PROMPT_DEPTH_VISION, 1, clip_model.config.vit_layers)
@@ -72,4 +42,6 @@ class VPT(PromptTrainer):
             raise ValueError(
                 f"TRAINER.VPT.N_CTX_VISION is {s.N_CTX_VISION}; at least 1 learned token is needed"
             )
-        return VisionPrompts(clip_model, classnames, s.CTX_INIT, s.N_CTX_VISION, s.PROMPT_DEPTH_VISION)
+        text = (0, 0)  # tokens and depth
+        vision = (s.N_CTX_VISION, s.PROMPT_DEPTH_VISION)
+        return IndependentPrompts(clip_model, classnames, s.CTX_INIT, *text, *vision)
