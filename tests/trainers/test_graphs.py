@@ -1,4 +1,4 @@
-"""Steps as CUDA graphs: what surrounds a graph, on the CPU; that numbers are those of plain steps, on a GPU."""
+"""Steps as CUDA graphs: what surrounds a graph, on the CPU; equal numbers, on a GPU."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -26,7 +26,7 @@ def unit(vector: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def frozen_texts(weights: dict) -> list[Tensor]:
-    """Features of each class from plain CLIP, one text at a time, of length 1 after the mean over templates."""
+    """Features of each class from plain CLIP, one text at a time, its mean over templates at length 1."""
     model = clip.load(str(weights["narrow"]), torch.device("cpu"))
     rows = []
     for name in NAMES:

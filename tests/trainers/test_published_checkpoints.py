@@ -76,7 +76,7 @@ def write_published(
     scheduler = ConstantWarmupScheduler(optimizer)
     vars(optimizer).pop(
         "step", None
-    )  # PyTorch's counter is a local function, which older versions do not pickle
+    )  # a local function, which older versions of PyTorch do not pickle
     state = {
         "state_dict": learned | frozen_values(trainer, dtype) | more,
         "epoch": 5,
