@@ -1,9 +1,11 @@
-"""Captioned icons: the endless picture-and-text pairs that `tools/train_tiny_shapes.py` trains the small CLIP on.
+"""Captioned icons: the endless image-and-text pairs that `benchmarks/tiny_shapes.py` trains the small
+CLIP on.
 
-They play the part of the web pairs behind CLIP: flat drawings, mostly upright, on plain or simply patterned backgrounds,
-a few with a faint grain, and captions that name some of what is seen, in many wordings, at times with noise around them. The Shapes dataset
-(`datasets/shapes_rendering.py`) holds some of the same words but none of this style, and nothing is shared between the
-two renderers. Colours, forms and wordings here are many more than Shapes has, and no pair of them is favoured.
+They play the part of the web pairs behind CLIP: flat drawings, mostly upright, on plain or simply patterned
+backgrounds, a few with a faint grain, and captions that name some of what is seen, in many wordings, at
+times with noise around them. The Shapes dataset (`datasets/shapes_rendering.py`) holds some of the same
+words but none of this style, and nothing is shared between the two renderers. Colours, forms and wordings
+here are many more than Shapes has, and no pair of them is favoured.
 """
 
 import math
@@ -15,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 IMAGE_SIZE = 64
-"""Side of a picture, in pixels."""
+"""Side of a image, in pixels."""
 
 SUPERSAMPLING = 3
 """The outlines of icons are drawn this many times larger along each axis and then averaged down."""
@@ -46,7 +48,9 @@ Point = tuple[float, float]
 
 
 def _regular(n_sides: int, turn: float = -90.0) -> list[Point]:
-    """Corners of a regular polygon in the unit circle; `turn` in degrees points at the first corner (-90 is up)."""
+    """Corners of a regular polygon in the unit circle; `turn` in degrees points at the first corner (-90 is
+    up).
+    """
     angles = (math.radians(turn + 360 * i / n_sides) for i in range(n_sides))
     return [(math.cos(a), math.sin(a)) for a in angles]
 
@@ -59,7 +63,8 @@ def _star() -> list[Point]:
 def _heart() -> list[Point]:
     points = []
     for i in range(48):
-        t = 2 * math.pi * i / 48  # the well-known sine and cosine curve of a heart, fitted into the unit circle
+        # the well-known sine and cosine curve of a heart, fitted into the unit circle
+        t = 2 * math.pi * i / 48
         x = 16 * math.sin(t) ** 3
         y = 13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
         points.append((x / 17, -(y + 2.5) / 17))
@@ -68,7 +73,10 @@ def _heart() -> list[Point]:
 
 def _crescent() -> list[Point]:
     outer = [(math.cos(a), math.sin(a)) for a in (math.radians(40 + 280 * i / 30) for i in range(31))]
-    inner = [(0.30 + 0.78 * math.cos(a), 0.82 * math.sin(a)) for a in (math.radians(302 - 244 * i / 30) for i in range(31))]
+    inner = [
+        (0.30 + 0.78 * math.cos(a), 0.82 * math.sin(a))
+        for a in (math.radians(302 - 244 * i / 30) for i in range(31))
+    ]
     return outer + inner
 
 
@@ -88,42 +96,34 @@ FORMS: dict[str, list[Point]] = {
     + [(0.3, 1), (-0.3, 1), (-0.3, 0.3), (-1, 0.3), (-1, -0.3), (-0.3, -0.3)],
     "arrow": [(-1, -0.25), (0.1, -0.25), (0.1, -0.7), (1, 0), (0.1, 0.7), (0.1, 0.25), (-1, 0.25)],
     "crescent": _crescent(),
-    "semicircle": [(math.cos(a), 0.45 - math.sin(a)) for a in (math.radians(180 * i / 30) for i in range(31))],
+    "semicircle": [
+        (math.cos(a), 0.45 - math.sin(a)) for a in (math.radians(180 * i / 30) for i in range(31))
+    ],
     "trapezoid": [(-0.5, -0.6), (0.5, -0.6), (1, 0.6), (-1, 0.6)],
     "house": [(0, -1), (0.9, -0.2), (0.7, -0.2), (0.7, 0.8), (-0.7, 0.8), (-0.7, -0.2), (-0.9, -0.2)],
-    "drop": [(0, -1), *[(0.62 * math.cos(a), 0.35 + 0.62 * math.sin(a)) for a in (math.radians(-30 + 240 * i / 30) for i in range(31))]],
+    "drop": [
+        (0, -1),
+        *[
+            (0.62 * math.cos(a), 0.35 + 0.62 * math.sin(a))
+            for a in (math.radians(-30 + 240 * i / 30) for i in range(31))
+        ],
+    ],
 }
 """Form name -> its outline in the unit circle, x right and y down."""
 
 SIZE_WORDS = {"small": (0.24, 0.36), "": (0.36, 0.62), "large": (0.62, 0.86)}
-"""Word for a size -> range of the radius, as a part of half the picture."""
+"""Word for a size -> range of the radius, as a part of half the image."""
 
 FILL_WORDS = {"": 6, "outlined": 2, "striped": 1, "dotted": 1}
 """Word for a fill -> how often it is drawn, relative to the others."""
 
 TEMPLATES = (
-    "a photo of a {}.", "a photo of the {}.", "a picture of a {}", "an image of a {}.", "a drawing of a {}.", "an icon of a {}",
-    "{}", "{}.", "a {}", "the {}.", "one {}", "this is a {}.", "there is a {} here", "art of the {}.", "itap of a {}.",
-    "a {} in a picture", "clip art: {}", "{} icon", "{} vector illustration", "a simple {}",
+    "a photo of a {}.", "a photo of the {}.", "a picture of a {}", "an image of a {}.",
+    "a drawing of a {}.", "an icon of a {}", "{}", "{}.", "a {}", "the {}.", "one {}", "this is a {}.",
+    "there is a {} here", "art of the {}.", "itap of a {}.", "a {} in a picture", "clip art: {}",
+    "{} icon", "{} vector illustration", "a simple {}",
 )  # fmt: skip
-NOISE_WORDS = (
-    "free",
-    "stock",
-    "download",
-    "hd",
-    "vector",
-    "isolated",
-    "png",
-    "design",
-    "new",
-    "my",
-    "best",
-    "img",
-    "photo",
-    "no",
-    "web",
-    "art",
-)
+NOISE_WORDS = "free stock download hd vector isolated png design new my best img photo no web art".split()
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def captioned_icon(seed: str) -> tuple[Image.Image, str]:
         seed: any text; the same text always gives the same pair, and no global generator is touched.
 
     Returns:
-        an RGB picture of `IMAGE_SIZE` pixels a side, and its caption.
+        an RGB image of `IMAGE_SIZE` pixels a side, and its caption.
     """
     rng = random.Random(seed)
     background = rng.choice(list(COLOURS))
@@ -172,7 +172,7 @@ def _random_icon(background: str, rng: random.Random) -> Icon:
 
 
 def _place(icon: Icon, rng: random.Random) -> tuple[float, float, float]:
-    """Centre (x, y) and radius, in halves of the picture's side, with the icon whole inside the picture."""
+    """Centre (x, y) and radius, in halves of the image's side, with the icon whole inside the image."""
     radius = rng.uniform(*SIZE_WORDS[icon.size])
     room = 0.95 - radius
     return rng.uniform(-room, room), rng.uniform(-room, room), radius
@@ -185,7 +185,9 @@ def _tone(colour: str, rng: random.Random, brightness: float = 1.0) -> tuple[int
 
 
 def _background(colour: str, rng: random.Random) -> Image.Image:
-    """A ground in the named colour: plain in half of the pictures, else two of its tones as a gradient, stripes or checks."""
+    """A ground in the named colour: plain in half of the images, else two of its tones as a gradient,
+    stripes or checks.
+    """
     size = (IMAGE_SIZE, IMAGE_SIZE)
     ground = Image.new("RGB", size, _tone(colour, rng))
     kind = rng.choice(("plain", "plain", "plain", "gradient", "stripes", "checks"))
@@ -198,18 +200,24 @@ def _background(colour: str, rng: random.Random) -> Image.Image:
             for j, y in enumerate(range(0, IMAGE_SIZE, step)):
                 if (i if kind == "stripes" else i + j) % 2:
                     pen.rectangle((x, y, x + step - 1, y + step - 1), fill=255)
-    ground.paste(_tone(colour, rng, rng.uniform(0.6, 0.9)), mask=pattern.rotate(rng.choice((0, 90, 180, 270))))
+    ground.paste(
+        _tone(colour, rng, rng.uniform(0.6, 0.9)), mask=pattern.rotate(rng.choice((0, 90, 180, 270)))
+    )
     return ground
 
 
-def _grained(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """The picture with a faint grain, as of a scan or of compression."""
-    grain = np.random.default_rng(rng.getrandbits(64)).normal(0, rng.uniform(2, 12), (IMAGE_SIZE, IMAGE_SIZE, 3))
-    return Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8))
+def _grained(image: Image.Image, rng: random.Random) -> Image.Image:
+    """The image with a faint grain, as of a scan or of compression."""
+    grain = np.random.default_rng(rng.getrandbits(64)).normal(
+        0, rng.uniform(2, 12), (IMAGE_SIZE, IMAGE_SIZE, 3)
+    )
+    return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
 
 
 def _draw(canvas: Image.Image, icon: Icon, place: tuple[float, float, float], rng: random.Random) -> None:
-    """Draw the icon onto the canvas: stretched a little, turned by up to 25 degrees, or by any angle in one picture of three."""
+    """Draw the icon onto the canvas: stretched a little, turned by up to 25 degrees, or by any angle in one
+    image of three.
+    """
     centre_x, centre_y, radius = place
     side = IMAGE_SIZE * SUPERSAMPLING
     half = side / 2
@@ -218,11 +226,21 @@ def _draw(canvas: Image.Image, icon: Icon, place: tuple[float, float, float], rn
     corners = []
     for x, y in FORMS[icon.form]:
         y = y * stretch
-        corners.append(((1 + centre_x + radius * (x * cos - y * sin)) * half, (1 + centre_y + radius * (x * sin + y * cos)) * half))
+        corners.append(
+            (
+                (1 + centre_x + radius * (x * cos - y * sin)) * half,
+                (1 + centre_y + radius * (x * sin + y * cos)) * half,
+            )
+        )
     mask = Image.new("L", (side, side), 0)
     pen = ImageDraw.Draw(mask)
     if icon.fill == "outlined":
-        pen.line([*corners, corners[0], corners[1]], fill=255, width=max(4, round(0.16 * radius * half)), joint="curve")
+        pen.line(
+            [*corners, corners[0], corners[1]],
+            fill=255,
+            width=max(4, round(0.16 * radius * half)),
+            joint="curve",
+        )
     else:
         pen.polygon(corners, fill=255)
     _FILLS.get(icon.fill, _leave)(mask, radius * half, rng)
@@ -252,11 +270,16 @@ def _cut_dots(mask: Image.Image, radius: float, rng: random.Random) -> None:
             pen.ellipse((x - hole, y - hole, x + hole, y + hole), fill=0)
 
 
-_FILLS: dict[str, Callable[[Image.Image, float, random.Random], None]] = {"striped": _cut_stripes, "dotted": _cut_dots}
+_FILLS: dict[str, Callable[[Image.Image, float, random.Random], None]] = {
+    "striped": _cut_stripes,
+    "dotted": _cut_dots,
+}
 
 
 def _caption(icons: list[Icon], background: str, rng: random.Random) -> str:
-    """Words for the icons in a wording; the background is named a quarter of the time, and a quarter carry web noise."""
+    """Words for the icons in a wording; the background is named a quarter of the time, and a quarter carry
+    web noise.
+    """
     text = " and a ".join(icon.words(rng) for icon in icons)
     if rng.random() < 0.25:
         text = f"{text} on a {background} background"
@@ -268,7 +291,7 @@ def _caption(icons: list[Icon], background: str, rng: random.Random) -> str:
 
 
 def _noise_word(rng: random.Random) -> str:
-    """A word that says nothing of the picture: a stock word, or letters and digits as in a file's name."""
+    """A word that says nothing of the image: a stock word, or letters and digits as in a file's name."""
     if rng.random() < 0.4:
         return rng.choice(NOISE_WORDS)
     return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(rng.randint(1, 5)))
