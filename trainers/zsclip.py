@@ -78,12 +78,6 @@ class ZeroshotCLIP(TrainerX):
         print(f"Prompt templates: {', '.join(map(repr, self.templates()))}")
         self.model = ZeroshotModel(clip_model, prompts, precision).to(self.device).eval()
 
-    def train(self) -> None:  # type: ignore[override]  # Dassl's signature
-        """Raise ValueError."""
-        raise ValueError(
-            f"{self.cfg.TRAINER.NAME} learns nothing, so there is nothing to train: add --eval-only"
-        )
-
     def test(self, split: str | None = None) -> float:
         """Evaluate, then write templates, backbone and accuracy as a prompt file into the run's folder."""
         accuracy = super().test(split)
