@@ -135,8 +135,8 @@ def coop_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_coop(folder: Path, output: str, *words: str) -> str:
-    given = "--root data --trainer LittleCoOp --config-file configs/little.yaml --seed 1 --output-dir".split()
-    return run_in(folder, *given, output, *words, "DATASET.NUM_SHOTS", "2")
+    given = f"--root data --trainer LittleCoOp --config-file configs/little.yaml --output-dir {output}"
+    return run_in(folder, *given.split(), "--seed", "1", *words, "DATASET.NUM_SHOTS", "2")
 
 
 def accuracy_in(printed: str) -> str:
