@@ -1,4 +1,4 @@
-"""Fetch datasets and CLIP weights, and check what is there: python -m prepare fetch eurosat --root data"""
+"""Fetch and check datasets and CLIP weights: python -m prepare fetch eurosat --root data"""
 
 import argparse
 import dataclasses
@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING, Any
 
 from .archives import in_gb
@@ -20,13 +21,13 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `python -m prepare`."""
     parser = argparse.ArgumentParser(
         prog="python -m prepare",
-        description="Fetch datasets and CLIP weights, and check what is there.",
-        epilog="Exit status: 0 if everything is there and sound, 1 if not, 2 for a mistake in the command.",
+        description="Fetch and check datasets and CLIP weights.",
+        epilog="Exit status: 0 if everything is sound, 1 if not, 2 for a mistake in the command.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     fetch = verbs.add_parser("fetch", help="download and unpack datasets")
     fetch.add_argument("--all", action="store_true", help="every dataset")
-    fetch.add_argument("--list", action="store_true", help="print sizes and licences; fetch nothing")
+    fetch.add_argument("--list", action="store_true", help="print sizes, licences and what is complete")
     fetch.add_argument("--from", dest="archives", type=Path, metavar="FOLDER", help="archives that you have")
     fetch.add_argument("--force", action="store_true", help="fetch again, and replace what is there")
     fetch.set_defaults(run=run_fetch)
@@ -80,7 +81,7 @@ def _print_list(sources: Path, root: Path, names: Sequence[str]) -> None:
         size = (
             f"{'over ' if None in sizes else ''}{in_gb(known)}" if known else "not known" if sizes else "none"
         )
-        state = "incomplete" if dataset.missing(root) else "there"
+        state = "incomplete" if dataset.missing(root) else "complete"
         about = f"{dataset.licence}, {dataset.page}" if dataset.page else dataset.licence
         print(f"{dataset.name:<16} {dataset.folder:<21} {size:<14} {state:<19} {about}")
     total = sum(size or 0 for name in names for size in table[name].archive_bytes)
@@ -88,7 +89,7 @@ def _print_list(sources: Path, root: Path, names: Sequence[str]) -> None:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Print what is there and what is wrong with it; 1 if what was named, or is there, is not sound."""
+    """Print what was found and its faults; 1 if a dataset that was named, or found, is not sound."""
     from .check import check_dataset, check_weights
 
     root, table = data_folder(args.root), load_table(args.sources)
@@ -105,14 +106,15 @@ def run_check(args: argparse.Namespace) -> int:
     else:
         _print_reports(reports, root)
         for report in weights:
-            print(f"{report.name}: {report.path or 'not on this machine'}")
+            print(f"{report.name}: {report.path or 'not here; python -m prepare weights ' + report.name}")
         for report in counted:
             for finding in report.findings:
                 word = "FAULT" if finding.is_fault else "note "
                 print(f"{word} {report.name}: {finding.what}\n      cure: {finding.cure}")
-        absent = [] if names else [report for report in reports + weights if not report.is_found]
-        for report in absent:
-            print(f"Not there: {report.name}\n      cure: {report.findings[0].cure}")
+        absent = [report.name for report in reports if not report.is_found]
+        if absent and not names:
+            command = join(["python", "-m", "prepare", "fetch", *absent, "--root", str(root)])
+            print(f"Datasets that are not there can be fetched: {command}")
         print("Everything that is there is sound." if is_sound else "Not everything is sound.")
     return 0 if is_sound else 1
 

@@ -1,4 +1,4 @@
-"""What is there of a dataset, and what is wrong with it: folders, split, counts and images."""
+"""Checking datasets and CLIP weights: folders, splits, counts, images and hashes."""
 
 import glob
 import hashlib
@@ -129,7 +129,7 @@ def _read_split(dataset: Dataset, reader: ImageDataset, report: Report) -> Split
     try:
         split: Split = reader.read_split()
         split.check_classes()
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         report.findings.append(Finding(" ".join(str(error).split()), _read_again(dataset, reader)))
         return None
     return split
@@ -139,7 +139,7 @@ def _read_again(dataset: Dataset, reader: ImageDataset) -> str:
     """The command that fetches what the split is read from: the images that are listed, or the lists."""
     if reader.is_listed:
         return _fetch_again(dataset, reader.root, "--force")
-    return f"{join(['rm', *map(str, reader.list_paths())])} && {_fetch_again(dataset, reader.root)}"
+    return f"{join(['rm', '-f', *map(str, reader.list_paths())])} && {_fetch_again(dataset, reader.root)}"
 
 
 def _check_counts(dataset: Dataset, reader: ImageDataset, split: Split, report: Report) -> None:

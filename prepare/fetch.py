@@ -32,7 +32,7 @@ def fetch(
 
     Args:
         archives: a folder of files that were downloaded by hand; they are used first, and left as they are.
-        force: fetch everything again, and replace what is there.
+        force: fetch everything again, and replace it.
 
     Raises:
         FetchError: a file could not be fetched.
@@ -63,10 +63,12 @@ def fetch(
             if reasons and file.optional:
                 print(f"  {file.name}, which is not needed, could not be fetched:", *reasons, sep="\n")
             elif reasons:
-                failures += [f"  {file.name} could not be fetched:", *reasons, *_by_hand(dataset, file, root)]
+                failures += [f"  {file.name} could not be fetched:", *reasons]
         if not failures:
             shutil.rmtree(downloads, ignore_errors=True)
     if failures:
+        command = fetch_command(dataset.name, root, "--from", "FOLDER")
+        failures += ["  by hand: download what is missing into a folder FOLDER and run", f"    {command}"]
         failures += [f"  note: {dataset.note}"] if dataset.note else []
         raise FetchError("\n".join([f"{dataset.name} is not complete.", *failures]))
     print(f"{dataset.name}: everything is in {folder}", flush=True)
@@ -79,7 +81,7 @@ def _fetch_file(file: File, folder: Path, downloads: Path, archives: Path | None
         given = [(archives / source.name, source) for source in file.sources]
         attempts += [(path, source) for path, source in given if path.is_file()]
     attempts += [(None, source) for source in file.sources if not source.by_hand]
-    reasons = []
+    reasons = [f"    {source}: download {source.name} by hand" for source in file.sources if source.by_hand]
     for by_hand, source in attempts:
         try:
             path = by_hand or _download(source, downloads)
@@ -98,7 +100,7 @@ def _fetch_file(file: File, folder: Path, downloads: Path, archives: Path | None
         if is_download:
             path.unlink()
         return []
-    return reasons or ["    it is downloaded by hand, and no folder given with --from holds it"]
+    return reasons
 
 
 def _download(source: Source, folder: Path) -> Path:
@@ -145,7 +147,7 @@ def _download(source: Source, folder: Path) -> Path:
 
 
 def _check_content(path: Path, source: Source) -> None:
-    """Hold a file against what is known of it; ValueError says what differs."""
+    """Compare a file with its known size and hash; ValueError says what differs."""
     n_bytes = path.stat().st_size
     if source.bytes is not None and n_bytes != source.bytes:
         raise ValueError(f"{path.name} has {n_bytes:,} bytes, not {source.bytes:,}")
@@ -164,11 +166,3 @@ def digest(path: Path, algorithm: str) -> str:
         while block := file.read(2**20):
             hasher.update(block)
     return hasher.hexdigest()
-
-
-def _by_hand(dataset: Dataset, file: File, root: Path) -> list[str]:
-    """What to do by hand about a file that no source gave."""
-    page = next((str(source) for source in file.sources if source.by_hand or source.drive), dataset.page)
-    names = " or ".join(dict.fromkeys(source.name for source in file.sources))
-    command = fetch_command(dataset.name, root, "--from", "FOLDER")
-    return [f"    by hand: put {names}, from {page}, into a folder FOLDER and run", f"      {command}"]

@@ -72,7 +72,9 @@ class Dataset:
     note: str = ""
 
     def missing(self, root: Path) -> list[str]:
-        """What the dataset needs and `root`, the data folder, lacks; an empty folder counts as missing."""
+        """What has to be fetched because `root`, the data folder, lacks it; an empty folder counts as missing."""
+        if not self.files:  # drawn by its reader on first use
+            return []
         served = [file.name for file in self.files if file.unless and (root / file.unless).is_file()]
         return [need for need in self.needs if need not in served and not is_there(root / self.folder / need)]
 
@@ -97,7 +99,7 @@ def is_there(path: Path) -> bool:
 def is_present(name: str, root: str | Path) -> bool:
     """Whether what a dataset needs is in the data folder `root`; True for one that needs no fetching."""
     dataset = load_table().get(name)
-    return dataset is None or not dataset.files or not dataset.missing(Path(root))
+    return dataset is None or not dataset.missing(Path(root))
 
 
 def find_dataset(name: str, table: dict[str, Dataset]) -> Dataset:

@@ -24,6 +24,13 @@ def eurosat(world: World) -> World:
 
 
 @pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home without weights."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
 def check(world: World, capsys: pytest.CaptureFixture) -> Any:
     """check(*arguments): the exit status, and the report on each dataset from --json."""
 
@@ -94,7 +101,9 @@ def test_a_split_file_that_cannot_be_read(content: str, eurosat: World, check: A
     status, reports = check("eurosat")
     what, cure = only(reports)
     assert (
-        status == 1 and str(path) in what and cure.startswith(f"rm {path} && python -m prepare fetch eurosat")
+        status == 1
+        and str(path) in what
+        and cure.startswith(f"rm -f {path} && python -m prepare fetch eurosat")
     )
 
 
@@ -166,10 +175,3 @@ def test_the_table_names_faults_and_cures(eurosat: World, capsys: pytest.Capture
         "FAULT eurosat" in printed
         and f"cure: python -m prepare fetch eurosat --root {eurosat.root}" in printed
     )
-
-
-@pytest.fixture
-def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A home without weights."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
