@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from .archives import check_space, put_in_place
-from .sources import TABLE_PATH, Dataset, File, Source, fetch_command, find_dataset, is_there, load_table
+from .sources import TABLE_PATH, File, Source, fetch_command, find_dataset, is_there, load_table
 
 RETRIES = 4  # of a download that breaks off; our choice, as is the time limit
 TIMEOUT_SECONDS = 30  # to connect, and between two blocks of a download

@@ -72,7 +72,7 @@ class Dataset:
     note: str = ""
 
     def missing(self, root: Path) -> list[str]:
-        """What has to be fetched because `root`, the data folder, lacks it; an empty folder counts as missing."""
+        """What has to be fetched into `root`, the data folder; an empty folder counts as missing."""
         if not self.files:  # drawn by its reader on first use
             return []
         served = [file.name for file in self.files if file.unless and (root / file.unless).is_file()]
