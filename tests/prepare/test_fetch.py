@@ -12,6 +12,7 @@ import pytest
 from datasets.shapes import Shapes
 from prepare import fetch as fetching
 from prepare import is_present
+from prepare.__main__ import main
 from prepare.sources import REPO, Source, load_table
 from tests.prepare.conftest import World
 
@@ -171,12 +172,10 @@ def test_presence_is_known_without_torch(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
 
 
-def test_the_list_has_every_dataset_and_its_size(world: World, capsys: pytest.CaptureFixture) -> None:
-    world.table = {}
-    command = [sys.executable, "-m", "prepare", "fetch", "--list", "--root", str(world.root)]
-    printed = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout
-    sizes = {line.split()[0]: line for line in printed.splitlines()}
-    assert set(load_table()) < set(sizes) and "94 MB" in sizes["eurosat"] and "39.1 GB" in sizes["sun397"]
+def test_the_list_has_every_dataset_and_its_size(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["fetch", "--list", "--root", str(tmp_path)]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert set(load_table()) < set(rows) and "94 MB" in rows["eurosat"] and "39.1 GB" in rows["sun397"]
 
 
 @pytest.mark.parametrize(
