@@ -78,9 +78,8 @@ def _print_list(sources: Path, root: Path, names: Sequence[str]) -> None:
     for dataset in (table[name] for name in names):
         sizes = dataset.archive_bytes
         known = sum(size or 0 for size in sizes)
-        size = (
-            f"{'over ' if None in sizes else ''}{in_gb(known)}" if known else "not known" if sizes else "none"
-        )
+        size = in_gb(known) if known or not sizes else "not known"
+        size = f"over {size}" if known and None in sizes else size
         state = "incomplete" if dataset.missing(root) else "complete"
         about = f"{dataset.licence}, {dataset.page}" if dataset.page else dataset.licence
         print(f"{dataset.name:<16} {dataset.folder:<21} {size:<14} {state:<19} {about}")
