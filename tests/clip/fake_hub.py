@@ -14,7 +14,7 @@ COMMIT = "1" * 40
 
 
 class Hub(http.server.ThreadingHTTPServer):
-    """Serves `folder/<owner>/<repository>/<file>` as the hub does, and `folder/files/<file>` under `/files/...`.
+    """Serves `folder/<owner>/<repository>/<file>` as the hub does, and `folder/files/<file>` as it is.
 
     A repository whose name begins with `broken` answers 500.
     """
@@ -47,7 +47,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(404, {"X-Error-Code": code, "X-Error-Message": code})
         else:
             content = path.read_bytes()
-            self._send(200, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}, content)
+            self._send(
+                200, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}, content
+            )
 
     def _send(self, status: int, headers: dict[str, str], content: bytes = b"") -> None:
         self.send_response(status)

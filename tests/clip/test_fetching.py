@@ -42,16 +42,25 @@ def state_of(seed: int) -> dict[str, Tensor]:
     return {key: value.half().float() for key, value in CLIP(CLIPConfig(**SIZES)).state_dict().items()}
 
 
-def load(folder: Path, url: str, models: dict[str, tuple[str, str]], names: list[str], **more: str) -> list[Any]:
-    """What loading `names` gives where the home is `folder`, the hub `url`, and `models` name hub and SHA-256."""
+def load(
+    folder: Path, url: str, models: dict[str, tuple[str, str]], names: list[str], **more: str
+) -> list[Any]:
+    """What loading `names` gives; `folder` is the home, `url` the hub, and `models` give hub and SHA-256."""
     entries = {
         name: {"file": f"{name}.pt", "sha256": sha256, "hub": repository, "config": SIZES}
         for name, (repository, sha256) in models.items()
     }
     facts = {"archive_url": url + "/files/{file}", "models": entries}
     (folder / "published.json").write_text(json.dumps(facts))
-    environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower() and not k.startswith("HF_")}
-    environment |= {"HOME": str(folder), "HF_HOME": str(folder / "hf"), "HF_ENDPOINT": url, "PYTHONPATH": str(ROOT)}
+    environment = {
+        k: v for k, v in os.environ.items() if "proxy" not in k.lower() and not k.startswith("HF_")
+    }
+    environment |= {
+        "HOME": str(folder),
+        "HF_HOME": str(folder / "hf"),
+        "HF_ENDPOINT": url,
+        "PYTHONPATH": str(ROOT),
+    }
     command = [sys.executable, "-c", LOADER, str(folder / "published.json"), json.dumps(names)]
     done = subprocess.run(command, cwd=ROOT, env=environment | more, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -69,7 +78,9 @@ def test_the_hub_is_preferred_and_the_archive_takes_its_place(tmp_path: Path) ->
     torch.save({"state_dict": states[1]}, served / "example/bin/open_clip_pytorch_model.bin")
     for name in ("absent", "broken", "empty", "other"):
         write_openai_archive(states[2], served / f"files/{name}.pt")
-    sha256s = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in (served / "files").iterdir()}
+    sha256s = {
+        path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in (served / "files").iterdir()
+    }
     sha256s["other"] = "0" * 64  # the served file is another one
     names = ["good", "bin", "absent", "broken", "empty", "other", "nowhere"]
     models = {name: (f"example/{name}", sha256s.get(name, "0" * 64)) for name in names}

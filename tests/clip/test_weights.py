@@ -71,7 +71,11 @@ def test_safetensors(dtype: torch.dtype, tmp_path: Path) -> None:
 def test_files_of_torch_save(is_wrapped: bool, is_zipped: bool, tmp_path: Path) -> None:
     path, saved = tmp_path / "model.pt", STATE
     if is_wrapped:
-        saved = {"state_dict": {f"module.{key}": value for key, value in STATE.items()}, "epoch": 3, "name": "run"}
+        saved = {
+            "state_dict": {f"module.{key}": value for key, value in STATE.items()},
+            "epoch": 3,
+            "name": "run",
+        }
     torch.save(saved, path, _use_new_zipfile_serialization=is_zipped)
     assert_same(clip.load(str(path)), STATE)
 
@@ -195,8 +199,22 @@ def test_openais_cache_is_used(home: Path) -> None:
 
 SMALL_VIT: dict[str, Any] = {
     "embed_dim": 32,
-    "vision_cfg": {"layers": 2, "width": 96, "head_width": 48, "mlp_ratio": 2.511, "patch_size": 16, "image_size": 32},
-    "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2, "mlp_ratio": 3},
+    "vision_cfg": {
+        "layers": 2,
+        "width": 96,
+        "head_width": 48,
+        "mlp_ratio": 2.511,
+        "patch_size": 16,
+        "image_size": 32,
+    },
+    "text_cfg": {
+        "context_length": 20,
+        "vocab_size": 49408,
+        "width": 64,
+        "heads": 4,
+        "layers": 2,
+        "mlp_ratio": 3,
+    },
 }
 # The families of open_clip's models that are not plain CLIPs.
 OTHERS = re.compile(
@@ -251,7 +269,9 @@ def assert_same_features(ours: CLIP, theirs: open_clip.CLIP) -> None:
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     tokens = clip.tokenize(["a photo of a cat.", "X", "many red birds"], context_length=20)
     with torch.no_grad():  # float32 on both sides, another order of summation
-        torch.testing.assert_close(ours.encode_image(images), theirs.encode_image(images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            ours.encode_image(images), theirs.encode_image(images), rtol=1e-4, atol=1e-5
+        )
         torch.testing.assert_close(ours.encode_text(tokens), theirs.encode_text(tokens), rtol=1e-4, atol=1e-5)
 
 
@@ -267,7 +287,10 @@ def test_a_name_of_open_clip(quick_gelu: bool, home: Path, monkeypatch: pytest.M
     state = theirs.state_dict()
     state["logit_scale"] = state["logit_scale"].reshape(1)
     (home / ".cache/clip").mkdir(parents=True)
-    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, home / ".cache/clip/small.pt")
+    torch.save(
+        {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}},
+        home / ".cache/clip/small.pt",
+    )
     ours = clip.load("open_clip:Small/ViT/a_tag")  # as in open_clip, a slash may stand for a dash
     assert_same_features(ours, theirs)
     assert ours.logit_scale.shape == ()
@@ -279,7 +302,9 @@ def test_a_path_with_its_configuration_beside_it(quick_gelu: bool, tmp_path: Pat
     torch.manual_seed(0)
     theirs = open_clip.CLIP(**SMALL_VIT, quick_gelu=quick_gelu).eval()
     config = tmp_path / "open_clip_config.json"
-    config.write_text(json.dumps({"model_cfg": {**SMALL_VIT, "quick_gelu": quick_gelu}, "preprocess_cfg": {}}))
+    config.write_text(
+        json.dumps({"model_cfg": {**SMALL_VIT, "quick_gelu": quick_gelu}, "preprocess_cfg": {}})
+    )
     save_file(theirs.state_dict(), tmp_path / "open_clip_model.safetensors")
     assert_same_features(clip.load(tmp_path / "open_clip_model.safetensors"), theirs)
     config.write_text(json.dumps({"model_cfg": {**SMALL_VIT, "embed_dim": 16}}))
