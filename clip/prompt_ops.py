@@ -139,6 +139,9 @@ class PromptSchedule:
         """Prompts that each layer sees."""
         return [plan.total for plan in self.plans]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PromptSchedule) and self.plans == other.plans
+
     def __str__(self) -> str:
         lines = [f"Prompts of the {self.tower}", "  layer  carried  removed    added    total"]
         for plan in self.plans:

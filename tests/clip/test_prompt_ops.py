@@ -82,15 +82,19 @@ def test_counts_balance_or_the_layer_is_named(
         present.append(present[-1] - n_remove + n_add)
     schedule = PromptSchedule(n_layers, n_initial, added, removed)
     assert schedule.n_present == present + present[-1:] * (n_layers - len(present))
-    assert all(
-        now.carried + now.removed == last.total
-        for last, now in zip(schedule.plans, schedule.plans[1:], strict=False)
-    )
+    # The last prompts are removed first, and the others keep their order; here each prompt is its layer.
+    layers = [torch.full((plan.added, 1), float(plan.layer_index)) for plan in schedule.plans]
+    prompts, expected = LayerPrompts(schedule, layers), [0.0] * n_initial
+    tokens, span = update(torch.full((1, 3, 1), -1.0), PromptSpan(1, 0), 0, prompts.initial)
+    for plan in schedule.plans[1:]:
+        tokens, span = prompts.before_layer(plan.layer_index, tokens, span)
+        expected = expected[: plan.carried] + [float(plan.layer_index)] * plan.added
+        assert tokens.flatten().tolist() == [-1, *expected, -1, -1] and span == PromptSpan(1, plan.total)
 
 
 def test_replace_all_is_a_general_schedule() -> None:
-    assert PromptSchedule.replace_all(4, 2, 3).plans == PromptSchedule(4, 2, [2, 2], [2, 2]).plans
-    assert PromptSchedule.replace_all(4, 2, 1).plans == PromptSchedule(4, 2).plans
+    assert PromptSchedule.replace_all(4, 2, 3) == PromptSchedule(4, 2, [2, 2], [2, 2])
+    assert PromptSchedule.replace_all(4, 2, 1) == PromptSchedule(4, 2)
 
 
 @pytest.mark.parametrize("arguments", [(3, 1, [1, 1, 1]), (3, -1), (3, 1, [1.5]), (3, True), (0, 1)])
