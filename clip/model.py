@@ -26,7 +26,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Positions = slice | Tensor
 """Positions in a sequence: a slice, or int64 `[K]`."""
 
-# All but cuDNN's, which plans anew for each length of sequence: prompts change the length between layers.
+# All but cuDNN's, which plans again for each length of sequence: prompts change the length between layers.
 ATTENTION_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 

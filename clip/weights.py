@@ -214,9 +214,10 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> CLIP:
             config = published.config
             if published.note:
                 print(f"NOTE: {published.note}")
-        return build(config, state).to(device)
+        clip = build(config, state)
     except (ValueError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path} cannot be used as {name}: {str(error)[:2000]}") from error
+    return clip.to(device)
 
 
 def _config_of_file(path: Path, state: dict[str, Tensor], activation: str | None) -> CLIPConfig:
