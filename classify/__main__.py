@@ -5,6 +5,7 @@ Exit status: 0, 1 if some images could not be read, 2 for an error in an argumen
 
 # torch and the models are imported where they are needed, so that --help answers at once.
 import argparse
+import contextlib
 import json
 import re
 import sys
@@ -103,7 +104,8 @@ def run_predict(args: argparse.Namespace) -> int:
         raise ValueError(f"--explain takes a folder, and {args.explain} is a file: put --explain at the end")
     names = read_names(args.classes) if args.classes else None
     paths = [path for given in args.images for path in find_images(given)]
-    classifier = PromptClassifier.load(args.prompts, names, args.backbone, args.device, args.precision)
+    with contextlib.redirect_stdout(sys.stderr):  # notes on the weights; stdout is for the predictions
+        classifier = PromptClassifier.load(args.prompts, names, args.backbone, args.device, args.precision)
     stream = classifier.stream(paths, args.top, args.batch_size)
     found = list(tqdm(stream, total=len(paths), leave=False, disable=None))  # None: a bar on a terminal alone
     predictions = [one for one in found if isinstance(one, Prediction)]
@@ -236,7 +238,8 @@ def run_words(args: argparse.Namespace) -> None:
 
     if args.top < 1:
         raise ValueError(f"--top is {args.top}; it takes 1 or more")
-    classifier = PromptClassifier.load(args.prompts, backbone=args.backbone, device=args.device)
+    with contextlib.redirect_stdout(sys.stderr):
+        classifier = PromptClassifier.load(args.prompts, backbone=args.backbone, device=args.device)
     file, model = classifier.file, classifier.model
     if not file.learned:
         raise ValueError(f"{file.method} learns no prompts: its file holds templates")

@@ -128,7 +128,7 @@ def attention_figures(classifier: PromptClassifier, paths: Sequence[str | Path])
             axes[0].imshow(square)
             axes[0].set_title(label, loc="left")
             axes[1].imshow(square.convert("L"), cmap="gray", extent=(0, side, side, 0))
-            axes[1].imshow(shares, cmap="inferno", vmin=0, vmax=most, alpha=0.7, extent=(0, side, side, 0))
+            axes[1].imshow(shares.numpy(), cmap="inferno", vmin=0, vmax=most, alpha=0.7, extent=(0, side, side, 0))
             axes[1].set_title(f"{float(shares.sum()):.0%} of the attention is on patches", size=9)
             for ax in axes[:2]:
                 ax.set(xticks=[], yticks=[])

@@ -74,7 +74,7 @@ class ExportableConditionalClassifier(ExportableClassifier):
         words = classifier.model.prompt_learner
         assert isinstance(words, ConditionalWords)
         self.text_tower = copy.deepcopy(classifier.model.clip)
-        self.text_tower.visual = nn.Identity()  # type: ignore[assignment]
+        self.text_tower.visual = self.visual  # once in the file
         self.text_tower.token_embedding = nn.Identity()  # type: ignore[assignment]  # the words are embedded already
         self.meta_net = words.meta_net
         n_ctx, embedded = words.class_prompts.n_ctx, words.class_prompts.embedded
