@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from clip import PromptSchedule
@@ -100,10 +101,8 @@ def attention_figures(classifier: PromptClassifier, paths: Sequence[str | Path])
 
     Plain CLIP reads the class names in the template of the training's dataset.
     """
-    from matplotlib.figure import Figure  # here, since it takes a second
-
     model, names = classifier.model, classifier.classnames
-    plain = None
+    label, plain = f"With {classifier.file.method}'s prompts", None
     if not classifier.file.templates:  # else the classifier is plain CLIP itself
         template = template_of(classifier.file.dataset or "")
         plain = ZeroshotModel(model.clip, FixedPrompts(model.clip, names, [template]), model.precision)
@@ -114,27 +113,31 @@ def attention_figures(classifier: PromptClassifier, paths: Sequence[str | Path])
         left, top = (image.width - side) // 2, (image.height - side) // 2
         square = image.crop((left, top, left + side, top + side))  # what CLIP is shown
         images = classifier.transform(image)[None].to(classifier.device)
-        rows = [
-            (f"With {classifier.file.method}'s prompts", look(model, images)[0], classifier.logits(images)[0])
-        ]
+        rows = [(label, look(model, images)[0], classifier.logits(images)[0])]
         if plain is not None:
             logits = plain.logits(plain.image_features(images), plain_text)[0]
             rows.insert(0, ("Plain CLIP", look(plain, images)[0], logits))
-        most = max(float(shares.max()) for _, shares, _ in rows)
-        figure = Figure(figsize=(9, 3 * len(rows)), layout="constrained")
-        for (label, shares, logits), axes in zip(
-            rows, figure.subplots(len(rows), 3, squeeze=False), strict=True
-        ):
-            axes[0].imshow(square)
-            axes[0].set_title(label, loc="left")
-            axes[1].imshow(square.convert("L"), cmap="gray", extent=(0, side, side, 0))
-            axes[1].imshow(shares.numpy(), cmap="inferno", vmin=0, vmax=most, alpha=0.7, extent=(0, side, side, 0))
-            axes[1].set_title(f"{float(shares.sum()):.0%} of the attention is on patches", size=9)
-            for ax in axes[:2]:
-                ax.set(xticks=[], yticks=[])
-            probabilities = logits.float().softmax(dim=-1).cpu()
-            best = probabilities.argsort(descending=True)[:N_BARS].tolist()
-            axes[2].barh([names[i] for i in best], [float(probabilities[i]) for i in best])
-            axes[2].invert_yaxis()
-            axes[2].set(xlim=(0, 1), title="Probabilities")
-        yield figure
+        yield _draw(square, rows, names)
+
+
+def _draw(square: Image.Image, rows: list[tuple[str, Tensor, Tensor]], names: Sequence[str]) -> "Figure":
+    """A row for each label, attention `[G, G]` and logits `[C]` of a model, on one colour scale."""
+    from matplotlib.figure import Figure  # here, since it takes a second
+
+    most, extent = max(float(shares.max()) for _, shares, _ in rows), (0, square.width, square.height, 0)
+    figure = Figure(figsize=(9, 3 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), 3, squeeze=False)
+    for (label, shares, logits), axes in zip(rows, grid, strict=True):
+        axes[0].imshow(square)
+        axes[0].set_title(label, loc="left")
+        axes[1].imshow(square.convert("L"), cmap="gray", extent=extent)
+        axes[1].imshow(shares.numpy(), cmap="inferno", vmin=0, vmax=most, alpha=0.7, extent=extent)
+        axes[1].set_title(f"{float(shares.sum()):.0%} of the attention is on patches", size=9)
+        for ax in axes[:2]:
+            ax.set(xticks=[], yticks=[])
+        probabilities = logits.float().softmax(dim=-1).cpu()
+        best = probabilities.argsort(descending=True)[:N_BARS].tolist()
+        axes[2].barh([names[i] for i in best], [float(probabilities[i]) for i in best])
+        axes[2].invert_yaxis()
+        axes[2].set(xlim=(0, 1), title="Probabilities")
+    return figure

@@ -172,20 +172,16 @@ class PromptClassifier:
         Raises:
             ValueError: images are needed and not given, or given and not needed.
         """
-        if self.depends_on_image != (images is not None):
-            needed = (
-                "depend on the image: give images"
-                if images is None
-                else "are the same for all images: give none"
-            )
-            raise ValueError(f"the class features of {self.file.method} {needed}")
-        if images is None:
-            if self._text_features is None:
-                self._text_features = self.model.text_features()
-            return self._text_features
-        assert isinstance(self.model, ConditionallyPromptedCLIP)
-        features = (self.model.image_features(batch) for batch in self._batches(images))
-        return torch.cat([self.model.text_features_of(batch) for batch in features])
+        if isinstance(self.model, ConditionallyPromptedCLIP):
+            if images is None:
+                raise ValueError(f"class features of {self.file.method} depend on the image: give images")
+            features = [self.model.image_features(batch) for batch in self._batches(images)]
+            return torch.cat([self.model.text_features_of(batch) for batch in features])
+        if images is not None:
+            raise ValueError(f"class features of {self.file.method} are those of all images: give none")
+        if self._text_features is None:
+            self._text_features = self.model.text_features()
+        return self._text_features
 
     @torch.no_grad()
     def logits(self, images: Any) -> Tensor:
@@ -204,10 +200,10 @@ class PromptClassifier:
             if isinstance(found, UnreadableImage):
                 raise ImageError(found.reason)
             predictions.append(found)
-        is_file = isinstance(images, (str, Path)) and Path(images).expanduser().is_file()
-        is_one = (
-            is_file or isinstance(images, Image.Image) or (isinstance(images, Tensor) and images.ndim == 3)
-        )
+        if isinstance(images, (str, Path)):
+            is_one = Path(images).expanduser().is_file()
+        else:
+            is_one = isinstance(images, Image.Image) or (isinstance(images, Tensor) and images.ndim == 3)
         return predictions[0] if is_one else predictions
 
     @torch.no_grad()
@@ -227,16 +223,13 @@ class PromptClassifier:
                     row = next(rows)  # [C]
                     probabilities = row.double().softmax(dim=-1)
                     best = row.argsort(descending=True, stable=True)[:top].tolist()
-                    scores = [
-                        ClassScore(self._classnames[i], float(probabilities[i]), float(row[i])) for i in best
-                    ]
-                    yield Prediction(str(image) if isinstance(image, (str, Path)) else None, tuple(scores))
+                    names = self._classnames
+                    scores = tuple(ClassScore(names[i], float(probabilities[i]), float(row[i])) for i in best)
+                    yield Prediction(str(image) if isinstance(image, (str, Path)) else None, scores)
 
     def _logits(self, images: Tensor) -> Tensor:
-        if (
-            type(self.model).forward is not PromptedCLIP.forward
-        ):  # CoCoOp, and a method with logits of its own
-            return self.model(images)
+        if type(self.model).forward is not PromptedCLIP.forward:
+            return self.model(images)  # CoCoOp, and a method with logits of its own
         return self.model.logits(self.model.image_features(images), self.encode_text())
 
     def _listed(self, images: Any) -> list[Any]:
@@ -253,16 +246,12 @@ class PromptClassifier:
         if not listed:
             raise ValueError("no image is given: the list is empty")
         for batch in self._prepared(listed, BATCH_SIZE):
-            tensors = []
             for _, prepared in batch:
                 if isinstance(prepared, ImageError):
                     raise prepared
-                tensors.append(prepared)
-            yield torch.stack(tensors).to(self.device)
+            yield torch.stack([prepared for _, prepared in batch]).to(self.device)
 
-    def _prepared(
-        self, images: Sequence[Any], batch_size: int
-    ) -> Iterator[list[tuple[Any, Tensor | ImageError]]]:
+    def _prepared(self, images: Sequence[Any], batch_size: int) -> Iterator[list[tuple[Any, Any]]]:
         """Batches of images, each with its tensor `[3, R, R]`, or with why it cannot be read."""
         with ThreadPoolExecutor(min(N_THREADS, os.cpu_count() or 1)) as pool:
             for start in range(0, len(images), batch_size):
@@ -277,9 +266,7 @@ class PromptClassifier:
                 return error
         if isinstance(image, Image.Image):
             if image.mode[0] in "IF" and max(map(float, image.getextrema())) > 255:  # type: ignore[arg-type]
-                raise ValueError(
-                    f"the image is of mode {image.mode} with values beyond 255: bring it to 8 bits"
-                )
+                raise ValueError(f"the image is of mode {image.mode} with values beyond 255: give 8 bits")
             return self.transform(image.convert("RGB"))
         size = self.model.clip.config.image_size
         if not isinstance(image, Tensor) or image.shape != (3, size, size) or not image.is_floating_point():
@@ -308,19 +295,14 @@ def find_images(path: str | Path) -> list[Path]:
         visible = [Path(folder, name) for name in sorted(files) if not name.startswith(".")]
         found += [file for file in visible if file.suffix.lower() in SUFFIXES]
     if not found:
-        raise FileNotFoundError(
-            f"no image in the folder {path}; files that count end in {', '.join(sorted(SUFFIXES))}"
-        )
+        raise FileNotFoundError(f"no image in the folder {path}; images end in {', '.join(sorted(SUFFIXES))}")
     return found
 
 
 def check_backbone(file: PromptFile, clip_model: CLIP, name: str, path: str | Path) -> None:
     """Refuse another CLIP than that of the training; warn if it is the same one with other roundings.
 
-    Args:
-        clip_model: as `clip.load` gives it.
-        name: where it comes from, for messages.
-        path: of the prompt file, for messages.
+    `clip_model` is as `clip.load(name)` gives it, and `path` is that of the prompt file, for messages.
     """
     wanted, found = file.backbone, BackboneIdentity.of(clip_model, name)
     differences = "; ".join(wanted.differences(found))

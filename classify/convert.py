@@ -26,9 +26,7 @@ def find_source(path: str | Path) -> Path:
             return path / FILE_NAME
         pointers = [*path.glob(POINTER), *path.glob(f"*/{POINTER}")]
         if len(pointers) != 1:
-            raise FileNotFoundError(
-                f"{path} holds {len(pointers)} models: give the path of one model.pth.tar-<epoch>"
-            )
+            raise FileNotFoundError(f"{path} holds {len(pointers)} models: give one model.pth.tar-<epoch>")
         path = pointers[0].with_name(pointers[0].read_text().strip())
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint, run or prompt file at {path}")
@@ -63,9 +61,7 @@ def from_checkpoint(
     path = Path(path)
     checkpoint = load_checkpoint(str(path))
     if not isinstance(checkpoint.get("state_dict"), Mapping):
-        raise ValueError(
-            f"{path} is no checkpoint: it holds no state_dict, but {', '.join(map(str, checkpoint))}"
-        )
+        raise ValueError(f"{path} is no checkpoint of prompts: it holds no state_dict")
     values = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
     epochs = checkpoint["epoch"] if isinstance(checkpoint.get("epoch"), int) else None
     of_run = path.parent.parent / FILE_NAME

@@ -75,7 +75,7 @@ class ExportableConditionalClassifier(ExportableClassifier):
         assert isinstance(words, ConditionalWords)
         self.text_tower = copy.deepcopy(classifier.model.clip)
         self.text_tower.visual = self.visual  # once in the file
-        self.text_tower.token_embedding = nn.Identity()  # type: ignore[assignment]  # the words are embedded already
+        del self.text_tower.token_embedding  # the words are embedded already
         self.meta_net = words.meta_net
         n_ctx, embedded = words.class_prompts.n_ctx, words.class_prompts.embedded
         self.register_buffer("ctx", words.ctx.detach().clone())
