@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb.set_defaults(run=run)
         if name != "convert":
             verb.add_argument("prompts", help="prompts.safetensors, or the run's folder that holds it")
+        if name not in ("convert", "show"):
             verb.add_argument("--backbone", help=BACKBONE_HELP)
         if name in ("predict", "words", "page"):
             verb.add_argument("--device", help="such as cpu or cuda:0; by default a GPU if there is one")
@@ -74,7 +75,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     given.add_argument("--dataset", default="", help="name of the dataset")
     given.add_argument(
-        "pairs", nargs="*", metavar="KEY VALUE", help="settings, such as TRAINER.MAPLE.N_CTX 4"
+        "pairs",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="settings, right after the source: TRAINER.MAPLE.N_CTX 4",
     )
 
     add_verb("show", run_show, "print what a prompt file says of its training")
