@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from classify import PromptClassifier, PromptFile
 from classify.convert import find_source, from_checkpoint, to_checkpoint
@@ -60,9 +61,7 @@ def test_a_prompt_file_becomes_a_checkpoint_that_is_tested(case, prompts, eurosa
     }
 
 
-def test_a_folder_that_holds_a_checkpoint_and_a_method_that_learns_nothing_are_refused(
-    prompts, tmp_path
-) -> None:
+def test_a_checkpoint_is_written_into_a_new_folder_alone(prompts, tmp_path) -> None:
     file = PromptFile.read(prompts("CoOp middle")[1])
     to_checkpoint(file, tmp_path / "new")
     (tmp_path / "begun").mkdir()
@@ -77,40 +76,28 @@ def test_a_folder_that_holds_a_checkpoint_and_a_method_that_learns_nothing_are_r
 def config_file(trainer: Any, path: Path) -> Path:
     """The method's settings of a trainer as a YAML file, as configs/trainers/ has them."""
     node = trainer.settings_node
-    lines = [
-        "INPUT:",
-        "  SIZE: [32, 32]",
-        "  TRANSFORMS: ['random_flip', 'normalize']",
-        "TRAINER:",
-        f"  {node}:",
-    ]
-    for key, value in trainer.cfg.TRAINER[node].items():
-        lines.append(f"    {key}: {'null' if value is None else repr(value)}")
-    path.write_text("\n".join(lines))
+    settings = {
+        "INPUT": {"SIZE": [32, 32], "TRANSFORMS": ["random_flip", "normalize"]},
+        "TRAINER": {node: dict(trainer.cfg.TRAINER[node])},
+    }
+    path.write_text(yaml.safe_dump(settings))
     return path
 
 
 @pytest.mark.parametrize("case", ["MPL", "MaPLe", "IVLP", "VPT", "CoOp CSC", "CoCoOp", "PromptSRC"])
 def test_a_published_checkpoint_is_converted(case, prompts, weights, tmp_path, monkeypatch, capsys) -> None:
     trainer, _ = prompts(case)
-    learned = write_published(trainer, tmp_path / "published", monkeypatch)
+    learned = write_published(trainer, tmp_path, monkeypatch)
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
-    words = ["convert", tmp_path / "published" / "model.pth.tar-5", "--safetensors", tmp_path / FILE_NAME]
-    words += [
-        "--method",
-        CASES[case][0],
-        "--backbone",
-        weights["narrow"],
-        "--classes",
-        tmp_path / "names.txt",
-    ]
-    words += ["--dataset", "EuroSAT", "--config-file", config_file(trainer, tmp_path / "method.yaml")]
-    assert run(*words) == 0, capsys.readouterr().err
-    file = PromptFile.read(tmp_path / FILE_NAME)
+    source, target = tmp_path / "model.pth.tar-5", tmp_path / FILE_NAME
+    about = ["--method", CASES[case][0], "--backbone", weights["narrow"], "--classes", tmp_path / "names.txt"]
+    about += ["--dataset", "EuroSAT", "--config-file", config_file(trainer, tmp_path / "method.yaml")]
+    assert run("convert", source, "--safetensors", target, *about) == 0, capsys.readouterr().err
+    file = PromptFile.read(target)
     assert (file.dataset, file.epochs, file.accuracy) == ("EuroSAT", 5, None)
     assert file.learned.keys() == learned.keys()
     assert all(torch.equal(value, learned[name].float()) for name, value in file.learned.items())
-    classifier = PromptClassifier.load(tmp_path / FILE_NAME, backbone=weights["narrow"], device="cpu")
+    classifier = PromptClassifier.load(target, backbone=weights["narrow"], device="cpu")
     assert classifier.logits(IMAGES).shape == (3, 5)
 
 
@@ -140,12 +127,9 @@ def test_a_published_checkpoint_that_does_not_fit_is_refused(
     write_published(trainer, tmp_path, monkeypatch)
     given = {"method": CASES[prompts_case][0], "backbone": "narrow", "classnames": NAMES, **more}
     given["backbone"] = str(weights[given["backbone"]])
+    given["config_paths"] = [config_file(trainer, tmp_path / "method.yaml")]
     with pytest.raises((ValueError, LookupError), match=f"(?s){message}"):
-        from_checkpoint(
-            tmp_path / "model.pth.tar-5",
-            config_paths=[config_file(trainer, tmp_path / "method.yaml")],
-            **given,
-        )
+        from_checkpoint(tmp_path / "model.pth.tar-5", **given)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, prompts: Callable) -> None:

@@ -88,13 +88,6 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path, prompts: Callable, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_array_in_half_precision_is_written_in_float32(tmp_path: Path, prompts: Callable) -> None:
-    file = PromptFile.read(prompts("CoOp middle")[1])
-    half = {name: value.half() for name, value in file.learned.items()}
-    again = PromptFile.read(dataclasses.replace(file, learned=half).write(tmp_path / FILE_NAME))
-    assert all(torch.equal(value, half[name].float()) for name, value in again.learned.items())
-
-
 REFUSED = {
     "another file": {"format": None},
     "a later version": {"format_version": "2"},
