@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -122,7 +123,7 @@ def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
     old = read_result(cfg.OUTPUT_DIR)
     if old and is_test != (old.get("epochs_done") is None):
         lines.insert(0, "--eval-only: was not given" if is_test else "--eval-only: was given")
-    elif old.get("tested") and tested:
+    elif state == "finished" and old.get("tested") and tested:
         was = {**old["tested"], "folder": os.path.abspath(old["tested"]["folder"])}
         now = {**tested, "folder": os.path.abspath(tested["folder"])}
         lines += [
@@ -136,11 +137,12 @@ def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
     return state == "finished"
 
 
-def run(args: argparse.Namespace, entries: dict[str, Any]) -> None:
+def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) -> None:
     """Train or test as the flags say; a finished run is skipped.
 
     Args:
-        args: the flags.
+        argv: the arguments, for the log.
+        args: the same, parsed.
         entries: further entries of the run's record.
     """
     from dassl.engine import build_trainer
@@ -161,7 +163,7 @@ def run(args: argparse.Namespace, entries: dict[str, Any]) -> None:
         if cfg.SEED != -1:
             print(f"Setting fixed seed: {cfg.SEED}")
             set_random_seed(cfg.SEED)
-        print(f"** Command **\n{' '.join(sys.argv)}\n** Config **\n{cfg}")
+        print(f"** Command **\ntrain.py {shlex.join(argv)}\n** Config **\n{cfg}")
         print(f"** Environment **\n{collect_env_info()}\n")
         try:
             trainer = build_trainer(cfg)
@@ -210,6 +212,7 @@ def main(
         0 when the run is done or was finished before, 2 after a mistake that the user can correct, 143 or 130
         when it was stopped by SIGTERM or Ctrl-C.
     """
+    argv = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args(argv)
     import torch
 
@@ -221,7 +224,7 @@ def main(
     entries = {"protocol": protocol, "part": part, "tested": tested}
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     try:
-        return run_command(lambda: run(args, entries), args.debug)
+        return run_command(lambda: run(argv, args, entries), args.debug)
     except Stopped as stop:
         print(f"Stopped by {stop.name}; the same command resumes at the last finished epoch", file=sys.stderr)
         return int(stop.code or 0)

@@ -121,6 +121,8 @@ def test_evaluation_alone_gives_the_accuracy_that_training_ended_with(run: Run, 
     trained["ended"] = "later"
     (tmp_path / "out" / "result.json").write_text(json.dumps(trained))
     refused(run(*words, output="test"), "tested ended", "now later")
+    (tmp_path / "test" / "result.json").write_text(json.dumps({**tested, "finished": False}))
+    assert run(*words, output="test")[0] == 0 and result_in(tmp_path / "test")["tested"]["ended"] == "later"
 
 
 def test_one_seed_one_result_and_zero_is_a_seed(run: Run, tmp_path: Path) -> None:
