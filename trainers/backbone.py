@@ -56,7 +56,7 @@ class BackboneIdentity:
         return cls(os.path.basename(name) if is_file else name, digest.hexdigest(), tuple(sample), sizes)
 
     def differences(self, found: "BackboneIdentity") -> list[str]:
-        """Why prompts of this CLIP are meaningless in `found`; empty for the same weights, also if rounded."""
+        """Why prompts of this CLIP are meaningless in `found`; empty for the same weights, rounded or not."""
         other_sizes = [
             key for key in self.sizes if key in found.sizes and self.sizes[key] != found.sizes[key]
         ]
