@@ -67,7 +67,7 @@ def write_published(
     whole_scheduler: bool = False,
     **more: Any,
 ) -> dict[str, torch.Tensor]:
-    """Write `folder/model.pth.tar-5` in the layout of the trainer's method; returns the learned values in it."""
+    """Write `folder/model.pth.tar-5` in the layout of the trainer's method; returns the learned values."""
     learned = learned_values(trainer, dtype)
     parameters = [torch.nn.Parameter(value.float()) for value in learned.values()]
     optimizer = torch.optim.SGD(parameters, lr=0.0035, momentum=0.9)
