@@ -74,9 +74,8 @@ def write_published(
     torch.stack([p.sum() for p in parameters]).sum().backward()
     optimizer.step()
     scheduler = ConstantWarmupScheduler(optimizer)
-    vars(optimizer).pop(
-        "step", None
-    )  # a local function, which older versions of PyTorch do not pickle
+    # PyTorch's counter is a local function, which older versions of PyTorch do not pickle.
+    vars(optimizer).pop("step", None)
     state = {
         "state_dict": learned | frozen_values(trainer, dtype) | more,
         "epoch": 5,
