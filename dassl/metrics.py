@@ -1,11 +1,13 @@
-"""Top-k accuracy."""
+"""Top-k accuracy of a batch."""
 
 from collections.abc import Sequence
 
 import torch
 
 
-def compute_accuracy(output: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor, topk: Sequence[int] = (1,)) -> list[torch.Tensor]:
+def compute_accuracy(
+    output: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor, topk: Sequence[int] = (1,)
+) -> list[torch.Tensor]:
     """The share of samples whose label is among the k largest logits.
 
     Args:
@@ -14,7 +16,7 @@ def compute_accuracy(output: torch.Tensor | Sequence[torch.Tensor], target: torc
         topk: the values of k; one above C counts as C.
 
     Returns:
-        one tensor [1] a k, in percent, on the logits' device.
+        one tensor [1] for each k, in percent, on the logits' device.
     """
     logits = output[0] if isinstance(output, Sequence) else output
     largest = logits.topk(min(max(topk), logits.shape[1]), dim=1).indices  # [B, k]
