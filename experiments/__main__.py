@@ -56,7 +56,7 @@ def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
     """Prints each run with its state, and what is missing for those that are to be made."""
     from clip.weights import find_local
 
-    from .execution import missing_datasets
+    from prepare.sources import is_present
 
     states = {run: state(run, data, output) for run in runs}
     width = max(len(run.title) for run in runs)
@@ -65,7 +65,7 @@ def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
     counts = [f"{list(states.values()).count(found)} {found}" for found in dict.fromkeys(states.values())]
     print(f"{len(runs)} runs: {', '.join(counts)}")
     to_do = [run for run, found in states.items() if found not in ("finished", "other settings")]
-    absent = missing_datasets([run.dataset for run in to_do], data)
+    absent = [name for name in dict.fromkeys(run.dataset for run in to_do) if not is_present(name, data)]
     if absent:
         print(f"Not in {data}, or not all of it: {', '.join(absent)}")
         print(f"  to get them: python -m prepare fetch {' '.join(absent)} --root {shlex.quote(str(data))}")

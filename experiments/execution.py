@@ -13,6 +13,7 @@ from typing import Any
 
 from dassl.engine.record import differing_settings, read_result
 from dassl.utils.command import MISTAKES
+from prepare.sources import fetch_command, is_present
 
 from .protocols import launcher
 from .run import Run, config_of, state
@@ -59,18 +60,10 @@ def need_training(run: Run, place: Place) -> None:
         )
 
 
-def missing_datasets(datasets: Sequence[str], data: Path) -> list[str]:
-    """Those of `datasets` that `prepare` can fetch and that are not, or not wholly, in `data`."""
-    from prepare.sources import load_table
-
-    table = load_table()
-    return [name for name in dict.fromkeys(datasets) if name in table and table[name].missing(data)]
-
-
 def offer_dataset(run: Run, data: Path) -> None:
     """Fetches the dataset of `run` if it is missing, with AUTO_PREPARE=1 or after a yes on the terminal."""
     makes_split = dict(run.settings).get("DATASET.MAKE_SPLIT", "False") != "False"
-    if makes_split or not missing_datasets([run.dataset], data):
+    if makes_split or is_present(run.dataset, data):
         return
     answer = "yes" if os.environ.get("AUTO_PREPARE") == "1" else ""
     if not answer and sys.stdin.isatty() and sys.stdout.isatty():
@@ -80,8 +73,7 @@ def offer_dataset(run: Run, data: Path) -> None:
         from prepare.__main__ import main as prepare
 
         if prepare(["fetch", run.dataset, "--root", str(data)]):
-            command = f"python -m prepare fetch {run.dataset} --root {data}"
-            raise ValueError(f"{run.dataset} is not ready; to fetch it again: {command}")
+            raise ValueError(f"{run.dataset} is not ready; to try again: {fetch_command(run.dataset, data)}")
 
 
 def make(run: Run, place: Place) -> int:

@@ -95,7 +95,7 @@ def test_published_values(name: str) -> None:
     assert node.PREC == "fp16"
     assert (batch, lr, epochs) == (cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.OPTIM.LR, cfg.OPTIM.MAX_EPOCH)
     short = re.split(r"_(?:ep|c\d|ctx)", name.split("/")[1])[0]
-    assert cfg.MODEL.BACKBONE.NAME == BACKBONES.get(short, "ViT-B/16")
+    assert BACKBONES.get(short, "ViT-B/16") == cfg.MODEL.BACKBONE.NAME
     optim = cfg.OPTIM
     assert (optim.NAME, optim.MOMENTUM, optim.WEIGHT_DECAY, optim.LR_SCHEDULER) == (
         "sgd",
