@@ -14,6 +14,7 @@ from experiments import execution
 from experiments.execution import Place, chains, execute
 from experiments.protocols import Choice, plan
 from experiments.run import Run, state
+from prepare import __main__ as prepare
 
 
 class StandIn:
@@ -44,7 +45,7 @@ class StandIn:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     made = StandIn()
     monkeypatch.setattr(train, "main", made.main)
-    monkeypatch.setattr(execution, "missing_datasets", lambda datasets, data: [])
+    monkeypatch.setattr(execution, "is_present", lambda name, data: True)
     return made
 
 
@@ -143,13 +144,10 @@ def test_what_changes_no_result_may_differ(stand_in: StandIn, place: Place) -> N
 def test_a_missing_dataset_is_fetched_when_asked(
     stand_in: StandIn, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare = pytest.importorskip("prepare.__main__")
     fetched: list[list[str]] = []
     status = 0
     monkeypatch.setattr(prepare, "main", lambda words: fetched.append(words) or status)
-    monkeypatch.setattr(
-        execution, "missing_datasets", lambda datasets, data: [] if fetched else list(datasets)
-    )
+    monkeypatch.setattr(execution, "is_present", lambda name, data: bool(fetched))
     runs = plan("base2new_train", Choice(("MPL",), ("eurosat",), (1,)))
     assert execute(runs, place) == 0 and not fetched  # no terminal to ask: train.py names the command
     monkeypatch.setenv("AUTO_PREPARE", "1")
