@@ -106,3 +106,25 @@ def test_jobs_side_by_side(world: Path) -> None:
     ).is_file()
     logs = [path.read_text() for path in (world / "jobs/workers").iterdir()]
     assert "".join(logs).count("Shapes: base ") == 2
+
+
+def test_base_to_new_of_a_trained_method(world: Path) -> None:
+    variables = {"OUTPUT": str(world / "runs"), "DATA": str(world / "data"), "SHOTS": "2"}
+    out = succeeded(run(world, "mpl/base2new shapes 1 1", **variables))
+    below = "shapes/shots_2/MPL/tiny_shapes/seed1/result.json"
+    base, new = (
+        json.loads((world / f"runs/base2new/{part}/{below}").read_text())
+        for part in ("train_base", "test_new")
+    )
+    assert (base["subsample"], base["shots"], base["epochs_done"], base["part"]) == ("base", 2, 1, "base")
+    assert new["tested"]["ended"] == base["ended"]
+    a, b = base["accuracy"], new["accuracy"]
+    assert out.endswith(f"Shapes: base {a:.2f}  new {b:.2f}  H {2 * a * b / (a + b):.2f}\n")
+    refused(run(world, "mpl/base2new shapes 1 1 OPTIM.LR 0.1", **variables), "OPTIM.LR")
+    succeeded(run(world, "mpl/base2new_train shapes 1 1 --force", **variables))
+    again = succeeded(run(world, "mpl/base2new shapes 1 1", **variables))
+    assert (
+        again.count("Results are there") == 1
+        and "Testing again" in again
+        and again.endswith(out.splitlines()[-1] + "\n")
+    )
