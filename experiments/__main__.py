@@ -55,7 +55,6 @@ def build_parser() -> argparse.ArgumentParser:
 def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
     """Prints each run with its state, and what is missing for those that are to be made."""
     from clip.weights import find_local
-
     from prepare.sources import is_present
 
     states = {run: state(run, data, output) for run in runs}

@@ -160,13 +160,12 @@ def runs_of(args: argparse.Namespace) -> list[Run]:
     """The runs that the arguments ask for; a grid point that a method refuses is left out with a line."""
     choice = choice_of(args)
     verbs = ("base2new", "xd") if args.verb == "reproduce" else (args.verb,)
+    for axis in args.grid:
+        node = axis.split(".")[1] if axis.startswith("TRAINER.") else ""
+        if node and any(methods()[method].node != node for method in choice.methods):
+            raise ValueError(f"--grid {axis} would change nothing of some of the methods {args.method}")
     found: list[Run] = []
     for name, pairs in points(args.grid).items():
-        for key, _ in pairs:
-            node = key.split(".")[1] if key.startswith("TRAINER.") else ""
-            if node and any(method.upper() != node for method in choice.methods):
-                chosen = ", ".join(choice.methods)
-                raise ValueError(f"--grid {key} would change nothing of some of the methods {chosen}")
         at_point = replace(choice, settings=(*choice.settings, *pairs), point=name)
         runs = [run for verb in verbs for run in plan(verb, at_point)]
         why = refusal(runs) if name else ""

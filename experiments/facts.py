@@ -54,6 +54,7 @@ class Method:
         scripts: folder of its launchers in scripts/.
         trains: whether anything is learned; zero-shot CLIP learns nothing.
         variant_of: the method whose launchers and configs it shares, or empty.
+        node: its settings are those below TRAINER.<node>; its name in capitals, unless the file says another.
         rules: protocol -> rules of config, datasets, shots and settings, of which the first that fits counts.
     """
 
@@ -61,6 +62,7 @@ class Method:
     scripts: str
     trains: bool
     variant_of: str
+    node: str
     rules: dict[str, list[dict[str, Any]]]
 
     @property
@@ -102,7 +104,12 @@ def methods() -> dict[str, Method]:
             if key in ("default", "base2new", "xd", "few_shot")
         }
         found[path.stem] = Method(
-            path.stem, entry["scripts"], entry.get("trains", True), entry.get("variant_of", ""), rules
+            name=path.stem,
+            scripts=entry["scripts"],
+            trains=entry.get("trains", True),
+            variant_of=entry.get("variant_of", ""),
+            node=entry.get("node", path.stem.upper()),
+            rules=rules,
         )
     return found
 

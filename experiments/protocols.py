@@ -44,8 +44,9 @@ class Choice:
 
 def own_settings(choice: Choice, method: str) -> Pairs:
     """The settings for a method: not those of another chosen method, nor of training for zero-shot CLIP."""
-    others = {f"TRAINER.{name.upper()}" for name in choice.methods} - {f"TRAINER.{method.upper()}"}
-    pairs = tuple(pair for pair in choice.settings if pair[0].rpartition(".")[0] not in others)
+    others = {methods()[name].node for name in choice.methods} - {methods()[method].node}
+    of_others = tuple(f"TRAINER.{node}." for node in others)
+    pairs = tuple(pair for pair in choice.settings if not pair[0].startswith(of_others))
     if not methods()[method].trains:
         return tuple(pair for pair in pairs if not pair[0].startswith(TRAINING_NODES))
     return pairs if choice.epochs is None else (("OPTIM.MAX_EPOCH", str(choice.epochs)), *pairs)

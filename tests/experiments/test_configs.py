@@ -137,7 +137,7 @@ def test_every_config_is_used(name: str) -> None:
         protocols = (REPO / f"configs/protocols/{method}.yaml").read_text(encoding="utf-8")
         assert config in re.findall(r"[\w+]+", protocols)
     text = CONFIGS[name].read_text(encoding="utf-8")
-    assert yaml.safe_load(text).get("TRAINER", {}).keys() <= {method.upper()}
+    assert yaml.safe_load(text).get("TRAINER", {}).keys() <= {methods()[method].node}
     assert text.startswith("# Command:  ") and "\n# Hardware: " in text
     for script in re.findall(r"bash (scripts/\S+\.sh)", text):
         assert (REPO / script).is_file() and script.split("/")[1] == methods()[method].scripts
