@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dassl.engine.record import differing_settings, read_result
 from dassl.utils.command import MISTAKES
 from prepare.sources import fetch_command, is_present
@@ -157,13 +159,16 @@ def chains(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def execute_in_parallel(runs: Sequence[Run], place: Place, n_workers: int, gpus: Sequence[str]) -> int:
-    """Makes `runs` in worker processes, each with a GPU of its own if `gpus` are given.
+    """Makes `runs` in worker processes, each with a GPU of its own, or on the CPU if no `gpus` are given.
 
     Each worker writes what its runs print to OUTPUT/workers/<number>.log.
 
     Returns:
         exit status: 0; 1 if a run is not finished; 130 or 143 after Ctrl-C or SIGTERM.
     """
+    unseen = [gpu for gpu in gpus if gpu.isdigit() and int(gpu) >= torch.cuda.device_count()]
+    if unseen:
+        raise ValueError(f"--gpus {','.join(unseen)}: PyTorch sees {torch.cuda.device_count()} GPUs here")
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     queue.cancel_join_thread()  # after a signal, chains that nobody takes are left in it
@@ -180,8 +185,7 @@ def execute_in_parallel(runs: Sequence[Run], place: Place, n_workers: int, gpus:
         signal.signal(number, stop)
     workers = []
     for i in range(n_workers):
-        if gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[i]  # the process that starts next inherits it
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[i] if gpus else ""  # the next process inherits it
         workers.append(context.Process(target=work, args=(queue, place, place.output / f"workers/{i}.log")))
         workers[-1].start()
     stop_status = 0

@@ -99,7 +99,7 @@ def test_again_says_that_the_results_are_there(world: Path) -> None:
 def test_jobs_side_by_side(world: Path) -> None:
     variables = {"OUTPUT": str(world / "jobs"), "DATA": str(world / "data")}
     command = "zsclip/base2new shapes --jobs 2 --grid INPUT.INTERPOLATION=bicubic,bilinear"
-    out = succeeded(run(world, command, **variables))
+    out = succeeded(run(world, command, cwd=world, **variables))
     assert "4 of 4 runs are finished" in out
     assert (
         world / "jobs/grid/INTERPOLATION=bilinear/ZeroshotCLIP/tiny_shapes/shapes/base/result.json"
