@@ -72,6 +72,28 @@ def test_the_first_python_with_the_requirements_is_taken(tmp_path: Path) -> None
     assert "Ready: " in succeeded(run(tmp_path, "setup", PATH=path, PYTHON=""))
 
 
+def test_the_requirements_are_installed_where_no_python_has_them(tmp_path: Path) -> None:
+    shutil.copytree(REPO / "scripts", tmp_path / "clone/scripts")
+    shutil.copy(REPO / "requirements.txt", tmp_path / "clone")
+    (tmp_path / "bin").mkdir()
+    stub = f"""#!/bin/sh
+echo "$*" >>{tmp_path}/calls
+case "$1 $2" in
+-\\ *) exit 1 ;;
+"-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+esac
+"""
+    for name in ("python3", "python"):
+        (tmp_path / "bin" / name).write_text(stub)
+        (tmp_path / "bin" / name).chmod(0o755)
+    variables = environment(tmp_path, PYTHON="", PATH=f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    call = ["bash", str(tmp_path / "clone/scripts/setup.sh")]
+    ran = subprocess.run(call, env=variables, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    calls = (tmp_path / "calls").read_text()
+    assert "-m venv .venv\n" in calls and "-m pip install" in calls and "-r requirements.txt\n" in calls
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which zero-shot CLIP was tested on Shapes, from a folder with misleading names."""
