@@ -32,7 +32,7 @@ VERBS = {  # verb: its words, what it does
 PAPER_METHODS = "ZeroshotCLIP,CoOp,CoCoOp,MaPLe,MPL"  # of the tables of arXiv 2502.14125
 KEY = re.compile(r"[A-Z]\w*(\.\w+)+|OUTPUT_DIR|RESUME|SEED|USE_CUDA|VERBOSE")
 CONTEXT_KEYS = {"N_CTX": "NCTX", "CSC": "CSC", "CLASS_TOKEN_POSITION": "CTP"}
-NOT_AS_PAIRS = {  # by which a run's folder is named -> what says it instead
+NOT_AS_PAIRS = {  # what the name of a run's folder says -> how it is given
     "DATASET.NUM_SHOTS": "SHOTS=VALUE in the environment, or the argument SHOTS",
     "DATASET.SUBSAMPLE_CLASSES": "base2new takes base and new, zeroshot an argument, the other verbs all",
     "DATASET.NAME": "give it as the argument DATASET",
@@ -80,7 +80,7 @@ def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[d
     settings = []
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
         if key in refused:
-            raise ValueError(f"{key} cannot be a pair, since its folder names the run: {refused[key]}")
+            raise ValueError(f"{key} cannot be a KEY VALUE pair here: {refused[key]}")
         is_file = key == "MODEL.BACKBONE.NAME" and os.path.isfile(value)
         if value and (key in ("MODEL.INIT_WEIGHTS", "RESUME") or is_file):
             value = os.path.abspath(os.path.expanduser(value))
