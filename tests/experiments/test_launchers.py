@@ -4,17 +4,19 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from experiments.__main__ import VERBS
+from experiments.__main__ import VERBS, main
 from experiments.facts import REPO, method_names, methods
 from tests.launchers import environment, refused, run, succeeded
 
 SCRIPTS = sorted((REPO / "scripts").rglob("*.sh"))
 LAUNCHERS = [path for path in SCRIPTS if path.parent != REPO / "scripts"]
 TRAINED = ("base2new", "base2new_train", "base2new_test", "xd_train", "xd_test", "dg_test", "few_shot")
+Again = Callable[..., tuple[str, str]]
 TESTED = (*TRAINED[:-1], "zeroshot")
 
 
@@ -111,11 +113,26 @@ def test_relative_paths_are_read_from_the_folder_one_is_in(world: Path) -> None:
     assert (world / "data/shapes").is_dir()
 
 
-def test_again_says_that_the_results_are_there(world: Path) -> None:
-    variables = {"OUTPUT": str(world / "runs"), "DATA": str(world / "data")}
-    out = succeeded(run(world, "zsclip/base2new shapes 2", **variables))
-    assert out.count("Results are there: ") == 2 and out.endswith("H 55.90\n")
-    refused(run(world, "zsclip/base2new shapes INPUT.SIZE (32,32)", **variables), "INPUT.SIZE")
+@pytest.fixture
+def again(world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Again:
+    """again(words, status): standard output and error of a verb in this process, which must give the status."""
+    monkeypatch.setenv("OUTPUT", str(world / "runs"))
+    monkeypatch.setenv("DATA", str(world / "data"))
+    for name in ("CFG", "SHOTS", "SOURCE", "TRAINER"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(words: str, status: int = 0) -> tuple[str, str]:
+        assert main(words.split()) == status
+        return capsys.readouterr()
+
+    return call
+
+
+def test_again_says_that_the_results_are_there(again: Again) -> None:
+    out, _ = again("base2new --method ZeroshotCLIP shapes 2")
+    assert out.count("Results are there: ") == 2 and out.endswith("Shapes: base 56.53  new 55.28  H 55.90\n")
+    _, err = again("base2new --method ZeroshotCLIP shapes INPUT.SIZE (32,32)", status=2)
+    assert "INPUT.SIZE" in err
 
 
 def test_jobs_side_by_side(world: Path) -> None:
@@ -130,7 +147,7 @@ def test_jobs_side_by_side(world: Path) -> None:
     assert "".join(logs).count("Shapes: base ") == 2
 
 
-def test_base_to_new_of_a_trained_method(world: Path) -> None:
+def test_base_to_new_of_a_trained_method(world: Path, again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
     variables = {"OUTPUT": str(world / "runs"), "DATA": str(world / "data"), "SHOTS": "2"}
     out = succeeded(run(world, "mpl/base2new shapes 1 1", **variables))
     below = "shapes/shots_2/MPL/tiny_shapes/seed1/result.json"
@@ -142,11 +159,10 @@ def test_base_to_new_of_a_trained_method(world: Path) -> None:
     assert new["tested"]["ended"] == base["ended"]
     a, b = base["accuracy"], new["accuracy"]
     assert out.endswith(f"Shapes: base {a:.2f}  new {b:.2f}  H {2 * a * b / (a + b):.2f}\n")
-    refused(run(world, "mpl/base2new shapes 1 1 OPTIM.LR 0.1", **variables), "OPTIM.LR")
-    succeeded(run(world, "mpl/base2new_train shapes 1 1 --force", **variables))
-    again = succeeded(run(world, "mpl/base2new shapes 1 1", **variables))
-    assert (
-        again.count("Results are there") == 1
-        and "Testing again" in again
-        and again.endswith(out.splitlines()[-1] + "\n")
-    )
+    monkeypatch.setenv("SHOTS", "2")
+    _, err = again("base2new --method MPL shapes 1 1 OPTIM.LR 0.1", status=2)
+    assert "OPTIM.LR" in err
+    again("base2new_train --method MPL shapes 1 1 --force")
+    after, _ = again("base2new --method MPL shapes 1 1")
+    assert after.count("Results are there") == 1 and "Testing again" in after
+    assert after.splitlines()[-1] == out.splitlines()[-1]
