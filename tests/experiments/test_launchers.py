@@ -115,7 +115,7 @@ def test_relative_paths_are_read_from_the_folder_one_is_in(world: Path) -> None:
 
 @pytest.fixture
 def again(world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Again:
-    """again(words, status): standard output and error of a verb in this process, which must give the status."""
+    """again(words, status): standard output and error of a verb in this process, which gives the status."""
     monkeypatch.setenv("OUTPUT", str(world / "runs"))
     monkeypatch.setenv("DATA", str(world / "data"))
     for name in ("CFG", "SHOTS", "SOURCE", "TRAINER"):
