@@ -1,0 +1,66 @@
+"""docs/OWN_IMAGES.md: every command is run as written, in a copy of the project, and gives the output shown."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from datasets.folder import extend_cfg
+from datasets.folder_lists import COLUMNS, DELIMITERS
+from datasets.images import SUFFIXES
+
+REPO = Path(__file__).parents[2]
+PAGE = (REPO / "docs/OWN_IMAGES.md").read_text(encoding="utf-8")
+TOLERANCE = 10.0  # points of accuracy: another processor or PyTorch rounds otherwise, and training carries that on
+NUMBER = re.compile(r"\d+\.\d+")
+END_OF_BLOCK = "-- end of block --"
+
+
+def shows(line, out):
+    """Whether one line of `out` is `line`, "…" standing for anything and numbers agreeing within `TOLERANCE`."""
+    pattern = NUMBER.sub(lambda _: r"(\d+\.\d+)", re.escape(line).replace(r"\.", ".").replace("…", ".*"))
+    expected = [float(number) for number in NUMBER.findall(line)]
+    for match in re.finditer(f"^{pattern}$", out, re.MULTILINE):
+        if all(abs(float(found) - number) <= TOLERANCE for found, number in zip(match.groups(), expected, strict=True)):
+            return True
+    return False
+
+
+def test_every_command_of_the_page_gives_its_output(tmp_path):
+    for path in REPO.iterdir():
+        if path.name in ("configs", "scripts"):
+            shutil.copytree(path, tmp_path / path.name)
+        elif path.suffix in (".py", ".txt", ".toml") or (path / "__init__.py").is_file():
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "data").mkdir()
+    blocks = re.findall(r"```bash\n(.*?)```(?:\n\n```output\n(.*?)```)?", PAGE, re.DOTALL)
+    assert len(blocks) == 6
+    script = "".join(f"{text}\necho '{END_OF_BLOCK}'\n" for text, _ in blocks).replace("python -m", f"{sys.executable} -m")
+    environment = {k: v for k, v in os.environ.items() if k not in ("DATA", "OUTPUT", "CFG", "SHOTS")}
+    environment |= {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-e"], input=script, cwd=tmp_path, env=environment, text=True, stdout=-1, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    for (text, shown), out in zip(blocks, done.stdout.split(END_OF_BLOCK)[:-1], strict=True):
+        for line in shown.splitlines():
+            assert shows(line, out), f"{line!r} is not what this gave:\n{text}\n{out[-2000:]}"
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("output/**/result.json")]
+    assert {result["dataset"] for result in results} == {"Folder forms"}
+    splits = {result["data"]["split_sha256"]: Path(result["data"]["split"]).name for result in results}
+    assert sorted(splits.values()) == ["split_own-colours.csv.json", "split_own.json"]
+    other = f"CFG=tiny_shapes bash scripts/zsclip/base2new.sh folder DATASET.FOLDER_PATH {tmp_path}/data/shapes/images"
+    refused = subprocess.run(["bash", "-c", other], cwd=tmp_path, env=environment, text=True, capture_output=True)
+    assert refused.returncode == 2 and "FOLDER_PATH" in refused.stdout + refused.stderr
+
+
+def test_the_page_names_what_the_code_takes():
+    cfg = CfgNode({"DATASET": {}})
+    extend_cfg(cfg)
+    names = [*COLUMNS, *DELIMITERS, ".json", *SUFFIXES, *(f"DATASET.{key}" for key in cfg.DATASET)]
+    assert [name for name in names if name not in PAGE] == []
