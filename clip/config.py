@@ -1,4 +1,4 @@
-"""All sizes of a CLIP, given or read from the shapes of its weights."""
+"""The sizes of a CLIP, read from the shapes of its weights or from a configuration of open_clip."""
 
 from __future__ import annotations
 
@@ -8,27 +8,52 @@ from typing import Any
 
 from torch import Tensor
 
-HEAD_WIDTH = 64  # width of one attention head in every CLIP that OpenAI published (arXiv 2103.00020, tables 19 and 20)
+# Every CLIP of OpenAI's has attention heads of 64 channels, and its widest ViT is that of ViT-L/14
+# (arXiv 2103.00020, tables 19 and 20).
+HEAD_WIDTH = 64
+WIDEST_VIT = 1024
+VOCAB_SIZE = 49408  # tokens of CLIP's vocabulary
 VISION_BLOCKS, TEXT_BLOCKS = "visual.transformer.resblocks.", "transformer.resblocks."
+
+# The settings of a plain CLIP, with what open_clip assumes where a configuration does not give them
+# (CLIPVisionCfg and CLIPTextCfg in its model.py).
+OPEN_CLIP_MODEL = {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg"}
+OPEN_CLIP_VISION = {
+    "layers": 12,
+    "width": 768,
+    "head_width": 64,
+    "mlp_ratio": 4.0,
+    "patch_size": 16,
+    "image_size": 224,
+    "patch_dropout": 0.0,  # only matters in training
+}
+OPEN_CLIP_TEXT = {
+    "context_length": 77,
+    "vocab_size": VOCAB_SIZE,
+    "width": 512,
+    "heads": 8,
+    "layers": 12,
+    "mlp_ratio": 4.0,
+}
 
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """All sizes of a CLIP.
+    """The sizes of a CLIP.
 
     Args:
         embed_dim: E, width of the joint embedding.
-        image_size: side of the square input picture, pixels.
-        vision_layers: number of blocks of a ViT, or the four stage depths of a ResNet.
-        vision_width: D of the ViT, or the width of the ResNet's first stage.
-        patch_size: side of a patch, pixels; None for a ResNet.
-        context_length: positions of the text tower.
+        image_size: side of the square input image, in pixels.
+        vision_layers: number of blocks of a ViT, or the depths of the four stages of a ResNet.
+        vision_width: D of the ViT, or width of the ResNet's first stage.
+        patch_size: side of a patch, in pixels; None for a ResNet.
+        context_length: number of positions of the text tower.
         vocab_size: number of token ids.
         text_width: D of the text tower.
         text_layers: number of blocks of the text tower.
-        quick_gelu: activation x·sigmoid(1.702 x), as OpenAI's weights need it, instead of GELU.
-        vision_heads, text_heads: attention heads; by default width / 64.
-        vision_mlp_width, text_mlp_width: inner width of a block's MLP; by default 4 * width.
+        quick_gelu: the activation is QuickGELU, as in OpenAI's weights, and not GELU.
+        vision_heads, text_heads: number of attention heads; width / 64 if None.
+        vision_mlp_width, text_mlp_width: inner width of the MLPs; 4 * width if None.
     """
 
     embed_dim: int
@@ -47,125 +72,123 @@ class CLIPConfig:
     text_mlp_width: int | None = None
 
     @property
-    def vit_layers(self) -> int:
-        """Number of blocks of the ViT.
-
-        Raises:
-            ValueError: the image tower is a ResNet.
-        """
-        if not isinstance(self.vision_layers, int):
-            raise ValueError(f"the image tower is a ResNet with stages of {self.vision_layers} blocks; this needs a ViT")
-        return self.vision_layers
-
-    @property
-    def vit_patch_size(self) -> int:
-        """Side of a patch of the ViT, pixels.
-
-        Raises:
-            ValueError: the image tower is a ResNet.
-        """
-        if self.patch_size is None:
-            raise ValueError("the image tower is a ResNet, which has no patches; this needs a ViT")
-        return self.patch_size
-
-    @property
-    def resnet_layers(self) -> tuple[int, ...]:
-        """Number of blocks of each stage of the ResNet.
-
-        Raises:
-            ValueError: the image tower is a ViT.
-        """
-        if isinstance(self.vision_layers, int):
-            raise ValueError(
-                f"the image tower is a ViT of {self.vision_layers} blocks; this needs a ResNet, with the blocks of its four stages"
-            )
-        return self.vision_layers
-
-    @property
     def has_vit(self) -> bool:
-        """Whether the image tower is a ViT, which can take prompts, and no ResNet."""
+        """Whether the image tower is a ViT, which takes prompts, and not a ResNet."""
         return self.patch_size is not None
 
+    @property
+    def vit_layers(self) -> int:
+        """Number of blocks of the ViT; a ValueError if the image tower is a ResNet."""
+        if not isinstance(self.vision_layers, int):
+            raise ValueError("the image tower is a ResNet; this needs a ViT")
+        return self.vision_layers
+
     @classmethod
-    def from_state_dict(
-        cls, state_dict: Mapping[str, Tensor], quick_gelu: bool = True, vision_heads: int | None = None, text_heads: int | None = None
-    ) -> CLIPConfig:
-        """Sizes as the shapes of published weights give them.
+    def from_state_dict(cls, state_dict: Mapping[str, Tensor], quick_gelu: bool = True) -> CLIPConfig:
+        """Reads the sizes from the shapes of weights of OpenAI's kind.
 
         Raises:
-            ValueError: a parameter that every CLIP has is absent, or shapes do not belong to one CLIP.
+            ValueError: the arrays are not those of a CLIP, or nothing says its number of attention heads.
         """
-        always = (
-            "text_projection",
-            "positional_embedding",
-            "token_embedding.weight",
-            "ln_final.weight",
-            "logit_scale",
-            "visual.conv1.weight",
-        )
-        missing = [k for k in always if k not in state_dict]
-        if missing:
-            found = ", ".join(list(state_dict)[:4])
-            raise ValueError(
-                f"these are no weights of a CLIP: {', '.join(missing)} is missing; the first names found are: {found or 'none'}"
+        shape = {name: tuple(array.shape) for name, array in state_dict.items()}
+        try:
+            text_width = shape["ln_final.weight"][0]
+            config = cls(
+                **_image_tower_sizes(shape),
+                embed_dim=shape["text_projection"][1],
+                context_length=shape["positional_embedding"][0],
+                vocab_size=shape["token_embedding.weight"][0],
+                text_width=text_width,
+                text_layers=_n_blocks(shape, TEXT_BLOCKS),
+                quick_gelu=quick_gelu,
+                text_mlp_width=_mlp_width(shape, TEXT_BLOCKS, text_width),
             )
-        shape = {k: tuple(v.shape) for k, v in state_dict.items()}
+        except (KeyError, IndexError, ValueError) as error:  # an array is missing or has another rank
+            found = ", ".join(list(shape)[:4])
+            raise ValueError(f"these are not the weights of a CLIP ({error!r}); found {found}") from error
+        if (
+            (config.has_vit and (config.vision_width > WIDEST_VIT or config.vision_width % HEAD_WIDTH))
+            or config.text_width % HEAD_WIDTH
+            or config.vision_mlp_width
+            or config.text_mlp_width
+        ):
+            raise ValueError(
+                "the weights have a size that OpenAI did not publish, and do not say their attention heads: "
+                "put their open_clip_config.json beside them, or name them open_clip:<model>/<weights>"
+            )
+        return config
+
+    @classmethod
+    def from_open_clip(cls, model_cfg: Mapping[str, Any], quick_gelu: bool) -> CLIPConfig:
+        """Reads the sizes from a configuration of open_clip.
+
+        Args:
+            model_cfg: as `open_clip.get_model_config` and the `open_clip_config.json` of the hub give it.
+            quick_gelu: the activation that the weights were trained with.
+
+        Raises:
+            ValueError: it is not a plain CLIP, that is a ViT or CLIP's ResNet with CLIP's text tower.
+        """
+        vision = {**OPEN_CLIP_VISION, **model_cfg["vision_cfg"]}
+        text = {**OPEN_CLIP_TEXT, **model_cfg["text_cfg"]}
+        image_size = vision["image_size"]
+        if isinstance(image_size, list | tuple) and len(set(image_size)) == 1:
+            image_size = image_size[0]
+        unknown = [k for k, v in model_cfg.items() if k not in OPEN_CLIP_MODEL and v]
+        unknown += [f"vision_cfg.{k}" for k, v in vision.items() if k not in OPEN_CLIP_VISION and v]
+        unknown += [f"text_cfg.{k}" for k, v in text.items() if k not in OPEN_CLIP_TEXT and v]
+        if not isinstance(image_size, int):
+            unknown.append("vision_cfg.image_size")
+        if text["vocab_size"] != VOCAB_SIZE:
+            unknown.append("text_cfg.vocab_size")
+        if unknown:
+            raise ValueError(f"it is not a plain CLIP: its configuration sets {', '.join(unknown)}")
+        has_vit = isinstance(vision["layers"], int)
+        vision_heads = vision["width"] * (1 if has_vit else 32) // vision["head_width"]
+        vision_mlp_width = int(vision["width"] * (vision["mlp_ratio"] if has_vit else 4))
+        text_mlp_width = int(text["width"] * text["mlp_ratio"])
         return cls(
-            **_image_tower_sizes(shape),
-            embed_dim=shape["text_projection"][1],
-            context_length=shape["positional_embedding"][0],
-            vocab_size=shape["token_embedding.weight"][0],
-            text_width=shape["ln_final.weight"][0],
-            text_layers=_n_blocks(shape, TEXT_BLOCKS),
+            embed_dim=model_cfg["embed_dim"],
+            image_size=image_size,
+            vision_layers=vision["layers"] if has_vit else tuple(vision["layers"]),
+            vision_width=vision["width"],
+            patch_size=vision["patch_size"] if has_vit else None,
+            context_length=text["context_length"],
+            vocab_size=VOCAB_SIZE,
+            text_width=text["width"],
+            text_layers=text["layers"],
             quick_gelu=quick_gelu,
-            vision_heads=vision_heads,
-            text_heads=text_heads,
-            text_mlp_width=_mlp_width(shape, TEXT_BLOCKS, shape["ln_final.weight"][0]),
+            vision_heads=None if vision["head_width"] == HEAD_WIDTH else vision_heads,
+            text_heads=None if text["heads"] * HEAD_WIDTH == text["width"] else text["heads"],
+            vision_mlp_width=None if vision_mlp_width == 4 * vision["width"] else vision_mlp_width,
+            text_mlp_width=None if text_mlp_width == 4 * text["width"] else text_mlp_width,
         )
 
 
 def _image_tower_sizes(shape: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The fields of :class:`CLIPConfig` that describe the image tower.
-
-    Raises:
-        ValueError: it is neither a ViT nor a ResNet of CLIP's kind.
-    """
-    if "visual.proj" in shape and "visual.positional_embedding" in shape:
+    if "visual.proj" in shape:
         width, _, patch_size, _ = shape["visual.conv1.weight"]
         n_positions = shape["visual.positional_embedding"][0]
-        grid = round((n_positions - 1) ** 0.5)
-        if grid * grid + 1 != n_positions:
-            raise ValueError(f"visual.positional_embedding has {n_positions} rows: no class token and a square of patches")
         return {
-            "image_size": patch_size * grid,
+            "image_size": patch_size * round((n_positions - 1) ** 0.5),
             "vision_layers": _n_blocks(shape, VISION_BLOCKS),
             "vision_width": width,
             "patch_size": patch_size,
             "vision_mlp_width": _mlp_width(shape, VISION_BLOCKS, width),
         }
-    if "visual.attnpool.positional_embedding" in shape and "visual.layer1.0.conv1.weight" in shape:
-        return {
-            "image_size": 32 * round((shape["visual.attnpool.positional_embedding"][0] - 1) ** 0.5),
-            "vision_layers": tuple(_n_blocks(shape, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)),
-            "vision_width": shape["visual.layer1.0.conv1.weight"][0],
-            "patch_size": None,
-        }
-    raise ValueError("these weights hold neither a ViT (visual.proj) nor a ResNet (visual.attnpool) of CLIP's kind")
+    n_positions = shape["visual.attnpool.positional_embedding"][0]
+    return {
+        "image_size": 32 * round((n_positions - 1) ** 0.5),
+        "vision_layers": tuple(_n_blocks(shape, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)),
+        "vision_width": shape["visual.layer1.0.conv1.weight"][0],
+        "patch_size": None,
+    }
 
 
 def _n_blocks(shape: Mapping[str, tuple[int, ...]], prefix: str) -> int:
-    """How many numbered modules stand under ``prefix``."""
-    return len({k[len(prefix) :].split(".")[0] for k in shape if k.startswith(prefix)})
+    return len({name.removeprefix(prefix).split(".")[0] for name in shape if name.startswith(prefix)})
 
 
 def _mlp_width(shape: Mapping[str, tuple[int, ...]], prefix: str, width: int) -> int | None:
-    """Inner width of the MLPs under ``prefix`` where it is not 4 times ``width``."""
-    inner = shape.get(f"{prefix}0.mlp.c_fc.weight", (4 * width,))[0]
-    return None if inner == 4 * width else inner
-
-
-def n_heads_of(width: int, tower: str) -> int:
-    """Heads of 64 channels, as in every CLIP of OpenAI's."""
-    if width % HEAD_WIDTH:
-        raise ValueError(f"the {tower} has width {width}, no multiple of {HEAD_WIDTH}; give its number of attention heads")
-    return width // HEAD_WIDTH
+    inner_width = shape[f"{prefix}0.mlp.c_fc.weight"][0]
+    return None if inner_width == 4 * width else inner_width

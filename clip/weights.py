@@ -1,17 +1,16 @@
-"""Weights by name or path: where they are looked for, how they are fetched, and the CLIP that they make.
+"""CLIP weights by name or path.
 
-A published name (``ViT-B/16``) is looked for in OpenAI's cache (``~/.cache/clip``) and in the hub's cache, then fetched from the hub
-(safetensors) or, if that fails, from OpenAI (a TorchScript archive). Sizes, files and SHA-256 stand in ``published_models.json``.
-A name of open_clip's (``open_clip:ViT-B-16/laion2b_s34b_b88k``) is looked up in the lists of the installed open_clip.
+A published name (`ViT-B/16`) is looked for in OpenAI's cache (`~/.cache/clip`) and in the Hugging Face cache,
+then fetched from the hub (safetensors) or, if that fails, from its web address (a TorchScript archive).
+`open_clip:ViT-B-16/laion2b_s34b_b88k` names weights in the lists of the installed open_clip.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,290 +18,229 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import open_clip_models
-from .archive import WeightsFileError, ascii_escaped, first_line, read_open_clip_config, read_weights
-from .checksums import cache_dir, remembered_sha256
 from .config import CLIPConfig
-from .download import Known, check_answers, download, is_offline
 from .model import CLIP
+from .weights_file import read_weights
 
 BUNDLED = {"Tiny-Shapes": Path(__file__).with_name("tiny_shapes.safetensors")}
 PUBLISHED_MODELS_PATH = Path(__file__).with_name("published_models.json")
-TIMEOUT_SECONDS = 10  # to connect, and between two blocks of a download
-WIDEST_OF_OPENAI = 1024  # ViT-L/14's image tower; open_clip's wider ones have heads of other widths than 64
+OPEN_CLIP = "open_clip:"
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+TIMEOUT = 20  # seconds to wait for a server; our choice
 
 
 class WeightsNotFoundError(FileNotFoundError):
-    """Weights are neither on this machine nor could they be fetched; the message says where was looked and what to do."""
+    """Weights are not on this machine and could not be fetched."""
 
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """One set of weights that OpenAI published: its sizes, its archive and its copy on the hub."""
+    """Published weights: the sizes of their model, and where they are.
+
+    Args:
+        hub: repository on the Hugging Face hub, which holds one of `HUB_FILES`; "" if there is none.
+        url: web address of the file; "" if there is none.
+        sha256: of the file at `url`; "" if unknown.
+        note: what to know before comparing numbers.
+    """
 
     name: str
-    file: str
-    sha256: str
-    url: str
-    hub: str
-    hub_file: str
     config: CLIPConfig
+    hub: str
+    url: str
+    sha256: str = ""
+    note: str = ""
 
     @property
     def archive_path(self) -> Path:
-        """Where the public CLIP client keeps the archive."""
-        return cache_dir() / self.file
+        """Where OpenAI's client and open_clip keep the file of `url`."""
+        return Path("~/.cache/clip").expanduser() / self.url.rpartition("/")[2]
 
 
 @lru_cache(maxsize=1)
 def published_models() -> dict[str, PublishedModel]:
-    """Every set of weights that OpenAI published, by name."""
+    """The weights that OpenAI published, by name."""
     facts = json.loads(PUBLISHED_MODELS_PATH.read_text(encoding="utf-8"))
     models = {}
-    for name, m in facts["models"].items():
-        sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in m["config"].items()}
-        url = facts["archive_url"].format(sha256=m["sha256"], file=m["file"])
-        models[name] = PublishedModel(name, m["file"], m["sha256"], url, m["hub"], facts["hub_file"], CLIPConfig(**sizes))
+    for name, entry in facts["models"].items():
+        sizes: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in entry["config"].items()
+        }
+        url = facts["archive_url"].format(sha256=entry["sha256"], file=entry["file"])
+        models[name] = PublishedModel(name, CLIPConfig(**sizes), entry["hub"], url, entry["sha256"])
     return models
 
 
 def available_models() -> list[str]:
-    """The names that :func:`load` knows; it takes paths as well."""
+    """The names that `load` knows, beside open_clip's."""
     return [*published_models(), *BUNDLED]
 
 
-def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> CLIP:
-    """A CLIP with its weights, float32, in evaluation mode.
-
-    Args:
-        name_or_path: one of :func:`available_models`, ``open_clip:<model>/<weights>``, or the path of an OpenAI archive, a safetensors file or a
-            plain state dict.
-        device: where the parameters go.
+def find_published(name: str) -> PublishedModel | None:
+    """The published weights of a name, also of open_clip's; None for other names and paths.
 
     Raises:
-        ValueError: the name is unknown, the file is damaged or not of CLIP's architecture, or a model of open_clip's is no plain CLIP or
-            open_clip is not installed.
-        WeightsNotFoundError: the weights are not here and cannot be fetched.
+        ValueError: open_clip has no such weights, or their model is not a plain CLIP.
     """
-    name = str(name_or_path)
-    published = published_models().get(name)
-    if published is not None:
-        path = _find(published)
-        return build(read_weights(path)[0], path, expected=published.config, name=name).to(device)
-    if name.startswith(open_clip_models.PREFIX):
-        weights = open_clip_models.resolve(name)
-        for note in weights.notes:
-            print(f"NOTE: {note}")
-        path = _find_open_clip(weights)
-        return build(read_weights(path)[0], path, expected=weights.config, name=name).to(device)
-    path = BUNDLED.get(name, Path(name).expanduser())
-    if not path.is_file():
-        raise _unknown(name)
-    state, metadata = read_weights(path)
-    return build(state, path, metadata).to(device)
+    return _find_in_open_clip(name) if name.startswith(OPEN_CLIP) else published_models().get(name)
 
 
-def _unknown(name: str) -> Exception:
-    near = difflib.get_close_matches(name, available_models(), n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return ValueError(
-        f"MODEL.BACKBONE.NAME is {name!r}, which is neither a known name nor an existing file.{hint} "
-        f"Known names: {', '.join(available_models())}; {open_clip_models.PREFIX}<model>/<weights>; or give the path of a weights file."
-    )
-
-
-def build(
-    state: dict[str, Tensor],
-    path: Path,
-    metadata: dict[str, str] | None = None,
-    expected: CLIPConfig | None = None,
-    name: str = "the model of its open_clip_config.json",
-) -> CLIP:
-    """A CLIP of the sizes that ``state`` has, loaded strictly.
-
-    Args:
-        state: parameters under CLIP's public names, any float dtype.
-        path: the file they come from, for messages, and for an ``open_clip_config.json`` beside it.
-        metadata: what the file says of itself; ``activation`` may be ``quick_gelu`` or ``gelu``.
-        expected: sizes, activation and heads that are known; otherwise those of an ``open_clip_config.json`` beside the file. Without either, the
-            weights are taken for OpenAI's: QuickGELU, unless the file says otherwise, and heads of 64 channels.
-        name: what has the expected sizes, for messages.
-
-    Raises:
-        WeightsFileError: names or shapes are not those of a CLIP, or not the expected ones.
-        ValueError: the configuration beside the file is none of a plain CLIP.
-    """
-    stated = {"quick_gelu": True, "gelu": False}.get((metadata or {}).get("activation", ""))
-    if expected is None and (model_cfg := read_open_clip_config(path)):
-        quick_gelu = model_cfg.get("quick_gelu", False) if stated is None else stated
-        expected = open_clip_models.clip_config(model_cfg, quick_gelu, str(path.with_name("open_clip_config.json")))
-    state = _as_float32(state, path)
-    if "logit_scale" in state and state["logit_scale"].numel() == 1:
-        state["logit_scale"] = state["logit_scale"].reshape(())  # some files hold it as a list of one
+def _find_in_open_clip(name: str) -> PublishedModel:
     try:
-        config = _read_config(state, path, stated, expected)
-        with torch.device("meta"):
-            clip = CLIP(config)
-    except (ValueError, IndexError, RuntimeError, ArithmeticError) as e:  # of shapes that fit no tower as well
-        raise WeightsFileError(f"{path}: {first_line(e, 1000)}") from e
-    if expected is not None and config != expected:
-        found, wanted = asdict(config), asdict(expected)
-        differences = [f"{k} is {found[k]}, not {wanted[k]}" for k in found if found[k] != wanted[k]]
-        raise WeightsFileError(f"{path} does not hold {name}: {'; '.join(differences)}. Delete it and fetch it again.")
-    try:
-        clip.load_state_dict(state, strict=True, assign=True)
-    except RuntimeError as e:
-        raise WeightsFileError(f"{path} is not of CLIP's architecture: {ascii_escaped(' '.join(str(e).split())[:600])}") from e
-    return clip.eval()
-
-
-def _as_float32(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """``state`` in float32; integers other than the counters of batch norms, and numbers that are not finite, are refused."""
-    odd = [k for k, v in state.items() if not v.is_floating_point() and not k.endswith("num_batches_tracked")]
-    if odd:
-        raise WeightsFileError(
-            f"{path} holds {len(odd)} arrays that are no floating-point numbers, {ascii_escaped(odd[0][:100])} ({state[odd[0]].dtype}) the first. Weights "
-            "are read in float16, bfloat16, float32 or float64, not quantised: give the weights that these were made from."
-        )
-    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
-    if broken:
-        raise WeightsFileError(
-            f"{path} holds numbers that are not finite in {len(broken)} arrays, {ascii_escaped(broken[0][:100])} the first: delete it and fetch it again"
-        )
-    return state
-
-
-def _read_config(state: dict[str, Tensor], path: Path, quick_gelu: bool | None, expected: CLIPConfig | None) -> CLIPConfig:
-    """Sizes from the shapes of ``state``; activation and heads, which shapes do not show, as expected or else as in OpenAI's weights.
-
-    Raises:
-        ValueError: the shapes are of no CLIP, or nothing says the heads of weights that are not of OpenAI's kind.
-    """
-    if expected is not None:
-        return CLIPConfig.from_state_dict(state, expected.quick_gelu, expected.vision_heads, expected.text_heads)
-    config = CLIPConfig.from_state_dict(state, quick_gelu is not False)
-    wide = config.has_vit and config.vision_width > WIDEST_OF_OPENAI
-    if wide or config.vision_mlp_width or config.text_mlp_width:
+        import open_clip
+    except ImportError as error:
+        raise ValueError(f"{name} needs open_clip: pip install 'open_clip_torch>=2.29'") from error
+    model, _, tag = name.removeprefix(OPEN_CLIP).rpartition("/")
+    model = model.replace("/", "-")
+    facts = open_clip.pretrained.get_pretrained_cfg(model, tag)
+    if not facts:
+        known = [f"{OPEN_CLIP}{model}/{tag}" for model, tag in open_clip.list_pretrained()]
+        nearest = ", ".join(difflib.get_close_matches(name, known)) or known[0]
         raise ValueError(
-            f"these weights (image tower of width {config.vision_width}) are of no size that OpenAI published, and their shapes do not show the number of "
-            f"attention heads: put their open_clip_config.json beside them, or name them {open_clip_models.PREFIX}<model>/<weights>"
+            f"open_clip has no weights {name}; write {OPEN_CLIP}<model>/<weights>. Nearest: {nearest}"
         )
-    if quick_gelu is None:
-        print(
-            f"NOTE: {path} does not say its activation: QuickGELU and heads of 64 channels are taken, as in OpenAI's weights. For weights of open_clip's, "
-            f"most of which need GELU, put their open_clip_config.json beside them or name them {open_clip_models.PREFIX}<model>/<weights>."
+    try:
+        config = CLIPConfig.from_open_clip(open_clip.get_model_config(model), facts.get("quick_gelu", False))
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be used: {error}") from error
+
+    note = ""
+    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    if (tuple(facts.get("mean", mean)), tuple(facts.get("std", std))) != (mean, std):
+        note = (
+            f"{name} was trained on images that were normalised otherwise: set INPUT.PIXEL_MEAN to "
+            f"{list(facts['mean'])} and INPUT.PIXEL_STD to {list(facts['std'])}"
         )
-    return config
+    return PublishedModel(name, config, facts.get("hf_hub", "").rstrip("/"), facts.get("url", ""), note=note)
 
 
 def find_local(name: str) -> Path | None:
-    """The file of a name or path that is already on this machine, or None; nothing is fetched or read."""
-    if name in BUNDLED:
-        return BUNDLED[name]
-    if name.startswith(open_clip_models.PREFIX):
-        return open_clip_models.resolve(name).find_local()
-    published = published_models().get(name)
+    """The file of a name or path if it is on this machine."""
+    published = find_published(name)
     if published is None:
-        return Path(name).expanduser() if Path(name).expanduser().is_file() else None
-    return published.archive_path if published.archive_path.is_file() else _in_hub_cache(published)
+        path = BUNDLED.get(name, Path(name).expanduser())
+        return path if path.is_file() else None
+    if published.archive_path.is_file():
+        return published.archive_path
+    if published.hub:
+        from huggingface_hub import try_to_load_from_cache
+
+        for file in HUB_FILES:
+            path_in_cache = try_to_load_from_cache(published.hub, file)
+            if isinstance(path_in_cache, str):
+                return Path(path_in_cache)
+    return None
 
 
-def _in_hub_cache(published: PublishedModel) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(published.hub, published.hub_file)
-    return Path(found) if isinstance(found, str) else None
-
-
-def _find(published: PublishedModel) -> Path:
-    """The file of a published name: from a cache, else fetched."""
-    path = find_local(published.name)
-    if path is not None:
-        _check_hash(path, published)
-        return path
-    sources = [
-        (f"the hub ({published.hub}, {published.hub_file})", lambda: _fetch_from_hub(published)),
-        (f"OpenAI ({published.url})", lambda: download(published.url, published.archive_path, Known(sha256=published.sha256))),
-    ]
-    return _fetch(published.name, sources, lambda failures: missing_message(published.name, failures))
-
-
-def _find_open_clip(weights: open_clip_models.OpenClipWeights) -> Path:
-    """The file of a name of open_clip's: from a cache, else fetched by open_clip."""
-    path = weights.find_local()
-    if path is None or path == weights.url_path:  # open_clip checks the start of the hash in a file's name, where there is one
-        sources = weights.sources() if path is None else weights.sources()[-1:]
-        path = _fetch(weights.name, sources, weights.missing_message, quiet=path is not None)
-    _check_hub_hash(path)
-    return path
-
-
-def _fetch(name: str, sources: Sequence[tuple[str, Callable[[], Path]]], explain: Callable[[list[str]], str], quiet: bool = False) -> Path:
-    """The file from the first of ``sources`` that gives it.
+def fetch(name: str) -> Path:
+    """The file of a name or path, fetched if it is not on this machine.
 
     Raises:
-        WeightsNotFoundError: none does; the message is what ``explain`` makes of the failures, a line each.
+        ValueError: there is no such name or file.
+        WeightsNotFoundError: the file could not be fetched.
     """
-    if is_offline():
-        raise WeightsNotFoundError(explain(["  HF_HUB_OFFLINE is set: nothing was tried."]))
+    path = find_local(name)
+    if path is not None:
+        return path
+    published = find_published(name)
+    if published is None:
+        nearest = difflib.get_close_matches(name, available_models(), n=1, cutoff=0.5)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        raise ValueError(
+            f"MODEL.BACKBONE.NAME is {name!r}, which is neither a known name nor a file.{hint} "
+            f"Known names: {', '.join(available_models())}, {OPEN_CLIP}<model>/<weights>."
+        )
+    import gdown
+    from huggingface_hub import constants, hf_hub_download
+
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsNotFoundError(missing_message(name, ["HF_HUB_OFFLINE is set"]))
     failures = []
-    for source, fetch in sources:
+    for file in HUB_FILES if published.hub else ():
+        print(f"Fetching {name}: {file} of {published.hub} on the Hugging Face hub")
         try:
-            if not quiet:
-                print(f"Fetching {name} from {source}")
-            return fetch()
-        except Exception as e:  # what the hub's client raises depends on its version and HTTP library; all of it is told below
-            failures.append(f"  {source}: {(str(e) or type(e).__name__).splitlines()[0][:400]}")
-    raise WeightsNotFoundError(explain(failures))
+            return Path(hf_hub_download(published.hub, file, etag_timeout=TIMEOUT))
+        except Exception as error:  # the hub's client raises the errors of its HTTP library
+            failures.append(f"{published.hub}/{file}: {error}")
+    if published.url:
+        print(f"Fetching {name}: {published.url}")
+        path, sha256 = published.archive_path, f"sha256:{published.sha256}" if published.sha256 else None
+        try:
+            gdown.cached_download(
+                published.url, str(path), hash=sha256, timeout=TIMEOUT, retries=3, use_cookies=False
+            )
+            return path
+        except (gdown.DownloadError, OSError, AssertionError) as error:  # AssertionError: another SHA-256
+            failures.append(f"{published.url}: {error}")
+    raise WeightsNotFoundError(missing_message(name, failures))
 
 
-def missing_message(name: str, failures: list[str] | None = None) -> str:
-    """What to tell a person whose weights are not here: where was looked, what was tried, how to get them."""
-    published = published_models()[name]
-    tried = "Fetching them failed:\n" + "\n".join(failures) + "\n" if failures else ""
-    return (
-        f"The CLIP weights {name} are not on this machine.\n"
-        f"Looked for: {published.archive_path} (OpenAI's archive) and {published.hub_file} of {published.hub} in the hub's cache ({_hub_cache_dir()}).\n"
-        f"{tried}"
-        f"To get them: on a machine with a network, run `python tools/prepare.py --weights {name}`, or download {published.url} "
-        f"and put it at {published.archive_path}; or give a weights file by path: MODEL.BACKBONE.NAME path/to/weights."
-    )
-
-
-def _hub_cache_dir() -> str:
+def missing_message(name: str, failures: Sequence[str] = ()) -> str:
+    """Where the weights of a published name were looked for, what failed, and how to get them."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return HF_HUB_CACHE
+    published = find_published(name)
+    assert published is not None
+    places = [str(published.archive_path)] if published.url else []
+    places += [f"{published.hub} in {HF_HUB_CACHE}"] if published.hub else []
+    lines = [f"The CLIP weights {name} are not on this machine. Looked for: {'; '.join(places)}"]
+    lines += [f"Fetching failed: {' '.join(failure.split())[:400]}" for failure in failures]
+    lines.append(
+        f"Run `python -m prepare weights {name}` on a machine with a network and copy the file to the same "
+        "place; or give the path of a file: MODEL.BACKBONE.NAME path/to/weights"
+    )
+    return "\n".join(lines)
 
 
-def _fetch_from_hub(published: PublishedModel) -> Path:
-    from huggingface_hub import hf_hub_download, hf_hub_url
+def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> CLIP:
+    """A CLIP with its weights, float32, in eval mode.
 
-    check_answers(hf_hub_url(published.hub, published.hub_file))  # the client tries a hub that is down for half a minute
-    path = Path(hf_hub_download(published.hub, published.hub_file, etag_timeout=TIMEOUT_SECONDS))
-    _check_hash(path, published)
-    return path
+    Args:
+        name_or_path: one of `available_models()`, `open_clip:<model>/<weights>`, or the path of an archive of
+            OpenAI's, a safetensors file or a state dict.
 
-
-def _check_hash(path: Path, published: PublishedModel) -> None:
-    """Hold a cached file against the SHA-256 that is known for it.
-
-    A whole archive in OpenAI's cache that is another than the published one may have been put there on purpose; it is used, and said.
+    Raises:
+        ValueError: the name is unknown, or the file is damaged or does not hold such a CLIP.
+        WeightsNotFoundError: the weights are not on this machine and could not be fetched.
     """
-    if path != published.archive_path:
-        _check_hub_hash(path)
-        return
-    found = remembered_sha256(path)
-    if found != published.sha256:
+    name = str(name_or_path)
+    published = find_published(name)
+    path = fetch(name)
+    state, metadata = read_weights(path)
+    try:
+        if published is None:
+            config = _config_of_file(path, state, metadata.get("activation"))
+        else:
+            config = published.config
+            if published.note:
+                print(f"NOTE: {published.note}")
+        clip = build(config, state)
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise ValueError(f"{path} cannot be used as {name}: {str(error)[:2000]}") from error
+    return clip.to(device)
+
+
+def _config_of_file(path: Path, state: dict[str, Tensor], activation: str | None) -> CLIPConfig:
+    """Sizes from the `open_clip_config.json` beside a file, or else from the shapes of the weights."""
+    config_path = path.with_name("open_clip_config.json")
+    if config_path.is_file():
+        model_cfg = json.loads(config_path.read_text(encoding="utf-8"))["model_cfg"]
+        quick_gelu = model_cfg.get("quick_gelu", False) if activation is None else activation == "quick_gelu"
+        return CLIPConfig.from_open_clip(model_cfg, quick_gelu)
+    if activation is None and path not in BUNDLED.values():
         print(
-            f"WARNING: {path} is not the file that OpenAI published as {published.name} (its SHA-256 is {found}, the published one {published.sha256}). "
-            "It is used, but accuracies with it cannot be compared with published ones. Delete it to have the published file fetched."
+            f"NOTE: {path} does not say its activation; QuickGELU is taken, as in OpenAI's weights. Put the "
+            "open_clip_config.json of other weights beside them."
         )
+    return CLIPConfig.from_state_dict(state, quick_gelu=activation != "gelu")
 
 
-def _check_hub_hash(path: Path) -> None:
-    """Refuse a damaged file of the hub's cache, which names its files by their SHA-256."""
-    stored_name = path.resolve().name
-    if re.fullmatch(r"[0-9a-f]{64}", stored_name) and remembered_sha256(path) != stored_name:
-        raise WeightsFileError(f"{path} is damaged: its SHA-256 is not {stored_name}. Delete {path.resolve()} and run again to fetch it.")
+def build(config: CLIPConfig, state: dict[str, Tensor]) -> CLIP:
+    """A CLIP of these sizes with the weights of `state`, in eval mode; a RuntimeError if they do not fit."""
+    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    if "logit_scale" in state:
+        state["logit_scale"] = state["logit_scale"].reshape(())  # a list of one number in some files
+    with torch.device("meta"):
+        clip = CLIP(config)
+    clip.load_state_dict(state, strict=True, assign=True)
+    return clip.eval()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import clip
 from clip import CLIP, CLIPConfig, PromptSchedule
-from clip.open_clip_models import PREFIX, resolve
-from clip.weights import BUNDLED, build, published_models, read_weights
+from clip.weights import find_published
 from dassl.engine import TRAINER_REGISTRY
 from trainers.base import PromptTrainer
 from trainers.prompts import PromptLearner
@@ -50,16 +48,8 @@ def sizes_of(backbone: str) -> CLIPConfig:
         ValueError: the name is unknown, or the file is none of a CLIP.
         OSError: the weights file cannot be read.
     """
-    published = published_models().get(backbone)
-    if published is not None:
-        return published.config
-    if backbone.startswith(PREFIX):
-        return resolve(backbone).config
-    path = BUNDLED.get(backbone, Path(backbone).expanduser())
-    if not path.is_file():
-        return clip.load(backbone).config  # says what is accepted
-    state, metadata = read_weights(path)
-    return build(state, path, metadata).config
+    published = find_published(backbone)
+    return clip.load(backbone).config if published is None else published.config
 
 
 def build_schedules(cfg: Any) -> MethodSchedules:

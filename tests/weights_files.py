@@ -1,4 +1,4 @@
-"""Writes small weights files in the true published formats."""
+"""Writes small files of weights in the published formats."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ import torch
 from torch import Tensor, nn
 
 
-class _Holder(nn.Module):
+class Holder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x
 
 
 def write_openai_archive(state: dict[str, Tensor], path: Path) -> Path:
-    """A TorchScript archive as OpenAI published them: nested modules, matrices in float16, three integers beside the parameters."""
-    root = _Holder()
-    integers = {"input_resolution": torch.tensor(224), "context_length": torch.tensor(77), "vocab_size": torch.tensor(49408)}
-    for name, value in {**state, **integers}.items():
+    """A TorchScript archive like OpenAI's: nested modules, float16 matrices, and three integers."""
+    root = Holder()
+    integers = {"input_resolution": 224, "context_length": 77, "vocab_size": 49408}
+    for name, value in {**state, **{key: torch.tensor(value) for key, value in integers.items()}}.items():
         *parents, leaf = name.split(".")
         module: nn.Module = root
         for parent in parents:
             if parent not in dict(module.named_children()):
-                module.add_module(parent, _Holder())
+                module.add_module(parent, Holder())
             module = module.get_submodule(parent)
         if value.is_floating_point():
-            value = value.half() if value.ndim > 1 else value
-            module.register_parameter(leaf, nn.Parameter(value.clone()))
+            module.register_parameter(leaf, nn.Parameter(value.half() if value.ndim > 1 else value.clone()))
         else:
             module.register_buffer(leaf, value.clone())
     path.parent.mkdir(parents=True, exist_ok=True)

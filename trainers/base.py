@@ -24,7 +24,7 @@ from .learned import LearnedParameters
 from .precision import check_precision, choose_precision
 from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
-from .speed import caches_text, fast_paths, records_steps
+from .speed import caches_text, records_steps
 
 
 def load_frozen_clip(cfg: Any, device: torch.device) -> CLIP:
@@ -41,7 +41,7 @@ def load_frozen_clip(cfg: Any, device: torch.device) -> CLIP:
         raise ValueError(
             f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but the weights {name} read pictures of {size} x {size}: set INPUT.SIZE to ({size}, {size})"
         )
-    return model.set_fast_paths(fast_paths(cfg))
+    return model
 
 
 def require_vit(cfg: Any, clip_model: CLIP) -> None:

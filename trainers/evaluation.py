@@ -124,7 +124,7 @@ class FeatureEvaluation:
     def _digest_of_features(self, of_batches: str) -> str:
         """SHA-256 of all that the features of these batches depend on: the tower's sizes, weights and precision, the code, and what computes."""
         model = self.model
-        parts = (of_batches, model.clip.config, digest_of_module(model.clip.visual), str(model.precision), model.clip.fast.read_one_token)
+        parts = (of_batches, model.clip.config, digest_of_module(model.clip.visual), str(model.precision))
         return hashlib.sha256(repr((*parts, *_computed_on(self.device))).encode()).hexdigest()
 
 

@@ -22,7 +22,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from clip.archive import ascii_escaped, first_line
 
 from .backbone import BackboneIdentity
 
@@ -119,7 +118,7 @@ class PromptFile:
             return cls(**_parse(metadata), learned=_checked(learned))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise PromptFileError(
-                f"{path} is a prompt file whose content cannot be used ({first_line(error)}): it is damaged, or was changed by hand. Take a whole copy, "
+                f"{path} is a prompt file whose content cannot be used ({error}): it is damaged, or was changed by hand. Take a whole copy, "
                 "or make it again from the run's checkpoint with tools/export.py"
             ) from error
 
@@ -168,11 +167,11 @@ def present_versions() -> dict[str, str]:
 
 def _check_format(metadata: Mapping[str, str], path: Path) -> None:
     if metadata.get("format") != FORMAT:
-        raise PromptFileError(_no_prompt_file(path, f"it holds {ascii_escaped(metadata.get('format', '')[:100]) or 'arrays alone'}"))
+        raise PromptFileError(_no_prompt_file(path, f"it holds {metadata.get('format', '')[:100]!a}"))
     version = metadata.get("format_version", "")
     if not re.fullmatch("[0-9]{1,9}", version) or not 1 <= int(version) <= FORMAT_VERSION:
         raise PromptFileError(
-            f"{path} is of version {ascii_escaped(version[:100]) or 'none'} of the format; this code reads up to {FORMAT_VERSION}: take a later version of it"
+            f"{path} is of version {version[:100]!a} of the format; this code reads up to {FORMAT_VERSION}: take a later version of it"
         )
 
 

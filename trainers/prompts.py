@@ -66,8 +66,7 @@ class ClassPrompts(nn.Module):
         super().__init__()
         tokens = tokenize(texts, clip.config.context_length)
         end_index = find_end(tokens)
-        if clip.fast.trim_text:
-            tokens = trim_padding(tokens, end_index)
+        tokens = trim_padding(tokens, end_index)
         with torch.no_grad():
             embedded = clip.embed_tokens(tokens.to(clip.token_embedding.weight.device))
         self.n_ctx = n_ctx

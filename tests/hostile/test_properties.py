@@ -4,12 +4,10 @@ import random
 from collections import Counter
 
 import pytest
-import torch
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from clip.prompt_ops import LayerPrompts, PromptSchedule, PromptSpan, add, carry, remove
 from clip.tokenizer import Tokenizer, clean
 from dassl.config import CfgNode, ConfigError, get_cfg_default
 from datasets.base_new import select_classes
@@ -17,52 +15,6 @@ from datasets.fewshot import draw_few_shots, sample_split
 from datasets.splits import Row, Split
 
 TOKENIZER = Tokenizer()
-
-
-@st.composite
-def schedules(draw):
-    """A schedule that can be, as its counts."""
-    present = n_initial = draw(st.integers(0, 3))
-    n_add, n_remove = [], []
-    for _ in range(draw(st.integers(0, 6))):
-        n_remove.append(draw(st.integers(0, present)))
-        n_add.append(draw(st.integers(0, 3)))
-        present += n_add[-1] - n_remove[-1]
-    return len(n_add) + 1 + draw(st.integers(0, 2)), n_initial, n_add, n_remove
-
-
-@settings(max_examples=100, deadline=None)
-@given(schedules(), st.integers(0, 3), st.integers(0, 4))
-def test_a_schedule_applied_layer_by_layer_keeps_own_tokens_and_counts(counts, before, after):
-    schedule = PromptSchedule(*counts)
-    marks = iter(range(1000, 2000))
-    tokens = [torch.tensor([[float(next(marks))] for _ in range(plan.added)]).view(-1, 1) for plan in schedule.plans]
-    prompts = LayerPrompts(schedule, tokens)
-    own = torch.arange(before + after, dtype=torch.float32).view(1, -1, 1)
-    sequence, span = add(own, PromptSpan(before, 0), tokens[0])
-    expected = tokens[0].flatten().tolist()
-    for layer in range(1, schedule.n_layers):
-        sequence, span = prompts.before_layer(layer, sequence, span)
-        plan = schedule.plans[layer]
-        expected = expected[: len(expected) - plan.removed] + tokens[layer].flatten().tolist()
-        assert span == PromptSpan(before, plan.total) and sequence.shape[1] == before + plan.total + after
-        assert carry(sequence, span).flatten().tolist() == expected  # the last go first, the others keep their order
-    assert torch.cat([sequence[:, :before], sequence[:, span.stop :]], 1).equal(own)
-    assert PromptSchedule(*counts) == schedule and hash(PromptSchedule(*counts)) == hash(schedule)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4), st.data())
-def test_what_was_added_last_is_removed_first_and_nothing_else_changes(before, present, n_new, data):
-    tokens = torch.arange(before + present + 3, dtype=torch.float32).view(1, -1, 1)
-    span = PromptSpan(before, present)
-    longer, longer_span = add(tokens, span, torch.full((n_new, 1), -1.0))
-    back, back_span = remove(longer, longer_span, n_new)
-    assert back.equal(tokens) and back_span == span
-    n = data.draw(st.integers(0, present))
-    m = data.draw(st.integers(0, present - n))
-    once, twice = remove(tokens, span, n + m), remove(*remove(tokens, span, n), m)
-    assert once[0].equal(twice[0]) and once[1] == twice[1]
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,0 +1,230 @@
+"""Times a training step and a test of ours against the published way: same weights, in turn, in one
+process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import multiprocessing
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import train
+from benchmarks.published_way import PublishedWay
+from clip import CLIP
+from clip.tokenizer import default_tokenizer
+from clip.weights import published_models
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils import write_json
+from trainers.precision import choose_precision
+from trainers.prompted_clip import PromptedCLIP
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "trainers"
+CONFIG_NAMES = {  # the published base-to-new settings
+    "MPL": "vit_b4_c1_add2_rm1",
+    "MaPLe": "vit_b16_c2_ep5_batch4_2ctx",
+    "IVLP": "vit_b16_c2_ep5_batch4_2+2ctx",
+    "VPT": "vit_b16_c2_ep5_batch4_4",
+    "CoOp": "vit_b16_ctxv1",
+    "CoCoOp": "vit_b16_c4_ep10_batch1_ctxv1",
+}
+COCOOP_TEST_BATCH = 4  # CoCoOp encodes the class prompts once an image: an image takes as long in any batch
+
+
+def class_names(n_classes: int) -> list[str]:
+    """Names of one to three English words, about as long as the benchmarks' class names."""
+    tokenizer = default_tokenizer()
+    words = [tokenizer.decode([i]).strip() for i in range(2000, 12000)]
+    vocabulary = [word for word in words if word.isalpha() and word.isascii() and len(word) > 2]
+    rng = random.Random(0)
+    return [" ".join(rng.sample(vocabulary, rng.choice((1, 1, 2, 2, 3)))) for _ in range(n_classes)]
+
+
+def build_model(
+    method: str, clip: CLIP, n_classes: int, prec: str, *settings: Any
+) -> tuple[PromptedCLIP, int]:
+    """A prompted CLIP with the method's published settings and random prompts, and its batch size.
+
+    Args:
+        settings: KEY VALUE pairs that replace published settings.
+    """
+    config = str(CONFIGS / method / f"{CONFIG_NAMES[method]}.yaml")
+    words = ["--trainer", method, "--config-file", config, *map(str, settings)]
+    cfg = train.setup_cfg(train.build_parser().parse_args(words))
+    trainer = TRAINER_REGISTRY.get(method)
+    device = clip.logit_scale.device
+    learner = trainer.build_prompt_learner(cfg, clip, class_names(n_classes))
+    model = trainer.model_class(clip, learner, choose_precision(prec, device)).to(device)
+    return model, cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+
+
+def training_step(
+    logits_of: Callable[[Tensor], Tensor], model: PromptedCLIP, images: Tensor, labels: Tensor
+) -> Callable[[], None]:
+    """A step of SGD on the learned parameters."""
+    optimizer = torch.optim.SGD(model.prompt_learner.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(logits_of(images).float(), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def random_batch(clip: CLIP, n_images: int, n_classes: int) -> tuple[Tensor, Tensor]:
+    """Images [B, 3, R, R] and labels [B]."""
+    size, device = clip.config.image_size, clip.logit_scale.device
+    return torch.randn(n_images, 3, size, size, device=device), torch.arange(
+        n_images, device=device
+    ) % n_classes
+
+
+def seconds_in_turn(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each side; they run in turn, so that a slower moment of the machine meets all."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for repeat in range(repeats + 1):  # the first is a warm-up
+        for name, run in sides.items():
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if repeat:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
+    """Peak memory while `run` runs: allocated on a GPU, of the whole process on a CPU (Linux alone)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        return torch.cuda.max_memory_allocated(device)
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier runs freed does not count
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    run()
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+def peak_of_a_step(side: str, method: str, n_classes: int, args: argparse.Namespace) -> int:
+    """Peak memory of one side's second training step."""
+    device = torch.device(args.device)
+    clip = CLIP(published_models()[args.backbone].config).to(device)
+    model, n_images = build_model(method, clip, n_classes, args.prec)
+    images, labels = random_batch(clip, n_images, n_classes)
+    step = training_step(PublishedWay(model) if side == "published" else model, model, images, labels)
+    step()  # after it, the optimiser has its momentum
+    return peak_bytes(step, device)
+
+
+def peak_in_new_process(side: str, method: str, n_classes: int, args: argparse.Namespace) -> int:
+    """Peak memory of a step in a process that does nothing else."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(peak_of_a_step, side, method, n_classes, args).result()
+
+
+def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and peak bytes of a step, images a second in a test, and the largest difference of the
+    logits.
+    """
+    model, n_images = build_model(method, clip, n_classes, args.prec)
+    images, labels = random_batch(clip, n_images, n_classes)
+    published = PublishedWay(model)
+    sides: dict[str, Callable[[Tensor], Tensor]] = {"published": published, "ours": model}
+    with torch.no_grad():
+        difference = (published(images).float() - model(images)).abs().max().item()
+    if n_classes > args.published_up_to:
+        del sides["published"]
+    steps = {name: training_step(side, model, images, labels) for name, side in sides.items()}
+    peaks = {name: peak_in_new_process(name, method, n_classes, args) for name in sides}
+    return {
+        "method": method,
+        "classes": n_classes,
+        "batch": n_images,
+        "logit_difference": difference,
+        "step_seconds": seconds_in_turn(steps, args.repeats),
+        "step_peak_bytes": peaks,
+        "test_images_per_second": test_speed(method, model, published, args),
+    }
+
+
+@torch.no_grad()
+def test_speed(
+    method: str, model: PromptedCLIP, published: PublishedWay, args: argparse.Namespace
+) -> dict[str, float]:
+    """Images a second over a test set; ours encodes the class prompts once, the published way once a
+    batch.
+    """
+    n_images = COCOOP_TEST_BATCH if method == "CoCoOp" else 100  # 100 in every published config
+    images, _ = random_batch(model.clip, n_images, n_images)
+    if method == "CoCoOp":
+        seconds = seconds_in_turn({"published": lambda: published(images), "ours": lambda: model(images)}, 1)
+        return {name: n_images / value for name, value in seconds.items()}
+    features = model.text_features()
+    parts = {
+        "published": lambda: published(images),
+        "ours": lambda: model.logits(model.image_features(images), features),
+        "text": model.text_features,
+    }
+    seconds = seconds_in_turn(parts, max(1, args.repeats // 2))
+    n_batches = args.test_images / n_images
+    whole_test = n_batches * seconds["ours"] + seconds["text"]
+    return {"published": n_images / seconds["published"], "ours": args.test_images / whole_test}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table: a line for each method and number of classes, with the ratios."""
+    lines = [
+        "| method | classes | step: published | ours | faster | memory: published | ours | share "
+        "| test: published | ours | faster |",
+        "|" + "---|" * 11,
+    ]
+    for row in rows:
+        seconds, peak, speed = row["step_seconds"], row["step_peak_bytes"], row["test_images_per_second"]
+        has_both = "published" in seconds
+        cells = [row["method"], row["classes"]]
+        cells += [f"{seconds['published']:.3f} s" if has_both else "", f"{seconds['ours']:.3f} s"]
+        cells += [f"{seconds['published'] / seconds['ours']:.2f}x" if has_both else ""]
+        cells += [
+            f"{peak['published'] / 2**30:.2f} GiB" if has_both else "",
+            f"{peak['ours'] / 2**30:.2f} GiB",
+        ]
+        cells += [f"{peak['ours'] / peak['published']:.2f}" if has_both else ""]
+        cells += [f"{speed['published']:.1f} /s", f"{speed['ours']:.1f} /s"]
+        cells += [f"{speed['ours'] / speed['published']:.2f}x"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def machine(device: str) -> str:
+    """What times depend on: processor and versions."""
+    cpu = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name() if device == "cuda" else cpu
+    return f"{name}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, and print a line of figures each time and the table at the end."""
+    torch.manual_seed(0)
+    clip = CLIP(published_models()[args.backbone].config).to(args.device)
+    print(f"{args.backbone}, {args.prec}, {machine(args.device)}, median of {args.repeats}")
+    rows = []
+    for method in args.method:
+        for n_classes in args.classes:
+            rows.append(measure(method, clip, n_classes, args))
+            print(rows[-1], flush=True)
+    print(table(rows))
+    if args.json:
+        write_json({"backbone": args.backbone, "machine": machine(args.device), "rows": rows}, str(args.json))

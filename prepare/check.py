@@ -1,0 +1,234 @@
+"""Checking datasets and CLIP weights: folders, splits, counts, images and hashes."""
+
+import glob
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import join
+
+import yaml
+
+import datasets  # noqa: F401  (registers every reader)
+from clip.weights import available_models, find_local, published_models
+from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import ImageError, read_image
+from datasets.base import ImageDataset
+from datasets.splits import PARTS, Split
+
+from .fetch import digest
+from .sources import REPO, Dataset, fetch_command, is_there
+
+STANDARD_WEIGHTS = "ViT-B/16"  # of every published config
+N_SHOWN = 3  # file names that a finding shows
+N_THREADS = 8  # for decoding; our choice
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault, or what should be known, and the command that cures it."""
+
+    what: str
+    cure: str
+    is_fault: bool = True
+
+
+@dataclass
+class Report:
+    """What was found of a dataset or of CLIP weights.
+
+    Args:
+        name: in configs/datasets, or of the weights.
+        path: the dataset's folder, or the file of the weights ("" where there is none).
+        is_found: whether anything of it is there.
+        n_classes: classes of the split; None where it could not be read, like what follows.
+        counts: part -> images that the split names; of a dataset for testing alone, test only.
+        published: the published figures ("classes", "train", "val", "test").
+        split_sha256: hash of the split's rows, as in sources.yaml.
+        n_named: different images that the split names.
+        n_present: how many of them are there.
+        n_unreadable: how many cannot be decoded; None unless all were opened.
+    """
+
+    name: str
+    path: str
+    is_found: bool = False
+    n_classes: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    published: dict[str, int] = field(default_factory=dict)
+    split_sha256: str = ""
+    n_named: int | None = None
+    n_present: int | None = None
+    n_unreadable: int | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is there and has no fault."""
+        return self.is_found and not any(finding.is_fault for finding in self.findings)
+
+
+def check_dataset(dataset: Dataset, root: Path, full: bool = False) -> Report:
+    """Examine a dataset; nothing is changed.
+
+    Args:
+        root: the data folder.
+        full: decode every image.
+    """
+    config = (REPO / "configs" / "datasets" / f"{dataset.name}.yaml").read_text(encoding="utf-8")
+    reader = DATASET_REGISTRY.get(yaml.safe_load(config)["DATASET"]["NAME"]).at(root)
+    report = Report(dataset.name, str(reader.folder), published=dataset.published)
+    try:
+        report.findings = _missing_needs(dataset, root)
+        is_elsewhere = any(finding.cure != _fetch_again(dataset, root) for finding in report.findings)
+        report.is_found = is_there(reader.folder) or is_elsewhere
+        if not report.is_found:
+            report.findings = [Finding(f"{reader.folder} does not exist", _fetch_again(dataset, root))]
+        split = None if report.findings else _read_split(dataset, reader, report)
+        if split is not None:
+            _check_counts(dataset, reader, split, report)
+            _check_images(dataset, reader, split, report, full)
+    except OSError as error:
+        report.is_found = True
+        what = f"{error.filename or reader.folder} cannot be read: {error.strerror or error}"
+        report.findings.append(Finding(what, join(["chmod", "-R", "u+rX", str(reader.folder)])))
+    return report
+
+
+def _fetch_again(dataset: Dataset, root: Path, *flags: str) -> str:
+    return fetch_command(dataset.name, root, *flags, *(["--from", "FOLDER"] if dataset.is_by_hand else []))
+
+
+def _missing_needs(dataset: Dataset, root: Path) -> list[Finding]:
+    """Folders and files that are missing, unless they lie one or two folders deeper or are not unpacked."""
+    folder, findings = root / dataset.folder, []
+    if root.name == dataset.folder and dataset.missing(root) and not dataset.missing(root.parent):
+        cure = join(["python", "-m", "prepare", "check", dataset.name, "--root", str(root.parent)])
+        return [Finding(f"the data folder is {root.parent}, the folder above {root}", cure)]
+    for need in dataset.missing(root):
+        target = folder / need
+        nested = [*folder.glob(f"*/{need}"), *folder.glob(f"*/*/{need}")]
+        sources = [source for file in dataset.files if need in file.makes.values() for source in file.sources]
+        packed = [place / source.name for place in (folder, root) for source in sources]
+        packed = [path for path in packed if path.is_file() and path != target]
+        if nested and is_there(nested[0]):
+            cure = f"{join(['mkdir', '-p', str(target.parent)])} && {_mv(nested[0], target)}"
+            findings.append(Finding(f"{target} is missing; it lies in {nested[0].parent}", cure))
+        elif packed:
+            cure = fetch_command(dataset.name, root, "--from", str(packed[0].parent))
+            findings.append(Finding(f"{target} is missing; {packed[0]} has not been unpacked", cure))
+        else:
+            findings.append(Finding(f"{target} is missing", _fetch_again(dataset, root)))
+    return findings
+
+
+def _read_split(dataset: Dataset, reader: ImageDataset, report: Report) -> Split | None:
+    """The split; None, and a finding, where the reader refuses it."""
+    try:
+        split: Split = reader.read_split()
+        split.check_classes()
+    except (ValueError, FileNotFoundError) as error:
+        report.findings.append(Finding(" ".join(str(error).split()), _read_again(dataset, reader)))
+        return None
+    return split
+
+
+def _read_again(dataset: Dataset, reader: ImageDataset) -> str:
+    """The command that fetches what the split is read from: the images that are listed, or the lists."""
+    if reader.is_listed:
+        return _fetch_again(dataset, reader.root, "--force")
+    return f"{join(['rm', '-f', *map(str, reader.list_paths())])} && {_fetch_again(dataset, reader.root)}"
+
+
+def _check_counts(dataset: Dataset, reader: ImageDataset, split: Split, report: Report) -> None:
+    """Compare classes and numbers of images with the published ones."""
+    report.n_classes = len(split.class_names())
+    report.counts = {part: len(getattr(split, part)) for part in (("test",) if reader.test_only else PARTS)}
+    rows = [split.train, split.val, split.test]
+    report.split_sha256 = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    found = {"classes": report.n_classes, **report.counts}
+    differ = [key for key, n in report.published.items() if found.get(key) != n]
+    if split.is_own:
+        what = "its split was made with DATASET.MAKE_SPLIT, so that accuracies are not comparable"
+    elif differ:
+        figures = [f"{key} {found[key]:,} (published: {report.published[key]:,})" for key in differ]
+        what = f"its counts are not the published ones: {', '.join(figures)}"
+    elif dataset.split_sha256 not in ("", report.split_sha256):
+        what = "its split has other rows than the published one, so that few-shot samples differ"
+    else:
+        return
+    is_fault = bool(differ) and not split.is_own
+    report.findings.append(Finding(what, _read_again(dataset, reader), is_fault))
+
+
+def _check_images(dataset: Dataset, reader: ImageDataset, split: Split, report: Report, full: bool) -> None:
+    """Find images that are missing, empty or, with `full`, cannot be decoded."""
+    paths = sorted({row.path for part in PARTS for row in getattr(split, part)})
+    images = reader.image_folder
+    missing = [path for path in paths if not (images / path).is_file()]
+    present = sorted(set(paths) - set(missing))
+    empty = [path for path in present if (images / path).stat().st_size == 0]
+    report.n_named, report.n_present = len(paths), len(present)
+    again = _fetch_again(dataset, reader.root, "--force")
+    if missing:
+        what = f"{len(missing):,} of its {len(paths):,} images are missing in {images}: {_shown(missing)}"
+        nested = next(images.glob(f"*/{glob.escape(missing[0])}"), None)
+        if nested and len(missing) == len(paths):
+            inner = nested.relative_to(images).parts[0]
+            outer = images.with_name(f"{images.name}.outer")
+            what = f"its images lie one folder too deep, in {images / inner}"
+            again = f"{_mv(images, outer)} && {_mv(outer / inner, images)}"
+        report.findings.append(Finding(what, again))
+    if empty:
+        what = f"{len(empty):,} of its images are empty files: {_shown(empty)}"
+        report.findings.append(Finding(what, again))
+    if full:
+        with ThreadPoolExecutor(N_THREADS) as pool:
+            decodes = list(pool.map(lambda path: _decodes(images / path), present))
+        wrong = [path for path, is_good in zip(present, decodes, strict=True) if not is_good]
+        report.n_unreadable = len(wrong)
+        damaged = sorted(set(wrong) - set(empty))
+        if damaged:
+            what = f"{len(damaged):,} of its images cannot be decoded: {_shown(damaged)}"
+            report.findings.append(Finding(what, again))
+
+
+def _mv(source: Path, target: Path) -> str:
+    return join(["mv", str(source), str(target)])
+
+
+def _decodes(path: Path) -> bool:
+    try:
+        read_image(str(path))
+    except ImageError:
+        return False
+    return True
+
+
+def _shown(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - N_SHOWN:,} more" if len(paths) > N_SHOWN else ""
+    return ", ".join(paths[:N_SHOWN]) + more
+
+
+def check_weights() -> list[Report]:
+    """A report for the standard CLIP weights and for all others on this machine, held against their hash."""
+    reports = []
+    for name in available_models():
+        path = find_local(name)
+        if path is None and name != STANDARD_WEIGHTS:
+            continue
+        report = Report(name, str(path or ""), is_found=path is not None)
+        cure = join(["python", "-m", "prepare", "weights", name])
+        if path is None:
+            report.findings.append(Finding("the weights are not on this machine", cure))
+        elif name in published_models():
+            # The hub's cache names its files by their SHA-256.
+            archive = published_models()[name].archive_path
+            expected = published_models()[name].sha256 if path == archive else path.resolve().name
+            if len(expected) == 64 and digest(path, "sha256") != expected:
+                what = f"{path} is not the published file: its SHA-256 is not {expected}"
+                report.findings.append(Finding(what, f"{join(['rm', str(path.resolve())])} && {cure}"))
+        reports.append(report)
+    return reports

@@ -1,0 +1,151 @@
+"""The table of datasets, `sources.yaml`: what each needs, and where its files come from."""
+
+import difflib
+import os
+import shlex
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+TABLE_PATH = Path(__file__).with_name("sources.yaml")
+REPO = TABLE_PATH.parents[1]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that a file comes from: exactly one of url, drive, hub, project and by_hand is set."""
+
+    name: str
+    url: str = ""
+    drive: str = ""
+    hub: str = ""
+    project: str = ""
+    by_hand: str = ""
+    revision: str | None = None
+    bytes: int | None = None
+    sha256: str = ""
+    md5: str = ""
+
+    def __str__(self) -> str:
+        if self.drive:
+            return f"https://drive.google.com/file/d/{self.drive}/view"
+        hub = f"the Hugging Face hub ({self.hub})" if self.hub else ""
+        return self.url or hub or self.by_hand or "this project"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a dataset: an archive, from which `makes` and `also` are taken, or a file to put in place.
+
+    Args:
+        makes: name in the archive -> path in the dataset's folder; of a plain file, its own name.
+        also: the same, for what the archive may lack.
+        kind: imagenet_train or imagenet_val for ImageNet's own archives, archive or file for the others.
+        optional: whether the readers do without it.
+        unless: path in the data folder of a file that serves in its place.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    makes: dict[str, str]
+    also: dict[str, str]
+    kind: str
+    optional: bool = False
+    unless: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset of the table; the head of sources.yaml describes the fields."""
+
+    name: str
+    folder: str
+    needs: list[str]
+    files: tuple[File, ...]
+    published: dict[str, int] = field(default_factory=dict)
+    split_sha256: str = ""
+    licence: str = ""
+    page: str = ""
+    note: str = ""
+
+    def missing(self, root: Path) -> list[str]:
+        """What has to be fetched into `root`, the data folder; an empty folder counts as missing."""
+        if not self.files:  # drawn by its reader on first use
+            return []
+        served = [file.name for file in self.files if file.unless and (root / file.unless).is_file()]
+        return [need for need in self.needs if need not in served and not is_there(root / self.folder / need)]
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether a file that the readers need can only be downloaded by hand."""
+        needed = [file for file in self.files if not file.optional]
+        return any(all(source.by_hand for source in file.sources) for file in needed)
+
+    @property
+    def archive_bytes(self) -> list[int | None]:
+        """The size of each archive, None where it is not known."""
+        archives = [file for file in self.files if file.kind != "file"]
+        return [next((source.bytes for source in file.sources if source.bytes), None) for file in archives]
+
+
+def is_there(path: Path) -> bool:
+    """Whether `path` is a file, or a folder that is not empty."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def is_present(name: str, root: str | Path) -> bool:
+    """Whether what a dataset needs is in the data folder `root`; True for one that needs no fetching."""
+    dataset = load_table().get(name)
+    return dataset is None or not dataset.missing(Path(root))
+
+
+def find_dataset(name: str, table: dict[str, Dataset]) -> Dataset:
+    """The dataset of this name (case, "-" and "_" do not matter); ValueError lists the known names."""
+    plain = {known.replace("_", ""): known for known in table}
+    wanted = name.lower().replace("_", "").replace("-", "")
+    if wanted not in plain:
+        near = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.5)
+        hint = f" Did you mean {plain[near[0]]}?" if near else ""
+        raise ValueError(f"There is no dataset {name!r}.{hint} Known: {', '.join(table)}.")
+    return table[plain[wanted]]
+
+
+def fetch_command(name: str, root: Path, *flags: str) -> str:
+    """The command that fetches a dataset."""
+    return shlex.join(["python", "-m", "prepare", "fetch", name, "--root", str(root), *flags])
+
+
+def data_folder(given: str | None) -> Path:
+    """The data folder: `given`, else $DATA, else data/ of this clone; ValueError where it is no folder."""
+    root = Path(os.path.abspath(os.path.expanduser(given or os.environ.get("DATA") or REPO / "data")))
+    if root.exists() and not root.is_dir():
+        raise ValueError(
+            f"--root is {str(root)!r}, which is no folder: give the folder that holds the datasets."
+        )
+    return root
+
+
+@lru_cache
+def load_table(path: Path = TABLE_PATH) -> dict[str, Dataset]:
+    """The datasets of a table of sources, by name."""
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for entry in entries.values():
+        entry["files"] = tuple(_file(file) for file in entry["files"])
+    return {name: Dataset(name, **entry) for name, entry in entries.items()}
+
+
+def _file(entry: dict[str, Any]) -> File:
+    makes, also = (
+        names if isinstance(names, dict) else {name: name for name in names}
+        for names in (entry.get("makes", []), entry.get("also", []))
+    )
+    name = entry["name"]
+    facts = {key: entry[key] for key in ("name", "bytes", "sha256", "md5") if key in entry}
+    # What is known of the file holds for every source that has it under the file's own name.
+    sources = tuple(Source(**(source if "name" in source else facts | source)) for source in entry["sources"])
+    kind = entry.get("kind", "archive" if makes else "file")
+    optional, unless = entry.get("optional", False), entry.get("unless", "")
+    return File(name, sources, makes or {name: name}, also, kind, optional, unless)

@@ -1,0 +1,94 @@
+"""Both sides of the benchmark compute the same, and the pieces that trained Tiny-Shapes work."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+import clip
+from benchmarks import growth, runs, steps, tiny_shapes
+from benchmarks.icons import COLOURS, FORMS, captioned_icon
+from benchmarks.published_way import PublishedWay
+from clip import CLIP, CLIPConfig
+
+WEIGHTS = Path(clip.__file__).with_name("tiny_shapes.safetensors")
+
+
+@pytest.fixture(scope="module")
+def model() -> CLIP:
+    torch.manual_seed(0)
+    return CLIP(CLIPConfig(32, 32, 9, 64, 16, 77, 49408, 64, 9))
+
+
+@pytest.mark.parametrize("method", ["MPL", "MaPLe", "CoOp", "CoCoOp", "VPT"])
+def test_the_published_way_gives_the_logits_and_gradients_of_ours(method: str, model: CLIP) -> None:
+    depth = ("TRAINER.VPT.PROMPT_DEPTH_VISION", 9) if method == "VPT" else ()
+    prompted, _ = steps.build_model(method, model, 3, "fp32", *depth)
+    images, labels = steps.random_batch(model, 2, 3)
+    learned = list(prompted.prompt_learner.parameters())
+    found = []
+    for side in (PublishedWay(prompted), prompted):
+        logits = side(images)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        found.append((logits, torch.autograd.grad(loss, learned)))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-4)
+    for published, ours in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(published, ours, rtol=1e-3, atol=1e-5)
+
+
+def test_a_measurement_has_both_sides_and_their_ratio(model: CLIP, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = argparse.Namespace(repeats=1, test_images=200, published_up_to=5, prec="fp32", backbone="ViT-B/16")
+    monkeypatch.setattr(steps, "peak_in_new_process", lambda *_: 2**30)  # of a published backbone: slow
+    row = steps.measure("MPL", model, 3, args)
+    assert row["logit_difference"] < 1e-4
+    ratio = row["step_seconds"]["published"] / row["step_seconds"]["ours"]
+    assert f"| {ratio:.2f}x |" in steps.table([row])
+
+
+def test_growth_measures_both_sides_and_draws_them(model: CLIP) -> None:
+    args = argparse.Namespace(repeats=1, published_up_to=5, prec="fp32", device="cpu")
+    row = growth.measure(model, {"classes": 3, "n_ctx": 1, "depth": 3, "batch": 2}, args)
+    assert set(row["seconds"]) == set(row["bytes"]) == {"ours", "published"}
+    rows = [row | growth.PUBLISHED | {axis: value} for axis, values in growth.AXES.items() for value in values]
+    figure = growth.draw(rows)
+    assert [len(axes.lines) for axes in figure.axes] == [2] * 8
+
+
+def test_a_whole_run_is_split_into_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOTS", "1")
+    row = runs.time_run("shapes", tmp_path / "data", tmp_path / "output", [])
+    assert row["steps"] == 5 * (12 // 4)  # epochs, and batches of 4 of 12 classes with an image each
+    assert row["total"] == pytest.approx(row["in steps"] + row["in the test"] + row["the rest"])
+
+
+def test_tiny_shapes_is_small_and_has_the_architecture_of_its_script() -> None:
+    assert WEIGHTS.stat().st_size <= 8_000_000
+    with safe_open(WEIGHTS, "pt") as file:
+        assert set(file.keys()) == set(CLIP(tiny_shapes.CONFIG).state_dict())
+        assert file.metadata()["seed"] == "1"
+    assert clip.load("Tiny-Shapes").config == tiny_shapes.CONFIG
+
+
+def test_icons_are_repeatable_and_named_in_their_captions() -> None:
+    for i in range(40):
+        image, caption = captioned_icon(f"test/{i}")
+        again = captioned_icon(f"test/{i}")
+        assert image.size == (64, 64) and image.tobytes() == again[0].tobytes() and caption == again[1]
+        assert any(f"{colour} {form}" in caption for colour in COLOURS for form in FORMS)
+
+
+def test_a_short_training_stores_what_it_trained(tmp_path: Path) -> None:
+    """Word vectors are rounded before the end, so the file holds them exactly, and the rest in float16."""
+    args = argparse.Namespace(steps=10, batch_size=8, lr=1e-3, seed=3, workers=0)
+    trained = tiny_shapes.train(args, torch.device("cpu")).eval()
+    tiny_shapes.save(trained, tmp_path / "weights.safetensors", {"activation": "quick_gelu"})
+    read = clip.load(str(tmp_path / "weights.safetensors"))
+    assert torch.equal(read.token_embedding.weight, trained.token_embedding.weight)
+    torch.testing.assert_close(read.visual.proj, trained.visual.proj.detach(), rtol=1e-3, atol=1e-4)
+    with pytest.raises(FloatingPointError, match="--lr"):
+        tiny_shapes.train(argparse.Namespace(**vars(args) | {"lr": math.inf, "steps": 4}), torch.device("cpu"))

@@ -1,0 +1,123 @@
+"""A server with the archives of miniature datasets, and the real command, which fetches from it."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gdown  # noqa: F401
+import pytest
+import yaml
+from yacs.config import CfgNode
+
+import datasets
+from dassl.data.datasets import DATASET_REGISTRY
+from prepare import fetch as fetching
+from prepare.__main__ import main
+from prepare.sources import REPO, TABLE_PATH, load_table
+from tests.datasets.conftest import LAYOUTS
+from tests.prepare.archives import archives_of
+from tests.prepare.server import Server, serving
+
+HASHES = {"md5": hashlib.md5, "sha256": hashlib.sha256}
+PARTS = ("train", "val", "test")
+
+
+def reader_name(name: str) -> str:
+    """The registered name of a dataset."""
+    config = (REPO / "configs/datasets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(config)["DATASET"]["NAME"]
+
+
+class World:
+    """A server, a data folder, and the command line that fetches from the one into the other."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.server, self.folder, self.root = server, folder, folder / "data"
+        self.table: dict[str, Any] = {}
+
+    def serve(self, name: str, root: Path | None = None) -> dict[str, list[Any]]:
+        """Make a miniature in `root`, serve its archives, enter it in the table; gives its rows by part."""
+        made = root or self.folder / "made"
+        split = LAYOUTS[reader_name(name)](made, reader_name(name))
+        entry = yaml.safe_load(TABLE_PATH.read_text(encoding="utf-8"))[name]
+        self.archives = archives_of(name, made / entry["folder"], split)
+        entry["published"] = {"classes": len({row[1] for row in split["train"]})}
+        listed_parts = ("test",) if "classnames.txt" in entry["needs"] and name != "imagenet" else PARTS
+        entry["published"] |= {part: len(split[part]) for part in listed_parts}
+        entry.pop("split_sha256", None)
+        for file in entry["files"]:
+            self._correct(file, file["name"])
+            for number, source in enumerate(file["sources"]):
+                self._correct(source, source.get("name", file["name"]))
+                self._point(source, f"/{name}/{number}/{file['name']}", source.get("name", file["name"]))
+        self.table[name] = entry
+        return split
+
+    def _correct(self, facts: dict[str, Any], name: str) -> None:
+        """Make what is known of a file true of the miniature."""
+        content = self.archives.get(name)
+        for key in {"bytes", "md5", "sha256"} & set(facts) if content is not None else ():
+            facts[key] = len(content) if key == "bytes" else HASHES[key](content).hexdigest()
+
+    def _point(self, source: dict[str, Any], path: str, name: str) -> None:
+        """Let a source be of this server: addresses and ids of Google Drive become its addresses."""
+        if "hub" in source:
+            owner, repository, file = source["hub"].split("/", 2)
+            path = f"/datasets/{owner}/{repository}/resolve/{source.get('revision', 'main')}/{file}"
+        elif source.pop("drive", None) or "url" in source:
+            source["url"] = self.server.url + path
+        if name in self.archives:
+            self.server.files[path] = self.archives[name]
+
+    def run(self, verb: str, *arguments: str, root: Path | None = None) -> int:
+        """`python -m prepare VERB …`, with the server's table."""
+        path = self.folder / f"table-{len(list(self.folder.glob('table-*')))}.yaml"  # a table is read once
+        path.write_text(yaml.safe_dump(self.table, sort_keys=False), encoding="utf-8")
+        return main([verb, *arguments, "--root", str(root or self.root), "--sources", str(path)])
+
+    def give(self, folder: Path) -> Path:
+        """Write the archives of the dataset that was served last into a folder."""
+        folder.mkdir()
+        for name, content in self.archives.items():
+            (folder / name).write_bytes(content)
+        return folder
+
+    def read(self, name: str) -> dict[str, list[Any]]:
+        """What the project's reader finds, as rows by part."""
+        cfg = CfgNode({"SEED": 1, "DATASET": {"ROOT": str(self.root), "NUM_SHOTS": -1}})
+        datasets.extend_cfg(cfg)
+        reader = DATASET_REGISTRY.get(reader_name(name))
+        dataset, images = reader(cfg), reader.at(self.root).image_folder
+        lists = zip(PARTS, (dataset.train_x, dataset.val, dataset.test), strict=True)
+        return {
+            part: [[str(Path(d.impath).relative_to(images)), d.label, d.classname] for d in rows]
+            for part, rows in lists
+        }
+
+    def hidden(self) -> list[Path]:
+        """Downloads and unpackings that were left behind."""
+        found = [*self.root.glob("*/.unpacking*"), *self.root.glob(".downloads/*")]
+        return [path for path in found if path.suffix != ".lock"]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that stands for the web, Google Drive and the hub; no request leaves this machine."""
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(fetching, "RETRIES", 0)
+    monkeypatch.setattr(sys.modules["gdown.download"], "CHUNK_SIZE", 100)  # bytes that are written at once
+    with serving() as running:
+        template = running.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        yield running
+    load_table.cache_clear()
+
+
+@pytest.fixture
+def world(server: Server, tmp_path: Path) -> World:
+    return World(server, tmp_path)

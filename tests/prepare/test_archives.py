@@ -1,0 +1,149 @@
+"""Hostile and damaged archives: nothing is written outside of the folder, and nothing is kept."""
+
+import io
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prepare import archives
+from prepare.archives import find, put_in_place, unpack
+from prepare.sources import File
+from tests.prepare.archives import tar, zipped
+
+IMAGES = File("a.archive", (), {"images": "images"}, {}, "archive")
+
+
+def tar_with(**fields: object) -> bytes:
+    """A tar with one good file and one entry with these fields."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        good = tarfile.TarInfo("images/a.jpg")
+        good.size = 3
+        archive.addfile(good, io.BytesIO(b"abc"))
+        bad = tarfile.TarInfo("images/bad")
+        for key, value in fields.items():
+            setattr(bad, key, value)
+        archive.addfile(bad, io.BytesIO(b"x" * bad.size))
+    return buffer.getvalue()
+
+
+def zip_with(name: str, mode: int = stat.S_IFREG | 0o644, content: bytes = b"x") -> bytes:
+    """A zip with one good file and one entry of this name and kind."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("images/a.jpg", b"abc")
+        info = zipfile.ZipInfo("placeholder")
+        info.filename, info.external_attr, info.create_system = name, mode << 16, 3
+        archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+def behind_a_link(target: str) -> bytes:
+    """A tar with a link, and a file whose path goes through it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        link = tarfile.TarInfo("images")
+        link.type, link.linkname = tarfile.SYMTYPE, target
+        archive.addfile(link)
+        behind = tarfile.TarInfo("images/outside")
+        behind.size = 1
+        archive.addfile(behind, io.BytesIO(b"x"))
+    return buffer.getvalue()
+
+
+REFUSED = {
+    "path": tar_with(name="../outside", size=1),
+    "deep path": tar_with(name="images/../../../outside", size=1),
+    "symbolic link": tar_with(type=tarfile.SYMTYPE, linkname="/etc"),
+    "link inside": tar_with(type=tarfile.SYMTYPE, linkname="a.jpg"),
+    "hard link": tar_with(type=tarfile.LNKTYPE, linkname="images/a.jpg"),
+    "device": tar_with(type=tarfile.CHRTYPE, devmajor=1, devminor=3),
+    "behind a link": behind_a_link("../.."),
+    "bomb, zip": zipped({"images/zeros": bytes(8 * 2**20)}),
+    "bomb, gz": tar({"images/zeros": bytes(8 * 2**20)}),
+    "bomb, xz": tar({"images/zeros": bytes(8 * 2**20)}, "xz"),
+    "cut gz": tar({"images/a": b"abc" * 1000, "images/b": bytes(range(256)) * 9})[:-60],
+    "cut zip": zipped({"images/a": b"abc" * 1000})[:-10],
+    "web page": b"<!DOCTYPE html><html></html>",
+    "nothing": b"",
+    "another archive": tar({"pictures/a.jpg": b"a"}),
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Callable[[bytes], None]:
+    """Puts an archive in a dataset's folder, in which a file is already."""
+    (tmp_path / "world/data/set").mkdir(parents=True)
+    (tmp_path / "world/data/set/kept.txt").write_text("kept")
+
+    def put(content: bytes) -> None:
+        (tmp_path / "a.archive").write_bytes(content)
+        put_in_place(tmp_path / "a.archive", IMAGES, tmp_path / "world/data/set", False)
+
+    return put
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_bad_archive_is_refused(
+    kind: str, place: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "SMALL_BYTES", 2**20)
+    with pytest.raises(ValueError):
+        place(REFUSED[kind])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "a.archive",
+        "data",
+        "kept.txt",
+        "set",
+        "world",
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        zip_with("../outside"),
+        zip_with("images/../../../outside"),
+        zip_with("/outside"),
+        zip_with("images/bad", stat.S_IFLNK | 0o777, b"/etc"),
+        tar_with(name="/outside", size=1),
+    ],
+    ids=["zip", "zip, deep", "zip, absolute", "zip, link", "tar, absolute"],
+)
+def test_a_hostile_path_stays_inside(content: bytes, place: Callable, tmp_path: Path) -> None:
+    """The libraries write these entries as plain files within the folder."""
+    place(content)
+    assert (tmp_path / "world/data/set/images/a.jpg").read_bytes() == b"abc"
+    outside = [path for path in tmp_path.rglob("outside") if "set" not in path.parts]
+    assert not outside and not Path("/outside").exists()
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
+def test_what_an_archive_holds_is_found(compression: str, tmp_path: Path) -> None:
+    """At any depth, the nearest to the top; in an archive within the archive; in a folder of its own name."""
+    inner = tar({"deep/wanted/a.jpg": b"inner"})
+    files = {"x/y/images/b.jpg": b"b", "x/images/images/a.jpg": b"a", "z/wanted.tar.gz": inner}
+    (tmp_path / "archive").write_bytes(tar(files, compression))
+    (tmp_path / "tree").mkdir()
+    unpack(tmp_path / "archive", tmp_path / "tree")
+    images, wanted = find(tmp_path / "tree", "images"), find(tmp_path / "tree", "wanted")
+    assert images is not None and (images / "a.jpg").read_bytes() == b"a"
+    assert wanted is not None and (wanted / "a.jpg").read_bytes() == b"inner"
+    assert find(tmp_path / "tree", "nowhere") is None
+
+
+def test_what_a_killed_run_left_is_removed(place: Callable, tmp_path: Path) -> None:
+    left = tmp_path / "world/data/set/.unpacking/images/half.jpg"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    place(tar({"images/a.jpg": b"a"}))
+    assert sorted(path.name for path in (tmp_path / "world/data/set").rglob("*")) == [
+        "a.jpg",
+        "images",
+        "kept.txt",
+    ]

@@ -1,0 +1,177 @@
+"""Each fault of a data folder is found and named with its cure; a sound folder has none."""
+
+import hashlib
+import json
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prepare.__main__ import build_parser
+from tests.prepare.conftest import World
+
+SPLIT = "split_zhou_EuroSAT.json"
+
+
+@pytest.fixture
+def eurosat(world: World) -> World:
+    """A world whose data folder holds EuroSAT."""
+    world.split = world.serve("eurosat", world.root)  # type: ignore[attr-defined]
+    return world
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home without weights."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def check(world: World, capsys: pytest.CaptureFixture) -> Any:
+    """check(*arguments): the exit status, and the report on each dataset from --json."""
+
+    def run(*arguments: str, root: Path | None = None) -> tuple[int, dict[str, Any]]:
+        capsys.readouterr()
+        status = world.run("check", *arguments, "--json", root=root)
+        found = json.loads(capsys.readouterr().out)
+        return status, {report["name"]: report for report in found["datasets"] + found["weights"]}
+
+    return run
+
+
+def only(reports: dict[str, Any], name: str = "eurosat") -> tuple[str, str]:
+    (finding,) = reports[name]["findings"]
+    return finding["what"], finding["cure"]
+
+
+def cured(cure: str, check: Any) -> bool:
+    """Whether a dataset is sound after a cure of plain shell commands."""
+    subprocess.run(["bash", "-euc", cure], check=True)
+    return check("eurosat")[0] == 0
+
+
+@pytest.mark.parametrize("arguments", [(), ("eurosat",), ("EuroSAT", "--full")])
+def test_a_sound_dataset(arguments: tuple[str, ...], eurosat: World, check: Any, no_weights: None) -> None:
+    status, reports = check(*arguments)
+    report = reports["eurosat"]
+    assert status == 0 and report["is_sound"] and report["findings"] == []
+    assert {"classes": report["n_classes"], **report["counts"]} == report["published"]
+    assert (report["n_present"], report["n_unreadable"]) == (82, 0 if "--full" in arguments else None)
+
+
+def test_what_was_not_asked_for_may_be_absent(eurosat: World, check: Any, no_weights: None) -> None:
+    eurosat.serve("dtd")
+    assert check()[0] == 0
+    status, reports = check("eurosat", "dtd")
+    what, cure = only(reports, "dtd")
+    assert status == 1 and not reports["dtd"]["is_found"] and "does not exist" in what
+    assert cure == f"python -m prepare fetch dtd --root {eurosat.root}"
+    shutil.rmtree(eurosat.root)
+    assert check()[0] == 1
+
+
+def test_missing_empty_and_damaged_images(eurosat: World, check: Any) -> None:
+    paths = [row[0] for row in eurosat.split["test"][:3]]  # type: ignore[attr-defined]
+    missing, empty, damaged = (eurosat.root / "eurosat/2750" / path for path in paths)
+    missing.unlink()
+    empty.write_bytes(b"")
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    status, reports = check("eurosat", "--full")
+    report = reports["eurosat"]
+    whats = [finding["what"] for finding in report["findings"]]
+    assert status == 1 and (report["n_present"], report["n_unreadable"]) == (81, 2)
+    assert all(path in what for path, what in zip(paths, whats, strict=True))
+    for finding in report["findings"]:
+        words = shlex.split(finding["cure"])
+        assert words[:3] == ["python", "-m", "prepare"] and build_parser().parse_args(words[3:]).force
+    assert eurosat.run("fetch", "eurosat", "--force") == 0  # which is the cure, from this server
+    assert check("eurosat", "--full")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "<html>", '{"train": []}', '{"train": [["../x.jpg", 0, "a"]], "val": [], "test": []}']
+)
+def test_a_split_file_that_cannot_be_read(content: str, eurosat: World, check: Any) -> None:
+    path = eurosat.root / "eurosat" / SPLIT
+    path.write_text(content)
+    status, reports = check("eurosat")
+    what, cure = only(reports)
+    assert (
+        status == 1
+        and str(path) in what
+        and cure.startswith(f"rm -f {path} && python -m prepare fetch eurosat")
+    )
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_another_split(is_own: bool, eurosat: World, check: Any) -> None:
+    rows: dict[str, Any] = {**eurosat.split, "val": eurosat.split["val"][:-1]}  # type: ignore[attr-defined]
+    more = {"made_by": "DATASET.MAKE_SPLIT"} if is_own else {}
+    (eurosat.root / "eurosat" / SPLIT).write_text(json.dumps(rows | more))
+    status, reports = check("eurosat")
+    assert (
+        status == (0 if is_own else 1)
+        and ("MAKE_SPLIT" if is_own else "val 17 (published: 18)") in only(reports)[0]
+    )
+
+
+def test_other_rows_than_the_published_ones_are_noted(eurosat: World, check: Any) -> None:
+    rows = [eurosat.split[part] for part in ("train", "val", "test")]  # type: ignore[attr-defined]
+    right = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    for digest, n_findings in ((right, 0), ("0" * 64, 1)):
+        eurosat.table["eurosat"]["split_sha256"] = digest
+        status, reports = check("eurosat")
+        assert status == 0 and len(reports["eurosat"]["findings"]) == n_findings
+
+
+def test_a_class_that_is_missing_where_images_are_listed(world: World, check: Any) -> None:
+    world.serve("imagenet_sketch", world.root)
+    shutil.rmtree(world.root / "imagenet-sketch/images/n01494475")
+    what, cure = only(check("imagenet_sketch")[1], "imagenet_sketch")
+    assert "classes 4 (published: 5), test 8 (published: 10)" in what and cure.endswith("--force")
+
+
+def test_a_list_that_is_missing(world: World, check: Any) -> None:
+    world.serve("fgvc_aircraft", world.root)
+    (world.root / "fgvc_aircraft/variants.txt").unlink()
+    assert "variants.txt is missing" in only(check("fgvc_aircraft")[1], "fgvc_aircraft")[0]
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [{"2750": "EuroSAT/2750"}, {"2750": "a/b/2750"}, {"2750": "x", "x": "2750/x"}, {SPLIT: f"2750/{SPLIT}"}],
+)
+def test_what_lies_too_deep_is_moved(moves: dict[str, str], eurosat: World, check: Any) -> None:
+    folder = eurosat.root / "eurosat"
+    for source, target in moves.items():
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        (folder / source).rename(folder / target)
+    status, reports = check("eurosat")
+    assert status == 1 and cured(only(reports)[1], check)
+
+
+def test_an_archive_that_is_not_unpacked(eurosat: World, check: Any) -> None:
+    shutil.rmtree(eurosat.root / "eurosat/2750")
+    (eurosat.root / "EuroSAT.zip").write_bytes(eurosat.archives["EuroSAT.zip"])
+    what, cure = only(check("eurosat")[1])
+    assert "EuroSAT.zip" in what and cure.endswith(f"--from {eurosat.root}")
+    assert eurosat.run("fetch", "eurosat", "--from", str(eurosat.root)) == 0 and not eurosat.server.requests
+
+
+def test_the_folder_of_the_dataset_as_the_data_folder(eurosat: World, check: Any) -> None:
+    status, reports = check("eurosat", root=eurosat.root / "eurosat")
+    assert status == 1 and only(reports)[1] == f"python -m prepare check eurosat --root {eurosat.root}"
+
+
+def test_the_table_names_faults_and_cures(eurosat: World, capsys: pytest.CaptureFixture) -> None:
+    (eurosat.root / "eurosat" / SPLIT).unlink()
+    assert eurosat.run("check", "eurosat") == 1
+    printed = capsys.readouterr().out
+    assert (
+        "FAULT eurosat" in printed
+        and f"cure: python -m prepare fetch eurosat --root {eurosat.root}" in printed
+    )

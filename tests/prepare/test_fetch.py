@@ -1,0 +1,198 @@
+"""Datasets, fetched by the real command from a server on this machine, and read by the project's readers."""
+
+import subprocess
+import sys
+import threading
+from collections import namedtuple
+from pathlib import Path
+
+import gdown
+import pytest
+
+from datasets.shapes import Shapes
+from prepare import fetch as fetching
+from prepare import is_present
+from prepare.__main__ import main
+from prepare.sources import REPO, Source, load_table
+from tests.prepare.conftest import World
+
+FREE = [name for name, dataset in load_table().items() if dataset.files and not dataset.is_by_hand]
+EUROSAT = "/eurosat/0/EuroSAT.zip"
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_a_dataset_is_fetched_sound_and_once(name: str, world: World, capsys: pytest.CaptureFixture) -> None:
+    split = world.serve(name)
+    assert world.run("fetch", name) == 0
+    assert "sound" in capsys.readouterr().out
+    if not name.startswith("imagenet"):
+        assert world.read(name) == split
+    assert sorted(world.read(name)["test"])[0][0] == sorted(split["test"])[0][0] and not world.hidden()
+    world.server.requests.clear()
+    assert world.run("fetch", name) == 0 and not world.server.requests
+
+
+def test_imagenet_is_made_of_the_archives_that_are_given(world: World, capsys: pytest.CaptureFixture) -> None:
+    world.serve("imagenet")
+    assert world.run("fetch", "imagenet") == 1
+    assert "ILSVRC2012_img_train.tar" in capsys.readouterr().err
+    given = world.give(world.folder / "my archives")
+    # The project's list of class names has all 1,000 classes, of which the miniature has five.
+    assert world.run("fetch", "imagenet", "--from", str(given)) == 0
+    made = {path.name: path for path in (world.root / "imagenet/images/val").rglob("*.JPEG")}
+    last = world.folder / "made/imagenet/images/val"
+    assert made["ILSVRC2012_val_00000001.JPEG"].parent.name == sorted(p.name for p in last.iterdir())[-1]
+    assert {path.name for path in given.iterdir()} == set(world.archives) and not world.server.requests
+
+
+def test_files_that_are_given_are_used_and_left(world: World) -> None:
+    """Kaggle's archive of StanfordCars: both folders in one zip, each in a folder of its own name."""
+    split = world.serve("stanford_cars")
+    given = world.give(world.folder / "given")
+    for name in ("cars_train.tgz", "cars_test.tgz"):
+        (given / name).unlink()
+    assert world.run("fetch", "stanford_cars", "--from", str(given)) == 0
+    assert (
+        world.read("stanford_cars") == split
+        and (given / "archive.zip").is_file()
+        and not world.server.requests
+    )
+
+
+def test_a_cut_download_is_resumed(world: World) -> None:
+    world.serve("eurosat")
+    world.table["eurosat"]["files"][0]["sources"].pop()  # the hub's
+    world.server.behaviour[EUROSAT] = "cut"
+    assert world.run("fetch", "eurosat") == 1
+    world.server.behaviour.clear()
+    assert world.run("fetch", "eurosat") == 0 and not world.hidden()
+    ranges = [asked for _, path, asked in world.server.requests if path == EUROSAT]
+    assert ranges == [None, None, "bytes=1000-"]
+
+
+def test_a_server_that_cannot_resume_is_asked_for_everything(world: World) -> None:
+    world.serve("eurosat")
+    world.table["eurosat"]["files"][0]["sources"].pop()
+    world.server.behaviour[EUROSAT] = "cut, no ranges"
+    assert world.run("fetch", "eurosat") == 1
+    world.server.behaviour[EUROSAT] = "no ranges"
+    assert world.run("fetch", "eurosat") == 0 and not world.hidden()
+
+
+def test_a_file_with_a_wrong_hash_is_not_used(world: World, capsys: pytest.CaptureFixture) -> None:
+    world.serve("eurosat")
+    world.server.behaviour[EUROSAT] = "wrong"
+    assert world.run("fetch", "eurosat") == 0  # from the hub
+    world.table["eurosat"]["files"][0]["sources"].pop()
+    assert world.run("fetch", "eurosat", root=world.folder / "other") == 1
+    error = capsys.readouterr().err
+    assert "md5" in error and "--from FOLDER" in error
+    assert not (world.folder / "other/eurosat/2750").exists()
+    assert not list((world.folder / "other").rglob("EuroSAT.zip*"))
+
+
+def test_a_web_page_is_no_split_file(world: World) -> None:
+    world.serve("dtd")
+    world.server.behaviour["/dtd/0/split_zhou_DescribableTextures.json"] = "page"
+    assert world.run("fetch", "dtd") == 1
+    assert (world.root / "dtd/images").is_dir() and not list(world.root.rglob("split_zhou*"))
+
+
+def test_two_fetches_at_once_download_once(world: World) -> None:
+    world.serve("eurosat")
+    threads = [threading.Thread(target=world.run, args=("fetch", "eurosat")) for _ in range(2)]
+    world.run("fetch", "--list")  # imports everything before the threads do
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert world.run("check", "eurosat") == 0
+    assert len([path for _, path, _ in world.server.requests if path == EUROSAT]) == 1
+
+
+def test_what_is_there_stays_unless_it_is_replaced(world: World) -> None:
+    world.serve("eurosat")
+    own = world.root / "eurosat/2750/mine.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    world.run("fetch", "eurosat")
+    assert own.is_file() and (world.root / "eurosat/split_zhou_EuroSAT.json").is_file()
+    assert world.run("fetch", "eurosat", "--force") == 0 and not own.exists()
+
+
+def test_one_dataset_may_fail_and_others_succeed(world: World, capsys: pytest.CaptureFixture) -> None:
+    world.serve("dtd")
+    world.server.files.clear()
+    world.serve("imagenet_a")
+    assert world.run("fetch", "--all") == 1
+    assert "dtd is not complete" in capsys.readouterr().err and world.run("check", "imagenet_a") == 0
+
+
+def test_drive_is_asked_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+    monkeypatch.setattr(gdown, "download", lambda **settings: asked.update(settings))
+    fetching._download(Source("a.zip", drive="123"), tmp_path)
+    assert (asked["id"], asked["url"], asked["output"], asked["resume"]) == (
+        "123",
+        None,
+        str(tmp_path / "a.zip"),
+        True,
+    )
+
+
+def test_a_full_disk_and_no_network_are_named(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    world.serve("food101")
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10, 10, 12))
+    assert world.run("fetch", "food101") == 1
+    assert "make room" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert world.run("fetch", "food101") == 1
+    assert "HF_HUB_OFFLINE" in capsys.readouterr().err
+
+
+def test_shapes_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(Shapes, "prepare", lambda reader: drawn.append(reader.folder))
+    fetching.fetch("shapes", tmp_path)
+    assert drawn == [tmp_path / "shapes"]
+
+
+def test_presence_is_known_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "dtd/images/banded").mkdir(parents=True)
+    assert not is_present("dtd", tmp_path)
+    (tmp_path / "dtd/split_zhou_DescribableTextures.json").write_text("{}")
+    assert (
+        is_present("dtd", tmp_path) and is_present("shapes", tmp_path) and is_present("my_images", tmp_path)
+    )
+    code = "import sys, prepare; prepare.is_present('dtd', '.'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
+
+
+def test_the_list_has_every_dataset_and_its_size(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["fetch", "--list", "--root", str(tmp_path)]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert set(load_table()) < set(rows) and "94 MB" in rows["eurosat"] and "39.1 GB" in rows["sun397"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fetch", "eurosta"], "Did you mean eurosat?"),
+        (["fetch"], "--all"),
+        (["fetch", "eurosat", "--from", "nowhere"], "nowhere"),
+        (["check", "eurosta"], "Did you mean eurosat?"),
+        (["check", "eurosat", "--root", "FILE"], "no folder"),
+    ],
+)
+def test_mistakes_give_2(
+    arguments: list[str], message: str, world: World, capsys: pytest.CaptureFixture
+) -> None:
+    world.serve("eurosat")
+    (world.folder / "file").touch()
+    root = world.folder / "file" if "FILE" in arguments else world.root
+    assert world.run(*[word for word in arguments if word not in ("--root", "FILE")], root=root) == 2
+    assert message in capsys.readouterr().err and not world.root.exists()

@@ -1,0 +1,68 @@
+"""The table of datasets against the readers, the configs, the docs and what torchvision knows."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dassl.data.datasets import DATASET_REGISTRY
+from prepare.__main__ import build_parser
+from prepare.sources import REPO, TABLE_PATH, load_table
+from tests.prepare.conftest import reader_name
+
+TABLE = load_table()
+PAGE = (REPO / "docs/DATASETS.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_dataset_fits_its_reader_its_config_and_the_docs(name: str) -> None:
+    dataset = TABLE[name]
+    reader = DATASET_REGISTRY.get(reader_name(name)).at("/data")
+    assert f"/data/{dataset.folder}" == str(reader.folder)
+    placed = [str(reader.folder / need) for need in dataset.needs]
+    assert {str(path) for path in reader.list_paths()} <= set(placed)
+    assert any(Path(path).is_relative_to(reader.image_folder) for path in placed)
+    made = [place for file in dataset.files if not file.optional for place in file.makes.values()]
+    assert set(dataset.needs) <= set(made) or name == "shapes"
+    head = (REPO / "configs/datasets" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[:3]
+    if name != "imagenet":  # its head says that val serves as test
+        assert all(
+            f"{dataset.published[key]:,}" in "".join(head)
+            for key in {"train", "test"} & set(dataset.published)
+        )
+    row = next(line for line in PAGE.splitlines() if line.startswith(f"| {name} |"))
+    assert dataset.folder in row and all(f"{n:,}" in row for n in dataset.published.values())
+    assert f"{dataset.folder}/" in PAGE
+
+
+def test_what_torchvision_knows_is_what_the_table_has() -> None:
+    from torchvision.datasets import DTD, SUN397, Flowers102, Food101, OxfordIIITPet
+    from torchvision.datasets.imagenet import ARCHIVE_META
+
+    files = {file.name: file for dataset in TABLE.values() for file in dataset.files}
+    known = dict(ARCHIVE_META.values()) | {
+        url.rpartition("/")[2]: md5 for url, md5 in OxfordIIITPet._RESOURCES
+    }
+    known |= {"food-101.tar.gz": Food101._MD5, "dtd-r1.0.1.tar.gz": DTD._MD5}
+    known |= {"SUN397.tar.gz": SUN397._DATASET_MD5, "102flowers.tgz": Flowers102._file_dict["image"][1]}
+    assert {name: {source.md5 for source in files[name].sources} for name in known} == {
+        name: {md5} for name, md5 in known.items()
+    }
+
+
+def test_imagenet_s_class_names_are_clip_s() -> None:
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+    lines = TABLE_PATH.with_name("imagenet_classnames.txt").read_text(encoding="utf-8").splitlines()
+    wnids, names = zip(*(line.split(" ", 1) for line in lines), strict=True)
+    assert list(wnids) == sorted(set(wnids)) and list(names) == list(IMAGENET_CLASSNAMES)
+
+
+def test_the_page_has_every_option_and_no_other_command() -> None:
+    for verb in ("fetch", "check"):
+        with pytest.raises(SystemExit):
+            build_parser().parse_args([verb, "--nonsense"])
+    commands = re.findall(r"^python -m prepare ([^#\n]+)", PAGE, re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        build_parser().parse_args(command.split())

@@ -1,0 +1,168 @@
+"""The command lines as people use them: numbers, files and exit codes on the embedded dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[1]
+TRAIN_BASE = "base2new/train_base/shapes/shots_16"
+TEST_NEW = "base2new/test_new/shapes/shots_16"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data folder for all tests here: Shapes is drawn once."""
+    return tmp_path_factory.mktemp("data")
+
+
+def start(data: Path, output: Path, *words: str) -> subprocess.Popen:
+    environment = os.environ | {"DATA": str(data), "OUTPUT": str(output), "PYTHON": sys.executable}
+    return subprocess.Popen(
+        words, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def launch(data: Path, output: Path, *words: str, status: int = 0) -> str:
+    """What the launcher `scripts/<words[0]>` prints; its exit status is checked."""
+    process = start(data, output, "bash", f"scripts/{words[0]}", *words[1:])
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == status, printed
+    return printed
+
+
+def train(data: Path, output: Path, *words: str, status: int = 0) -> str:
+    """What `train.py` prints for MPL on Shapes' base classes, seed 1."""
+    process = start(
+        data, output, sys.executable, "train.py", "--root", str(data), "--trainer", "MPL", "--seed", "1",
+        "--dataset-config-file", "configs/datasets/shapes.yaml", "--output-dir", str(output),
+        "--config-file", "configs/trainers/MPL/tiny_shapes.yaml", *words,
+    )  # fmt: skip
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == status, printed
+    return printed
+
+
+def result(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:
+    """Read what a run prints until it is in that epoch."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"epoch [{epoch}/"):
+            return
+    raise AssertionError(f"the run ended before epoch {epoch}")
+
+
+def test_the_first_command_of_the_readme(data: Path, tmp_path: Path) -> None:
+    assert "Shapes: base 73.89  new 66.94  H 70.25" in launch(data, tmp_path, "mpl/base2new.sh", "shapes", "1")
+    run = tmp_path / TRAIN_BASE / "MPL/tiny_shapes/seed1"
+    assert result(run)["finished"] and (run / "prompts.safetensors").is_file()
+    assert (run / "MultiModalPromptLearner/checkpoint").read_text().strip() == "model.pth.tar-5"
+    log = (run / "log.txt").read_text()
+    for pattern in (
+        r"epoch \[1/5\] batch \[\d+/48\] time \d+\.\d{3} \(\d+\.\d{3}\) data .* loss \d.* lr 1\.0000e-05 eta \d:\d\d:\d\d",
+        r"Finish training\n(.*\n)*?Deploy the last-epoch model\n(.*\n)*?Evaluate on the \*test\* set",
+        r"=> result\n\* total: 720\n\* correct: 532\n\* accuracy: 73\.9%\n\* error: 26\.1%\n\* macro_f1: \d\d\.\d%",
+        r"Elapsed: \d:\d\d:\d\d",
+    ):
+        assert re.search(pattern, log), pattern
+
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert "73.89" in launch(data, tmp_path, "mpl/base2new.sh", "shapes", "1")  # skipped
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    printed = launch(data, tmp_path, "mpl/base2new.sh", "shapes", "1", "OPTIM.LR", "0.1", status=2)
+    assert "OPTIM.LR" in printed and result(run) == json.loads(before[run / "result.json"])
+    train(data, run, "DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "16", "TEST.NO_TEST", "True", status=2)
+    assert result(run)["accuracy"] == pytest.approx(73.8889, abs=1e-3)
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(data: Path, tmp_path: Path) -> None:
+    process = start(data, tmp_path, "bash", "scripts/mpl/base2new.sh", "shapes", "2", "TRAIN.PRINT_FREQ", "1")
+    wait_for_epoch(process, 3)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run = tmp_path / TRAIN_BASE / "MPL/tiny_shapes/seed2"
+    assert not result(run)["finished"]
+    printed = launch(data, tmp_path, "mpl/base2new.sh", "shapes", "2", "TRAIN.PRINT_FREQ", "1")
+    assert "epoch [2/5]" not in printed and "epoch [3/5]" in printed
+    assert "base 65.00  new 58.89" in printed
+    epochs = [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == [epoch for epoch in range(1, 6) for _ in range(48)]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_that_resumes(number: int, status: int, data: Path, tmp_path: Path) -> None:
+    settings = ("TRAIN.PRINT_FREQ", "1")
+    process = start(data, tmp_path, "bash", "scripts/vpt/base2new_train.sh", "shapes", "1", "3", *settings)
+    wait_for_epoch(process, 2)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    assert process.returncode == status
+    run = next(tmp_path.rglob("result.json")).parent
+    assert result(run)["epochs_done"] == 1
+    printed = launch(data, tmp_path, "vpt/base2new_train.sh", "shapes", "1", "3", *settings)
+    assert "epoch [1/3]" not in printed and "epoch [2/3]" in printed and result(run)["finished"]
+
+
+def test_force_moves_the_old_run_aside(data: Path, tmp_path: Path) -> None:
+    words = ("vpt/base2new_train.sh", "shapes", "1", "1")
+    launch(data, tmp_path, *words, "DATASET.NUM_SHOTS", "1", status=2)  # the folder's name would not say so
+    os.environ["SHOTS"] = "1"
+    try:
+        launch(data, tmp_path, *words)
+        run = next(tmp_path.rglob("result.json")).parent
+        first = (run / "result.json").read_bytes()
+        assert "Results are there" in launch(data, tmp_path, *words)
+        launch(data, tmp_path, *words, "--force")
+    finally:
+        del os.environ["SHOTS"]
+    (aside,) = run.parent.glob(f"{run.name}.old-*")
+    assert (aside / "result.json").read_bytes() == first
+    assert result(run)["finished"] and result(run)["started"] != json.loads(first)["started"]
+
+
+def test_two_processes_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
+    words = ("DATASET.NUM_SHOTS", "1", "TRAIN.PRINT_FREQ", "1", "OPTIM.MAX_EPOCH", "200")
+    command = [sys.executable, "train.py", "--root", str(data), "--trainer", "VPT", "--output-dir", str(tmp_path)]
+    command += ["--dataset-config-file", "configs/datasets/shapes.yaml"]
+    command += ["--config-file", "configs/trainers/VPT/tiny_shapes.yaml", "--seed", "1", *words]
+    first = start(data, tmp_path, *command)
+    wait_for_epoch(first, 1)
+    second = start(data, tmp_path, *command)
+    second.communicate(timeout=120)
+    assert second.returncode == 2
+    first.kill()
+    first.communicate()
+
+
+def test_other_methods_have_the_numbers_of_before(data: Path, tmp_path: Path) -> None:
+    launch(data, tmp_path, "coop/base2new_train.sh", "shapes", "1")
+    assert result(tmp_path / TRAIN_BASE / "CoOp/tiny_shapes/seed1")["accuracy"] == pytest.approx(70.6944, abs=1e-3)
+    assert "new 72.08" in launch(data, tmp_path, "maple/base2new.sh", "shapes", "1")
+    assert "base 56.53  new 55.28" in launch(data, tmp_path, "zsclip/base2new.sh", "shapes")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("mpl/base2new_train.sh", "shapez", "1"),
+        ("mpl/base2new_train.sh", "shapes"),
+        ("mpl/base2new_train.sh", "shapes", "1", "TRAINER.MPL.N_CTXX", "1"),
+        ("mpl/base2new_train.sh", "eurosat", "1"),  # no such folder
+        ("mpl/base2new_test.sh", "shapes", "7"),  # no training
+    ],
+)
+def test_mistakes_end_with_status_2_and_leave_no_run(words: tuple[str, ...], data: Path, tmp_path: Path) -> None:
+    printed = launch(data, tmp_path, *words, status=2)
+    assert "Traceback" not in printed
+    assert not list(tmp_path.rglob("result.json"))
