@@ -1,6 +1,6 @@
 """Miniatures of every dataset's true layout, and readers of them.
 
-The facts (folders, file names) are written out a second time here, so that a slip in a reader's facts fails a test.
+The facts (folders, file names) stand here a second time, so that a slip in a reader's facts fails a test.
 """
 
 import io
@@ -18,7 +18,12 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 # name -> folder, image folder, split file, path of image i of class c in part p
 SPLIT_LAYOUTS = {
-    "Caltech101": ("caltech-101", "101_ObjectCategories", "split_zhou_Caltech101.json", "{c}/image_{p}{i:04d}.jpg"),
+    "Caltech101": (
+        "caltech-101",
+        "101_ObjectCategories",
+        "split_zhou_Caltech101.json",
+        "{c}/image_{p}{i:04d}.jpg",
+    ),
     "OxfordPets": ("oxford_pets", "images", "split_zhou_OxfordPets.json", "{c}_{p}{i}.jpg"),
     "StanfordCars": ("stanford_cars", "", "split_zhou_StanfordCars.json", "cars_{p2}/{c}{p}{i:05d}.jpg"),
     "OxfordFlowers": ("oxford_flowers", "jpg", "split_zhou_OxfordFlowers.json", "image_{c}{p}{i:05d}.jpg"),
@@ -167,7 +172,9 @@ def rows_of(dataset):
 
 def counts(dataset):
     """(train, val, test) -> number of images by class name."""
-    return tuple(dict(Counter(d.classname for d in part)) for part in (dataset.train_x, dataset.val, dataset.test))
+    return tuple(
+        dict(Counter(d.classname for d in part)) for part in (dataset.train_x, dataset.val, dataset.test)
+    )
 
 
 @pytest.fixture

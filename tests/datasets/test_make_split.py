@@ -1,4 +1,4 @@
-"""DATASET.MAKE_SPLIT: the split that each dataset makes from its own files where the published one is absent."""
+"""DATASET.MAKE_SPLIT: the split that each dataset makes where the published one is absent."""
 
 import json
 import random
@@ -73,7 +73,10 @@ def lay_out_cars(root):
     names[0] = ["AM General Hummer SUV 2000", "Audi TTS Coupe 2012"]
     (folder / "devkit").mkdir(parents=True)
     savemat(folder / "devkit/cars_meta.mat", {"class_names": names})
-    lists = (("cars_train", 16, "devkit/cars_train_annos.mat"), ("cars_test", 6, "cars_test_annos_withlabels.mat"))
+    lists = (
+        ("cars_train", 16, "devkit/cars_train_annos.mat"),
+        ("cars_test", 6, "cars_test_annos_withlabels.mat"),
+    )
     for part, n, mat_file in lists:
         annotations = np.empty((1, n), dtype=[("bbox_x1", object), ("class", object), ("fname", object)])
         for i in range(n):
@@ -96,7 +99,9 @@ def lay_out_sun(root):
     folder = root / "sun397"
     put(folder / "ClassName.txt", "/a/abbey\n/c/church/indoor\n")
     for name, n in (("Training_01.txt", 8), ("Testing_01.txt", 3)):
-        lines = [f"{scene}/sun_{name[:2]}{i}.jpg" for scene in ("/a/abbey", "/c/church/indoor") for i in range(n)]
+        lines = [
+            f"{scene}/sun_{name[:2]}{i}.jpg" for scene in ("/a/abbey", "/c/church/indoor") for i in range(n)
+        ]
         put(folder / name, "\n".join(lines))
         for line in lines:
             put(folder / f"SUN397{line}")
@@ -146,7 +151,9 @@ def test_a_made_split_has_the_published_names_is_kept_and_the_same_again(name, t
     kept = json.loads(path.read_text())
     assert "MAKE_SPLIT" in kept["made_by"] and str(tmp_path) not in path.read_text()
     capsys.readouterr()
-    assert rows_of(read(name, tmp_path, seed=2)) == rows  # the kept file serves from now on, and says what it is
+    assert (
+        rows_of(read(name, tmp_path, seed=2)) == rows
+    )  # the kept file serves from now on, and says what it is
     assert "not comparable with published" in capsys.readouterr().out
     path.unlink()
     read(name, tmp_path, make_split=True, seed=3)
@@ -156,7 +163,11 @@ def test_a_made_split_has_the_published_names_is_kept_and_the_same_again(name, t
 
 def test_a_present_split_file_is_used(tmp_path, capsys):
     split = LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
-    assert rows_of(read("EuroSAT", tmp_path, make_split=True)) == (split["train"], split["val"], split["test"])
+    assert rows_of(read("EuroSAT", tmp_path, make_split=True)) == (
+        split["train"],
+        split["val"],
+        split["test"],
+    )
     assert "MAKE_SPLIT" not in capsys.readouterr().out
 
 
@@ -180,5 +191,8 @@ def test_a_wrong_or_missing_list_is_named(tmp_path):
 
 def test_names_by_rule():
     assert year_first("Ram C/V Cargo Van Minivan 2012") == "2012 Ram C/V Cargo Van Minivan"
-    assert scene_name("/c/church/indoor") == "indoor church" and scene_name("/a/airport_terminal") == "airport_terminal"
+    assert (
+        scene_name("/c/church/indoor") == "indoor church"
+        and scene_name("/a/airport_terminal") == "airport_terminal"
+    )
     assert action_name("HandstandPushups") == "Handstand_Pushups" and action_name("TaiChi") == "Tai_Chi"

@@ -1,4 +1,4 @@
-"""docs/OWN_IMAGES.md: every command is run as written, in a copy of the project, and gives the output shown."""
+"""docs/OWN_IMAGES.md: every command is run as written, in a copy of the project, and gives its output."""
 
 import json
 import os
@@ -16,17 +16,22 @@ from datasets.images import SUFFIXES
 
 REPO = Path(__file__).parents[2]
 PAGE = (REPO / "docs/OWN_IMAGES.md").read_text(encoding="utf-8")
-TOLERANCE = 10.0  # points of accuracy: another processor or PyTorch rounds otherwise, and training carries that on
+TOLERANCE = (
+    10.0  # points of accuracy: another processor or PyTorch rounds otherwise, and training carries that on
+)
 NUMBER = re.compile(r"\d+\.\d+")
 END_OF_BLOCK = "-- end of block --"
 
 
 def shows(line, out):
-    """Whether one line of `out` is `line`, "…" standing for anything and numbers agreeing within `TOLERANCE`."""
+    """Whether `out` has this line; "…" is anything, and numbers agree within `TOLERANCE`."""
     pattern = NUMBER.sub(lambda _: r"(\d+\.\d+)", re.escape(line).replace(r"\.", ".").replace("…", ".*"))
     expected = [float(number) for number in NUMBER.findall(line)]
     for match in re.finditer(f"^{pattern}$", out, re.MULTILINE):
-        if all(abs(float(found) - number) <= TOLERANCE for found, number in zip(match.groups(), expected, strict=True)):
+        if all(
+            abs(float(found) - number) <= TOLERANCE
+            for found, number in zip(match.groups(), expected, strict=True)
+        ):
             return True
     return False
 
@@ -40,11 +45,13 @@ def test_every_command_of_the_page_gives_its_output(tmp_path):
     (tmp_path / "data").mkdir()
     blocks = re.findall(r"```bash\n(.*?)```(?:\n\n```output\n(.*?)```)?", PAGE, re.DOTALL)
     assert len(blocks) == 6
-    script = "".join(f"{text}\necho '{END_OF_BLOCK}'\n" for text, _ in blocks).replace("python -m", f"{sys.executable} -m")
+    script = "".join(f"{text}\necho '{END_OF_BLOCK}'\n" for text, _ in blocks)
+    script = script.replace("python -m", f"{sys.executable} -m")
     environment = {k: v for k, v in os.environ.items() if k not in ("DATA", "OUTPUT", "CFG", "SHOTS")}
     environment |= {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    script = "exec 2>&1\n" + script
     done = subprocess.run(
-        ["bash", "-e"], input=script, cwd=tmp_path, env=environment, text=True, stdout=-1, stderr=subprocess.STDOUT
+        ["bash", "-e"], input=script, cwd=tmp_path, env=environment, text=True, capture_output=True
     )
     assert done.returncode == 0, done.stdout[-3000:]
     for (text, shown), out in zip(blocks, done.stdout.split(END_OF_BLOCK)[:-1], strict=True):
@@ -54,8 +61,10 @@ def test_every_command_of_the_page_gives_its_output(tmp_path):
     own = [result["data"] for result in results if result["dataset"] == "Folder forms"]
     splits = {data["split_sha256"]: Path(data["split"]).name for data in own}
     assert sorted(splits.values()) == ["split_own-colours.csv.json", "split_own.json"]
-    other = f"CFG=tiny_shapes bash scripts/zsclip/base2new.sh folder DATASET.FOLDER_PATH {tmp_path}/data/shapes/images"
-    refused = subprocess.run(["bash", "-c", other], cwd=tmp_path, env=environment, text=True, capture_output=True)
+    other = "CFG=tiny_shapes bash scripts/zsclip/base2new.sh folder DATASET.FOLDER_PATH shapes/images"
+    refused = subprocess.run(
+        ["bash", "-c", other], cwd=tmp_path, env=environment, text=True, capture_output=True
+    )
     assert refused.returncode == 2 and "FOLDER_PATH" in refused.stdout + refused.stderr
 
 

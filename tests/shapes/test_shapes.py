@@ -1,4 +1,4 @@
-"""Shapes: the same images everywhere and every time, drawn into the data folder by whoever first asks for them."""
+"""Shapes: the same images everywhere and every time, drawn into the data folder on first use."""
 
 import hashlib
 import json
@@ -44,7 +44,9 @@ def test_both_halves_share_all_words_in_different_pairs():
         assert sorted(name.split()[1] for name in half) == sorted(2 * list(FORMS))
 
 
-@pytest.mark.parametrize(("hue", "rgb"), [(0, (1, 0, 0)), (60, (1, 1, 0)), (240, (0, 0, 1)), (-60, (1, 0, 1))])
+@pytest.mark.parametrize(
+    ("hue", "rgb"), [(0, (1, 0, 0)), (60, (1, 1, 0)), (240, (0, 0, 1)), (-60, (1, 0, 1))]
+)
 def test_hues_are_the_colours_that_they_name(hue, rgb):
     assert np.allclose(hsv_to_rgb(hue, 1, 1), rgb)
 
