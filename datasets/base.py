@@ -13,7 +13,7 @@ from .base_new import select_classes
 from .fewshot import sample_split
 from .images import missing_images
 from .make_split import SPLIT_SEED, class_folder_rows, split_classes
-from .splits import PARTS, Row, Split, read_split_file
+from .splits import PARTS, Split, read_split_file
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -53,7 +53,10 @@ class ImageDataset(DatasetBase):
         if not self.test_only:
             split = sample_split(split, cfg.DATASET.NUM_SHOTS, cfg.SEED, self.samples_val)
             split = select_classes(split, cfg.DATASET.SUBSAMPLE_CLASSES)
-        train, val, test = (self._to_datums(rows) for rows in (split.train, split.val, split.test))
+        train, val, test = (
+            [Datum(os.path.join(self.image_folder, row.path), row.label, classname=row.name) for row in rows]
+            for rows in (split.train, split.val, split.test)
+        )
         super().__init__(train_x=train, val=val, test=test)
 
     @classmethod
@@ -145,7 +148,3 @@ class ImageDataset(DatasetBase):
             lines.append("  or:         DATASET.MAKE_SPLIT True makes one, not comparable with the published")
         lines.append("  meanwhile:  bash scripts/mpl/base2new.sh shapes 1   (needs no download)")
         return FileNotFoundError("\n".join(lines))
-
-    def _to_datums(self, rows: list[Row]) -> list[Datum]:
-        folder = str(self.image_folder)
-        return [Datum(os.path.join(folder, row.path), row.label, classname=row.name) for row in rows]

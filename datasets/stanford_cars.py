@@ -22,13 +22,10 @@ class StanfordCars(ImageDataset):
         names = read_mat(self.folder / "devkit/cars_meta.mat")["class_names"]
 
         def rows(image_folder: str, mat_file: str) -> list[Row]:
-            entries = [
-                (entry["fname"], int(entry["class"]) - 1)
-                for entry in read_mat(self.folder / mat_file)["annotations"]
-            ]
-            found = [
-                Row(f"{image_folder}/{image}", label, year_first(names[label])) for image, label in entries
-            ]
+            found = []
+            for entry in read_mat(self.folder / mat_file)["annotations"]:
+                label = int(entry["class"]) - 1
+                found.append(Row(f"{image_folder}/{entry['fname']}", label, year_first(names[label])))
             return checked_rows(found, str(self.folder / mat_file))
 
         train, val = hold_out_val(rows("cars_train", "devkit/cars_train_annos.mat"), rng)

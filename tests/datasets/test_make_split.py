@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from datasets.stanford_cars import year_first
-from datasets.sun397 import scene_name
-from datasets.ucf101 import action_name
 from tests.datasets.conftest import LAYOUTS, put, read, refused, rows_of
 
 # name -> image folder, class folder -> class name (None: no class), in order of label
@@ -27,7 +24,6 @@ FOLDERS = {
             "yin_yang": "yin_yang",
         },
     ),
-    "DescribableTextures": ("dtd/images", {"banded": "banded", "zigzagged": "zigzagged"}),
     "EuroSAT": (
         "eurosat/2750",
         {
@@ -187,12 +183,3 @@ def test_a_wrong_or_missing_list_is_named(tmp_path):
         assert "test.txt" in refused("OxfordPets", tmp_path, make_split=True)
     (tmp_path / "oxford_pets/annotations/trainval.txt").unlink()
     assert "trainval.txt" in refused("OxfordPets", tmp_path, make_split=True)
-
-
-def test_names_by_rule():
-    assert year_first("Ram C/V Cargo Van Minivan 2012") == "2012 Ram C/V Cargo Van Minivan"
-    assert (
-        scene_name("/c/church/indoor") == "indoor church"
-        and scene_name("/a/airport_terminal") == "airport_terminal"
-    )
-    assert action_name("HandstandPushups") == "Handstand_Pushups" and action_name("TaiChi") == "Tai_Chi"
