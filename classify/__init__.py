@@ -1,4 +1,4 @@
-"""Using what was trained: from a prompt file to predictions on pictures and class names of one's own.
+"""Trained prompts as a classifier of images, for any class names.
 
 from classify import PromptClassifier
 
@@ -6,10 +6,18 @@ classifier = PromptClassifier.load("prompts.safetensors")
 print(classifier.classify("photo.jpg"))
 """
 
-from trainers.prompt_file import PromptFile, PromptFileError
+from typing import TYPE_CHECKING, Any
 
-from .classifier import PromptClassifier
-from .pictures import UnreadablePicture
-from .predictions import ClassScore, Prediction
+if TYPE_CHECKING:
+    from .classifier import ClassScore, Prediction, PromptClassifier, PromptFile, UnreadableImage
 
-__all__ = ["ClassScore", "Prediction", "PromptClassifier", "PromptFile", "PromptFileError", "UnreadablePicture"]
+__all__ = ["ClassScore", "Prediction", "PromptClassifier", "PromptFile", "UnreadableImage"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a name when it is first used, so that `python -m classify --help` answers at once."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import classifier
+
+    return getattr(classifier, name)

@@ -1,9 +1,7 @@
-"""The methods: one file each, registered when this package is imported; what they share stands in ``base`` and the files beside it.
+"""The methods, one file each; importing this package registers them.
 
-A module that has settings declares them in its own ``extend_cfg(cfg)``; adding a method adds a file and edits nothing here.
+A file that has settings declares them in its `extend_cfg(cfg)`. Adding a method adds a file and edits none.
 """
-
-from __future__ import annotations
 
 import importlib
 import pkgutil
@@ -13,7 +11,7 @@ _MODULES = [importlib.import_module(f"{__name__}.{found.name}") for found in pkg
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare the settings of every method in the config tree ``cfg``, with their defaults."""
+    """Declare the settings of every method in `cfg`, with their defaults."""
     for module in _MODULES:
         if hasattr(module, "extend_cfg"):
             module.extend_cfg(cfg)

@@ -1,9 +1,6 @@
-"""The trainer that every method shares: it loads CLIP, builds the method's prompts, freezes the rest, and takes the steps."""
-
-from __future__ import annotations
+"""The trainer that every method shares: it loads CLIP, builds the prompts, freezes the rest, and trains."""
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,78 +13,67 @@ from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
 
-from . import prompt_file
 from .backbone import BackboneIdentity
-from .evaluation import FeatureEvaluation
-from .graphs import RecordedGradients
+from .graphs import Loss, graphed_loss
 from .learned import LearnedParameters
 from .precision import check_precision, choose_precision
+from .prompt_file import FILE_NAME, PromptFile
 from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
-from .speed import caches_text, records_steps
 
 
-def load_frozen_clip(cfg: Any, device: torch.device) -> CLIP:
-    """The CLIP that ``MODEL.BACKBONE.NAME`` names, on ``device``; checks that ``INPUT.SIZE`` is its picture size.
-
-    Raises:
-        ValueError: the pictures would have another size than the weights were made for.
-    """
+def load_frozen_clip(cfg: Any) -> CLIP:
+    """The CLIP that MODEL.BACKBONE.NAME names, on the CPU; ValueError if INPUT.SIZE is not its image size."""
     name = cfg.MODEL.BACKBONE.NAME
     print(f"Loading CLIP (backbone: {name})")
-    model = clip.load(name, device)
+    model = clip.load(name, torch.device("cpu"))
     size = model.config.image_size
     if tuple(cfg.INPUT.SIZE) != (size, size):
         raise ValueError(
-            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but the weights {name} read pictures of {size} x {size}: set INPUT.SIZE to ({size}, {size})"
+            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but the weights {name} take images of {size} x {size}: "
+            f"set INPUT.SIZE to ({size}, {size})"
         )
     return model
 
 
 def require_vit(cfg: Any, clip_model: CLIP) -> None:
-    """Refuse a ResNet for methods with vision prompts.
-
-    Raises:
-        ValueError: the image tower has no token sequence.
-    """
+    """Raise ValueError for a ResNet, which takes no vision prompts."""
     if not clip_model.config.has_vit:
         raise ValueError(
-            f"{cfg.TRAINER.NAME} puts prompts among the patches of a ViT, but the backbone {cfg.MODEL.BACKBONE.NAME} is a ResNet. "
-            "Use ViT-B/32, ViT-B/16 or ViT-L/14, or a method that learns text prompts alone (CoOp, CoCoOp)."
+            f"{cfg.TRAINER.NAME} puts prompts among the patches of a ViT, but the backbone "
+            f"{cfg.MODEL.BACKBONE.NAME} is a ResNet. Use ViT-B/32, ViT-B/16 or ViT-L/14, or a method that "
+            "learns text prompts alone (CoOp, CoCoOp)."
         )
 
 
 def check_depth(key: str, depth: int, least: int, *n_layers: int) -> None:
-    """Refuse a prompt depth that the towers do not have.
-
-    Raises:
-        ValueError: ``depth`` is below ``least`` or above the smallest of ``n_layers``; ``key`` is named.
-    """
+    """Raise ValueError if `depth`, the value of the setting `key`, is not from `least` to the `n_layers`."""
     if not least <= depth <= min(n_layers):
+        layers = ", ".join(map(str, n_layers))
         raise ValueError(
-            f"{key} is {depth}; this backbone takes {least} to {min(n_layers)} (layers of its towers in question: {', '.join(map(str, n_layers))})"
+            f"{key} is {depth}; this backbone takes {least} to {min(n_layers)} (its layers: {layers})"
         )
 
 
-class PromptTrainer(FeatureEvaluation, TrainerX):
+class PromptTrainer(TrainerX):
     """A frozen CLIP with learned prompts, trained by cross-entropy.
 
-    A method gives :meth:`build_prompt_learner`; it overrides :meth:`loss` if its loss is another, and :attr:`checkpoint_name` if published files lie in
-    a folder of another name. docs/ADDING_A_METHOD.md adds one, step by step.
+    A method gives `build_prompt_learner`. It overrides `loss` for another loss and `model_class` for other
+    logits. docs/ADDING_A_METHOD.md adds one, step by step.
     """
 
     settings_node: str
-    """The method's node under ``cfg.TRAINER``: its own name in capitals; a subclass of a method shares that method's, unless it says otherwise."""
+    """The node of `cfg.TRAINER` with its settings: its name in capitals. A subclass of a method shares it."""
     checkpoint_name = "prompt_learner"
-    """Folder of its checkpoints in a run's folder, as published."""
+    """Folder of its checkpoints in a run's folder."""
     model_class: type[PromptedCLIP] = PromptedCLIP
     """How the towers and the prompts make logits."""
     has_static_step = False
-    """Whether every step does the same but for the values of its tensors, so that it can be recorded (:mod:`trainers.graphs`). Each class says it for
-    itself and no subclass inherits it, since what that adds may be otherwise."""
+    """Whether `loss` does the same for every batch, as a CUDA graph does. Subclasses do not inherit it."""
     model: PromptedCLIP
-    _gradients: Callable[[Tensor, Tensor], Tensor] | None = None
-    """:meth:`compute_gradients`, or its recording; a subclass with a :meth:`build_model` of its own may leave it alone."""
+    scaler: torch.amp.GradScaler | None
+    accuracy: float | None = None  # of the last test
+    _graphed_loss: Loss | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -96,111 +82,110 @@ class PromptTrainer(FeatureEvaluation, TrainerX):
 
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
-        """Refuse settings that cannot work, before anything is loaded.
-
-        Raises:
-            ValueError: PREC is none, or the method's file declares no node of its name with PREC.
-        """
+        """Raise ValueError if the method has no PREC, or an unknown one; runs before anything is loaded."""
         node = f"TRAINER.{cls.settings_node}"
         if "PREC" not in cfg.TRAINER.get(cls.settings_node, {}):
             raise ValueError(
-                f"{cls.__name__} has no {node}.PREC: extend_cfg(cfg) in its file declares its settings, as cfg.{node} = CfgNode() and "
-                f'cfg.{node}.PREC = "fp16" (the name in capitals; docs/ADDING_A_METHOD.md)'
+                f"{cls.__name__} has no {node}.PREC: declare its settings in extend_cfg(cfg) in its file, as "
+                f'cfg.{node} = CfgNode() and cfg.{node}.PREC = "fp16" (docs/ADDING_A_METHOD.md)'
             )
         check_precision(cfg.TRAINER[cls.settings_node].PREC, f"{node}.PREC")
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptLearner:
-        """Read the method's settings from ``cfg`` and build its learned part for ``classnames``."""
+        """Read the method's settings from `cfg` and build its learned part for `classnames`."""
         raise NotImplementedError
 
     @classmethod
     def class_specific(cls, cfg: Any) -> tuple[str, ...]:
-        """The learned arrays that have one row a class, and so serve the classes of the training alone; by their published names."""
+        """Published names of the learned arrays with one row a class, which serve these classes alone."""
         return ()
 
     @classmethod
     def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
-        """The method's settings in ``cfg`` by their dotted keys, as the prompt file keeps them."""
-        return {f"TRAINER.{cls.settings_node}.{key}": value for key, value in cfg.TRAINER[cls.settings_node].items()}
+        """The method's settings by their dotted keys, as the prompt file holds them."""
+        node = cls.settings_node
+        return {f"TRAINER.{node}.{key}": value for key, value in cfg.TRAINER[node].items()}
 
     def build_model(self) -> None:
-        """Load CLIP, build the prompts, and register exactly the learned parameters with the engine."""
+        """Load CLIP, build the prompts, and register the learned parameters with the engine."""
         cfg = self.cfg
         precision = choose_precision(cfg.TRAINER[self.settings_node].PREC, self.device)
         self.computed_in = precision.name
-        clip_model = load_frozen_clip(cfg, torch.device("cpu"))
+        clip_model = load_frozen_clip(cfg)
         self.backbone = BackboneIdentity.of(clip_model, cfg.MODEL.BACKBONE.NAME)
         prompt_learner = self.build_prompt_learner(cfg, clip_model, self.dm.dataset.classnames)
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
-        self.model.keeps_text &= caches_text(cfg)
         self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME)
         if cfg.MODEL.INIT_WEIGHTS:
-            self._start_from(cfg.MODEL.INIT_WEIGHTS)
-        self._print_what_is_learned()
+            checkpoint = load_checkpoint(cfg.MODEL.INIT_WEIGHTS)
+            try:
+                self.learned.load_state_dict(checkpoint.get("state_dict", checkpoint))
+            except ValueError as error:
+                raise ValueError(f"MODEL.INIT_WEIGHTS {cfg.MODEL.INIT_WEIGHTS}: {error}") from error
+        if schedules := prompt_learner.describe():
+            print(schedules)
+        named = dict(self.learned.named_parameters())
+        print(f"Trainable parameters: {sum(p.numel() for p in named.values()):,} in {len(named)} arrays")
+        for name, parameter in named.items():
+            print(f"  {name} {list(parameter.shape)}")
         self.optim = build_optimizer(self.learned, cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.checkpoint_name, self.learned, self.optim, self.sched)
         self.scaler = torch.amp.GradScaler(self.device.type) if precision.scales_loss else None
-        is_recorded = records_steps(cfg) and self.device.type == "cuda" and vars(type(self)).get("has_static_step", False)
-        learned = [parameter for _, parameter in self.learned.named_parameters()]
-        self._gradients = RecordedGradients(self.compute_gradients, learned) if is_recorded else self.compute_gradients
 
-    def _start_from(self, path: str) -> None:
-        """Take the learned values of the checkpoint that MODEL.INIT_WEIGHTS names.
-
-        Raises:
-            ValueError: it is no checkpoint of this method with these settings; the file is named.
-        """
-        checkpoint = load_checkpoint(path)
-        if "state_dict" not in checkpoint:
-            raise ValueError(
-                f"{path} holds no state_dict, so it is no checkpoint of a run; MODEL.INIT_WEIGHTS takes one of {self.cfg.TRAINER.NAME}"
-            )
-        try:
-            self.learned.load_state_dict(checkpoint["state_dict"])
-        except (ValueError, RuntimeError, TypeError, AttributeError) as error:
-            raise ValueError(f"the weights in {path} (MODEL.INIT_WEIGHTS) do not fit this run's model: {str(error)[:2000]}") from error
-
-    def _print_what_is_learned(self) -> None:
-        schedules = self.model.prompt_learner.describe()
-        if schedules:
-            print(schedules)
-        named = list(self.learned.named_parameters())
-        print(f"Trainable parameters: {sum(p.numel() for _, p in named):,} in {len(named)} arrays")
-        for name, parameter in named:
-            print(f"  {name} {list(parameter.shape)}")
-
-    def after_train(self) -> None:
-        """Test as the engine does, then write what was learned as one small file into the run's folder."""
-        super().after_train()
-        path = os.path.join(self.output_dir, prompt_file.FILE_NAME)
-        print(f"Prompts saved to {prompt_file.of_trainer(self, type(self), self.learned.state_dict()).write(path)}")
+    def before_train(self) -> None:
+        """Resume as the engine does, then capture the loss as a CUDA graph, before any image is loaded."""
+        super().before_train()
+        is_static = vars(type(self)).get("has_static_step", False)
+        if self.device.type == "cuda" and is_static and self.cfg.TRAIN.get("CUDA_GRAPHS", True):
+            self.set_model_mode("train")
+            n_images = self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+            images = torch.zeros(n_images, 3, *self.cfg.INPUT.SIZE, device=self.device)
+            labels = torch.zeros(n_images, dtype=torch.int64, device=self.device)
+            self._graphed_loss = graphed_loss(self.loss, self.model, images, labels)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of the logits of ``images`` ``[B, 3, R, R]`` with ``labels`` ``[B]``."""
+        """Cross-entropy of the logits of `images` `[B, 3, R, R]` with `labels` `[B]`."""
         return F.cross_entropy(self.model(images), labels)
 
-    def compute_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss of ``images`` ``[B, 3, R, R]`` and ``labels`` ``[B]``, detached; its gradients, scaled where PREC is amp, take the place of the former."""
-        self.model_zero_grad()
-        loss = self.loss(images, labels)
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        return loss.detach()
-
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
-        """One step on ``batch``; the learning rate moves on after the last batch of an epoch."""
-        loss = (self._gradients or self.compute_gradients)(*self.parse_batch_train(batch))
-        self.detect_anomaly(loss)
+        """One step on `batch`; the learning rate changes after the last batch of an epoch."""
+        loss = (self._graphed_loss or self.loss)(*self.parse_batch_train(batch))
         if self.scaler is None:
-            self.model_update()
+            self.model_backward_and_update(loss)
         else:
+            self.model_zero_grad()
+            self.detect_anomaly(loss)
+            self.scaler.scale(loss).backward()
             self.scaler.step(self.optim)
             self.scaler.update()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {"loss": loss}
+        return {"loss": loss.detach()}
 
     def parse_batch_train(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Images ``[B, 3, R, R]`` and labels ``[B]`` of a batch, on the run's device."""
-        return batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True)
+        """Images `[B, 3, R, R]` and labels `[B]` of a batch, on the run's device."""
+        images, labels = batch["img"], batch["label"]
+        return images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate as the engine does, with class features computed once."""
+        with self.model.evaluation():
+            self.accuracy = super().test(split)
+        return self.accuracy
+
+    def after_train(self) -> None:
+        """Test as the engine does, then write what was learned as one small file into the run's folder."""
+        super().after_train()
+        cfg, dataset = self.cfg, self.dm.dataset
+        file = PromptFile.of(
+            cfg,
+            settings=self.prompt_settings(cfg),
+            backbone=self.backbone,
+            dataset=getattr(dataset, "title", cfg.DATASET.NAME),
+            classnames=dataset.classnames,
+            learned=self.learned.state_dict(),
+            accuracy=self.accuracy,
+        )
+        print(f"Prompts saved to {file.write(os.path.join(self.output_dir, FILE_NAME))}")

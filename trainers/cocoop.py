@@ -1,6 +1,9 @@
-"""CoCoOp, conditional context optimisation (Zhou et al., CVPR 2022, arXiv 2203.05557): learned words that a small network shifts for each picture."""
+"""CoCoOp, conditional context optimisation (Zhou et al., CVPR 2022, arXiv 2203.05557).
 
-from __future__ import annotations
+CoOp's words, which a small network h shifts for each image x with features f(x):
+
+    v_i(x) = v_i + h(f(x)),    i = 1, …, n
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,67 +17,52 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
+from .coop import ContextWords
 from .prompted_clip import PromptedCLIP
-from .prompts import ClassPrompts, PromptLearner, TextPrompts, class_prompt, placeholders
 
 BOTTLENECK = 16  # the hidden layer is E / 16 wide (arXiv 2203.05557, section 4, "meta-network")
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare ``TRAINER.COCOOP``."""
+    """Declare `TRAINER.COCOOP`."""
     cfg.TRAINER.COCOOP = CfgNode()
-    cfg.TRAINER.COCOOP.N_CTX = 16  # learned words, at least 1; with CTX_INIT, the number of its words
+    cfg.TRAINER.COCOOP.N_CTX = 16  # n >= 1: learned words; with CTX_INIT, the number of its words
     cfg.TRAINER.COCOOP.CTX_INIT = ""  # words to start from, such as "a photo of a"; "" for random vectors
     cfg.TRAINER.COCOOP.PREC = "fp16"  # fp16, bf16, amp or fp32
 
 
-class ConditionalWords(PromptLearner):
-    """Learned words and the network that shifts them, ``ctx`` ``[n, D]`` and ``meta_net`` ``E -> D``."""
+class ConditionalWords(ContextWords):
+    """CoOp's words `ctx` `[n, D]`, and the network `meta_net` `[E] -> [D]` that shifts them."""
 
     def __init__(self, clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str = "") -> None:
-        super().__init__()
-        words = ctx_init.replace("_", " ").split()
-        n_ctx = len(words) or n_ctx
-        prefix = " ".join(words) or placeholders(n_ctx)
-        self.class_prompts = ClassPrompts(clip, [class_prompt(prefix, name) for name in classnames], n_ctx)
-        self.ctx = nn.Parameter(self.class_prompts.initial_context if words else self.class_prompts.random_context())
+        super().__init__(clip, classnames, n_ctx, ctx_init)
         embed_dim, hidden = clip.config.embed_dim, clip.config.embed_dim // BOTTLENECK
-        layers = [("linear1", nn.Linear(embed_dim, hidden)), ("relu", nn.ReLU()), ("linear2", nn.Linear(hidden, clip.config.text_width))]
-        self.meta_net = nn.Sequential(OrderedDict(layers))
-
-    def text(self) -> TextPrompts:
-        """The prompts without a picture's shift."""
-        return self.text_with(self.ctx)
-
-    def text_with(self, ctx: Tensor) -> TextPrompts:
-        """The prompts with words ``ctx`` ``[n, D]``."""
-        return self.class_prompts.text(ctx)
+        layers = OrderedDict(
+            linear1=nn.Linear(embed_dim, hidden),
+            relu=nn.ReLU(),
+            linear2=nn.Linear(hidden, clip.config.text_width),
+        )
+        self.meta_net = nn.Sequential(layers)
 
     def context_of(self, image_features: Tensor) -> Tensor:
-        """Words ``[B, n, D]`` for pictures of features ``[B, E]``, normalised."""
+        """Words `[B, n, D]` for images of normalised features `[B, E]`."""
         return self.ctx + self.meta_net(image_features).unsqueeze(1)
-
-    def published_names(self) -> dict[str, nn.Parameter]:
-        return dict(self.named_parameters())
 
 
 class ConditionallyPromptedCLIP(PromptedCLIP):
-    """A prompted CLIP that encodes the class prompts anew for each picture."""
+    """A prompted CLIP that encodes the class prompts of each image."""
 
     prompt_learner: ConditionalWords
 
     def text_features_of(self, image_features: Tensor) -> Tensor:
-        """Normalised class features ``[B, C, E]`` for pictures of features ``[B, E]``, with the memory of one picture's C prompts at a time."""
+        """Normalised class features `[B, C, E]` for images of features `[B, E]`, encoded image by image."""
         contexts = self.prompt_learner.context_of(image_features)
         return torch.stack([self.encode_text_prompts(self.prompt_learner.text_with(ctx)) for ctx in contexts])
 
-    def logits_of(self, image_features: Tensor) -> Tensor:
-        """Logits ``[B, C]`` of pictures of features ``[B, E]``, each with class prompts of its own."""
+    def forward(self, images: Tensor) -> Tensor:
+        image_features = self.image_features(images)
         pairs = zip(image_features, self.text_features_of(image_features), strict=True)
         return torch.stack([self.logits(features, text_features) for features, text_features in pairs])
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.logits_of(self.image_features(images))
 
 
 @TRAINER_REGISTRY.register()
@@ -83,17 +71,8 @@ class CoCoOp(PromptTrainer):
 
     has_static_step = True
     model_class = ConditionallyPromptedCLIP
-    known_model = ConditionallyPromptedCLIP
-    model: ConditionallyPromptedCLIP
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ConditionalWords:
-        """CoCoOp's words and network by ``cfg.TRAINER.COCOOP``."""
         s = cfg.TRAINER.COCOOP
-        if s.N_CTX < 1 and not s.CTX_INIT:
-            raise ValueError(f"TRAINER.COCOOP.N_CTX is {s.N_CTX}; at least 1 learned word is needed")
         return ConditionalWords(clip_model, classnames, s.N_CTX, s.CTX_INIT)
-
-    def logits_of(self, image_features: Tensor) -> Tensor:
-        """Logits ``[B, C]``; the text features depend on the picture, so that none are kept."""
-        return self.model.logits_of(image_features)

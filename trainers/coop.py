@@ -1,6 +1,10 @@
-"""CoOp, context optimisation (Zhou et al., IJCV 2022, arXiv 2109.01134): learned words around the class name, one set for all classes or one a class."""
+"""CoOp, context optimisation (Zhou et al., IJCV 2022, arXiv 2109.01134).
 
-from __future__ import annotations
+The words before, around or behind a class name are learned vectors `v_1, …, v_n`, one set for all classes or
+one a class:
+
+    [SOS] v_1 … v_n <class name> . [EOT]
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,9 +25,9 @@ POSITIONS = ("end", "middle", "front")
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare ``TRAINER.COOP``."""
+    """Declare `TRAINER.COOP`."""
     cfg.TRAINER.COOP = CfgNode()
-    cfg.TRAINER.COOP.N_CTX = 16  # learned words, at least 1; with CTX_INIT, the number of its words
+    cfg.TRAINER.COOP.N_CTX = 16  # n >= 1: learned words; with CTX_INIT, the number of its words
     cfg.TRAINER.COOP.CSC = False  # class-specific context: words of its own for each class; not with CTX_INIT
     cfg.TRAINER.COOP.CTX_INIT = ""  # words to start from, such as "a photo of a"; "" for random vectors
     cfg.TRAINER.COOP.PREC = "fp16"  # fp16, bf16, amp or fp32
@@ -31,16 +35,16 @@ def extend_cfg(cfg: Any) -> None:
 
 
 def class_name_order(n_ctx: int, name_lengths: Sequence[int], length: int, position: str) -> Tensor:
-    """Where the token of each place of ``[SOS][context: n][name][rest]`` comes from when the name is moved.
+    """Where the token of each place of `[SOS][context: n][name][rest]` comes from when the name is moved.
 
     Args:
         n_ctx: n, number of context tokens.
         name_lengths: number of tokens of each of the C class names.
         length: L, positions of the prompts.
-        position: ``end`` (after the context), ``middle`` (after its first half) or ``front`` (before it).
+        position: `end` (after the context), `middle` (after its first half) or `front` (before it).
 
     Returns:
-        int64 ``[C, L]``.
+        int64 `[C, L]`.
     """
     before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]  # context tokens before the name
     rows = []
@@ -52,25 +56,27 @@ def class_name_order(n_ctx: int, name_lengths: Sequence[int], length: int, posit
 
 
 class ContextWords(PromptLearner):
-    """Learned words of the class prompts.
+    """Learned words of the class prompts, `ctx` `[n, D]`, or `[C, n, D]` if they are class-specific.
 
-    Args:
-        clip: gives word vectors and context length.
-        classnames: C names.
-        n_ctx: n, where ``ctx_init`` is empty.
-        ctx_init: words to start from.
-        class_specific: a set of words for each class, ``ctx`` ``[C, n, D]``, instead of one, ``[n, D]``.
-        position: where the class name stands.
+    They start from the words of `ctx_init`, or else from `n_ctx` random vectors.
     """
 
     order: Tensor | None
 
     def __init__(
-        self, clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str = "", class_specific: bool = False, position: str = "end"
+        self,
+        clip: CLIP,
+        classnames: Sequence[str],
+        n_ctx: int,
+        ctx_init: str = "",
+        class_specific: bool = False,
+        position: str = "end",
     ) -> None:
         super().__init__()
         words = ctx_init.replace("_", " ").split()
         n_ctx = len(words) or n_ctx
+        if n_ctx < 1:
+            raise ValueError(f"N_CTX is {n_ctx}; at least 1 learned word is needed")
         prefix = " ".join(words) or placeholders(n_ctx)
         self.class_prompts = ClassPrompts(clip, [class_prompt(prefix, name) for name in classnames], n_ctx)
         if words:
@@ -78,23 +84,26 @@ class ContextWords(PromptLearner):
         else:
             start = self.class_prompts.random_context(len(classnames) if class_specific else None)
         self.ctx = nn.Parameter(start)
-        encode = default_tokenizer().encode
-        name_lengths = [len(encode(name.replace("_", " "))) for name in classnames]
+        name_lengths = [len(default_tokenizer().encode(name.replace("_", " "))) for name in classnames]
         order = class_name_order(n_ctx, name_lengths, self.class_prompts.embedded.shape[1], position)
         self.register_buffer("order", None if position == "end" else order, persistent=False)
         tokens, end_index = self.class_prompts.tokens.gather(1, order), self.class_prompts.end_index
-        # Class names between the learned words end what the prompts have in common, and so does a set of words for each class.
-        n_common = 1 if class_specific else min(n_common_tokens(order, end_index), n_common_tokens(tokens, end_index))
-        self.packing = TextPacking(end_index, n_common)
+        # Prompts begin alike up to the class name, or not at all if each class has words of its own.
+        n_common = min(n_common_tokens(order, end_index), n_common_tokens(tokens, end_index))
+        self.packing = TextPacking(end_index, 1 if class_specific else n_common)
 
     def text(self) -> TextPrompts:
-        embedded = self.class_prompts.with_context(self.ctx)  # [C, L, D]
+        return self.text_with(self.ctx)
+
+    def text_with(self, ctx: Tensor) -> TextPrompts:
+        """The prompts with words `ctx`."""
+        embedded = self.class_prompts.with_context(ctx)  # [C, L, D]
         if self.order is not None:
             embedded = embedded.gather(1, self.order.unsqueeze(-1).expand_as(embedded))
         return TextPrompts(embedded, self.class_prompts.end_index, self.packing)
 
     def published_names(self) -> dict[str, nn.Parameter]:
-        return {"ctx": self.ctx}
+        return dict(self.named_parameters())
 
 
 @TRAINER_REGISTRY.register()
@@ -104,22 +113,15 @@ class CoOp(PromptTrainer):
     has_static_step = True
 
     @classmethod
-    def check_cfg(cls, cfg: Any) -> None:
-        """Refuse settings that cannot work, before anything is loaded."""
-        super().check_cfg(cfg)
-        s = cfg.TRAINER.COOP
-        if s.CLASS_TOKEN_POSITION not in POSITIONS:
-            raise ValueError(f"TRAINER.COOP.CLASS_TOKEN_POSITION is {s.CLASS_TOKEN_POSITION!r}; it must be one of {', '.join(POSITIONS)}")
-        if s.N_CTX < 1 and not s.CTX_INIT:
-            raise ValueError(f"TRAINER.COOP.N_CTX is {s.N_CTX}; at least 1 learned word is needed")
-
-    @classmethod
     def class_specific(cls, cfg: Any) -> tuple[str, ...]:
-        """The words, where each class has its own."""
         return ("ctx",) if cfg.TRAINER.COOP.CSC and not cfg.TRAINER.COOP.CTX_INIT else ()
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
-        """CoOp's words by ``cfg.TRAINER.COOP``."""
         s = cfg.TRAINER.COOP
+        if s.CLASS_TOKEN_POSITION not in POSITIONS:
+            known = ", ".join(POSITIONS)
+            raise ValueError(
+                f"TRAINER.COOP.CLASS_TOKEN_POSITION is {s.CLASS_TOKEN_POSITION!r}; it must be one of {known}"
+            )
         return ContextWords(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.CSC, s.CLASS_TOKEN_POSITION)

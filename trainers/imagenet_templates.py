@@ -1,10 +1,9 @@
-"""The 60 text templates of PromptSRC, an ensemble that keeps its text features near those of CLIP without learned prompts.
+"""The 60 text templates whose mean keeps PromptSRC's text features near plain CLIP's.
 
-They are the ``IMAGENET_TEMPLATES`` of PromptSRC's released code (github.com/muzairkhattak/PromptSRC, ``trainers/imagenet_templates.py``), 60 of the 80
-that OpenAI gives for ImageNet (github.com/openai/CLIP, ``notebooks/Prompt_Engineering_for_ImageNet.ipynb``).
+They are the `IMAGENET_TEMPLATES` of PromptSRC's released code (github.com/muzairkhattak/PromptSRC,
+`trainers/imagenet_templates.py`), 60 of the 80 that OpenAI gives for ImageNet (github.com/openai/CLIP,
+`notebooks/Prompt_Engineering_for_ImageNet.ipynb`).
 """
-
-from __future__ import annotations
 
 IMAGENET_TEMPLATES = (
     "a photo of a {}.",

@@ -1,15 +1,17 @@
-"""MaPLe, multi-modal prompt learning, Khattak et al., CVPR 2023, arXiv 2210.03117.
+"""MaPLe, multi-modal prompt learning (Khattak et al., CVPR 2023, arXiv 2210.03117).
 
-Learned prompts in both towers, coupled by linear maps from the text to the vision prompts; each of the layers 1 to J - 1 replaces all of them.
+Layer l of the text tower sees learned prompts `P_l`, and layer l of the image tower their linear maps:
+
+    P_l replaces P_{l-1},    F_l(P_l) replaces F_{l-1}(P_{l-1}),    l = 1, …, J - 1
+
+J = PROMPT_DEPTH; `P_0` stands in the class prompt. Later layers carry the prompts that are there.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from yacs.config import CfgNode
 
 from clip import CLIP, LayerPrompts, PromptSchedule
@@ -20,62 +22,60 @@ from .prompts import PromptLearner, TextPrompts, learned_words, random_prompts
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare ``TRAINER.MAPLE``."""
+    """Declare `TRAINER.MAPLE`."""
     cfg.TRAINER.MAPLE = CfgNode()
     cfg.TRAINER.MAPLE.N_CTX = 2  # n >= 1: learned tokens of each layer, in each tower
-    cfg.TRAINER.MAPLE.CTX_INIT = "a photo of a"  # with n <= 4, its first n words are learned and the others stay
+    cfg.TRAINER.MAPLE.CTX_INIT = (
+        "a photo of a"  # with n <= 4, its first n words are learned and the others stay
+    )
     cfg.TRAINER.MAPLE.PREC = "fp16"  # fp16, bf16, amp or fp32
     cfg.TRAINER.MAPLE.PROMPT_DEPTH = 9  # J, 1 to the number of layers of the shallower tower
 
 
 class MaPLePrompts(PromptLearner):
-    """The learned tokens and maps of MaPLe.
+    """The learned tokens and maps of MaPLe, as attributes of their published names.
 
-    Args:
-        clip: gives widths, word vectors and context length.
-        classnames: C names.
-        n_ctx: n.
-        ctx_init: words of which the first n are learned.
-        prompt_depth: J.
-
-    Parameters, under their published names: ``ctx`` ``[n, D_text]``; ``compound_prompts_text.{l-1}`` ``[n, D_text]``, the text prompts of layer l;
-    ``proj`` and ``compound_prompt_projections.{l-1}``, their linear maps into the image tower.
+    `ctx` `[n, D_text]` is `P_0` and `compound_prompts_text.{l-1}` `[n, D_text]` is `P_l`; `proj` is `F_0` and
+    `compound_prompt_projections.{l-1}` is `F_l`.
     """
 
-    def __init__(self, clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str, prompt_depth: int) -> None:
+    def __init__(
+        self, clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str, prompt_depth: int
+    ) -> None:
         super().__init__()
-        text_width, vision_width = clip.config.text_width, clip.config.vision_width
-        self.text_schedule = PromptSchedule.replace_all(clip.config.text_layers, n_ctx, prompt_depth, "text tower")
-        self.vision_schedule = PromptSchedule.replace_all(clip.config.vit_layers, n_ctx, prompt_depth, "image tower")
+        c, n_deeper = clip.config, prompt_depth - 1
+        self.text_schedule = PromptSchedule.replace_all(c.text_layers, n_ctx, prompt_depth, "text tower")
+        self.vision_schedule = PromptSchedule.replace_all(c.vit_layers, n_ctx, prompt_depth, "image tower")
         self.class_prompts, start = learned_words(clip, classnames, n_ctx, ctx_init)
         self.ctx = nn.Parameter(start)
-        self.proj = nn.Linear(text_width, vision_width)
-        self.compound_prompts_text = nn.ParameterList(nn.Parameter(random_prompts(n_ctx, text_width)) for _ in range(prompt_depth - 1))
-        shared_start = nn.Linear(text_width, vision_width)
-        self.compound_prompt_projections = nn.ModuleList(deepcopy(shared_start) for _ in range(prompt_depth - 1))
+        self.proj = nn.Linear(c.text_width, c.vision_width)
+        self.compound_prompts_text = nn.ParameterList(
+            nn.Parameter(random_prompts(n_ctx, c.text_width)) for _ in range(n_deeper)
+        )
+        shared_start = nn.Linear(c.text_width, c.vision_width)
+        self.compound_prompt_projections = nn.ModuleList(deepcopy(shared_start) for _ in range(n_deeper))
 
     def text(self) -> TextPrompts:
-        return self.class_prompts.text(self.ctx, LayerPrompts(self.text_schedule, [self.ctx, *self.compound_prompts_text]))
+        deep = LayerPrompts(self.text_schedule, [self.ctx, *self.compound_prompts_text])
+        return self.class_prompts.text(self.ctx, deep)
 
     def vision(self) -> LayerPrompts:
-        mapped = [project(p) for project, p in zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)]
-        return LayerPrompts(self.vision_schedule, [self.proj(self.ctx), *mapped])
-
-    def text_parameters(self) -> list[Tensor]:
-        return [self.ctx, *self.compound_prompts_text]
+        pairs = zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)
+        return LayerPrompts(
+            self.vision_schedule, [self.proj(self.ctx), *(project(p) for project, p in pairs)]
+        )
 
 
 @TRAINER_REGISTRY.register()
 class MaPLe(PromptTrainer):
-    """MaPLe: every layer replaces all prompts; vision prompts are mapped from text prompts."""
+    """Multi-modal prompt learning."""
 
     checkpoint_name = "MultiModalPromptLearner"
     has_static_step = True
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLePrompts:
-        """MaPLe's prompts by ``cfg.TRAINER.MAPLE``."""
-        s = cfg.TRAINER.MAPLE
+        s, c = cfg.TRAINER.MAPLE, clip_model.config
         require_vit(cfg, clip_model)
-        check_depth("TRAINER.MAPLE.PROMPT_DEPTH", s.PROMPT_DEPTH, 1, clip_model.config.text_layers, clip_model.config.vit_layers)
+        check_depth("TRAINER.MAPLE.PROMPT_DEPTH", s.PROMPT_DEPTH, 1, c.text_layers, c.vit_layers)
         return MaPLePrompts(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.PROMPT_DEPTH)

@@ -1,12 +1,13 @@
-"""Modular Prompt Learning (MPL), Huang et al., ICASSP 2025, arXiv 2502.14125.
+"""MPL, Modular Prompt Learning (Huang et al., ICASSP 2025, arXiv 2502.14125).
 
-Learned prompts in both towers, coupled by linear maps from the text to the vision prompts. Before each of the layers 1 to J - 1 some vision prompts are
-removed, the others carried, and new ones added; the text prompts are all replaced, unless the settings say otherwise.
+Layer l of the text tower sees learned prompts `P_l`, as in MaPLe. The image tower removes, carries and adds:
 
-Letters: n = N_CTX, a = N_ADD_OP, r = N_RM_OP, J = PROMPT_DEPTH, D the width of a tower.
+    V_0 = F_0(P_0),    V_l = [V_{l-1} without its last r tokens, F_l^1(P_l), …, F_l^a(P_l)],    l = 1, …, J -
+    1
+
+n = N_CTX tokens in each `P_l`, a = N_ADD_OP, r = N_RM_OP, J = PROMPT_DEPTH. Later layers carry the prompts
+that are there. With a = 1 and r = n this is MaPLe's schedule.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -24,13 +25,13 @@ from .prompts import ClassPrompts, PromptLearner, TextPrompts, class_prompt, pla
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare ``TRAINER.MPL``; defaults are those of the released code, not the paper's setting, which the configs hold."""
+    """Declare `TRAINER.MPL`; its defaults are the released code's, and the configs hold the paper's."""
     cfg.TRAINER.MPL = CfgNode()
-    cfg.TRAINER.MPL.N_CTX = 2  # n >= 1: learned tokens that join before layer 0, in each tower
-    cfg.TRAINER.MPL.N_ADD_OP = 2  # a >= 0: each of the layers 1 to J - 1 adds a * n vision prompts; or a list with one entry a layer
-    cfg.TRAINER.MPL.N_RM_OP = 1  # r >= 0: vision prompts removed before each of those layers; or a list with one entry a layer
-    cfg.TRAINER.MPL.TEXT_N_ADD_OP = None  # the same for the text tower: None adds n a layer, as the paper does; an integer or a list
-    cfg.TRAINER.MPL.TEXT_N_RM_OP = None  # None removes all that are present, as the paper does; an integer or a list
+    cfg.TRAINER.MPL.N_CTX = 2  # n >= 1: learned tokens before layer 0, in each tower
+    cfg.TRAINER.MPL.N_ADD_OP = 2  # a >= 0: layers 1 to J - 1 add a * n vision prompts; or a list
+    cfg.TRAINER.MPL.N_RM_OP = 1  # r >= 0: vision prompts removed before each of these; or a list
+    cfg.TRAINER.MPL.TEXT_N_ADD_OP = None  # a of the text tower: None is 1, as in the paper
+    cfg.TRAINER.MPL.TEXT_N_RM_OP = None  # r of the text tower: None removes all, as in the paper
     cfg.TRAINER.MPL.CTX_INIT = "a photo of a"  # fixed words between the learned context and the class name
     cfg.TRAINER.MPL.PREC = "fp16"  # fp16, bf16, amp or fp32
     cfg.TRAINER.MPL.PROMPT_DEPTH = 9  # J, 1 to the number of layers of the shallower tower
@@ -40,15 +41,12 @@ def extend_cfg(cfg: Any) -> None:
 
 
 def one_entry_a_layer(value: int | Sequence[int], depth: int, key: str) -> list[int]:
-    """``value`` for each of the layers 1 to ``depth - 1``.
-
-    Raises:
-        ValueError: a list has another length, or an entry is no integer of 0 or more; ``key`` is named.
-    """
+    """`value` of the setting `key` for each of the layers 1 to `depth - 1`; ValueError if that fails."""
     entries: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value] * (depth - 1)
     if len(entries) != depth - 1:
         raise ValueError(
-            f"{key} has {len(entries)} entries; PROMPT_DEPTH {depth} needs {depth - 1}, one for each of the layers 1 to {depth - 1}"
+            f"{key} has {len(entries)} entries; PROMPT_DEPTH {depth} needs {depth - 1}, one for each of the "
+            f"layers 1 to {depth - 1}"
         )
     if any(isinstance(v, bool) or not isinstance(v, int) or v < 0 for v in entries):
         raise ValueError(f"{key} is {value!r}; it must be an integer of 0 or more, or a list of such")
@@ -59,16 +57,14 @@ class MPLSchedules:
     """How many prompts each layer of the two towers removes, carries and adds.
 
     Args:
-        n_ctx: n.
-        prompt_depth: J.
+        n_ctx, prompt_depth: n and J.
         text_layers, vision_layers: layers of the towers.
         n_add, n_remove: a and r, one number or one entry for each of the layers 1 to J - 1.
-        text_n_add, text_n_remove: the same for the text tower; None adds n and removes all.
+        text_n_add, text_n_remove: the same for the text tower; None adds n tokens and removes all.
 
     Attributes:
-        n_ctx: n.
         n_maps: linear maps, and thus groups of n added vision prompts, of each of the layers 1 to J - 1.
-        text_groups: groups of n added text prompts of each of those layers.
+        text_groups: groups of n added text prompts of each of these layers.
         vision, text: the schedules of the towers.
 
     Raises:
@@ -91,9 +87,12 @@ class MPLSchedules:
         check_depth("TRAINER.MPL.PROMPT_DEPTH", prompt_depth, 1, text_layers, vision_layers)
         self.n_ctx = n_ctx
         self.n_maps = one_entry_a_layer(n_add, prompt_depth, "TRAINER.MPL.N_ADD_OP")
-        self.text_groups = one_entry_a_layer(1 if text_n_add is None else text_n_add, prompt_depth, "TRAINER.MPL.TEXT_N_ADD_OP")
         removed = one_entry_a_layer(n_remove, prompt_depth, "TRAINER.MPL.N_RM_OP")
-        self.vision = PromptSchedule(vision_layers, n_ctx, [a * n_ctx for a in self.n_maps], removed, "image tower")
+        self.vision = PromptSchedule(
+            vision_layers, n_ctx, [a * n_ctx for a in self.n_maps], removed, "image tower"
+        )
+        text_n_add = 1 if text_n_add is None else text_n_add
+        self.text_groups = one_entry_a_layer(text_n_add, prompt_depth, "TRAINER.MPL.TEXT_N_ADD_OP")
         text_added = [a * n_ctx for a in self.text_groups]
         if text_n_remove is None:
             text_removed = [n_ctx, *text_added][: prompt_depth - 1]  # all that the layer before saw
@@ -103,41 +102,34 @@ class MPLSchedules:
 
 
 class MPLPrompts(PromptLearner):
-    """The learned tokens and maps of MPL.
+    """The learned tokens and maps of MPL, as attributes of their published names.
 
-    Args:
-        clip: gives widths, word vectors and context length.
-        classnames: C names.
-        ctx_init: fixed words before the class name.
-        schedules: what happens before each layer.
-
-    Parameters, under their published names: ``ctx`` ``[n, D_text]``; ``compound_prompts_text.{l-1}`` ``[n, D_text]``, the text prompts of layer l;
-    ``proj``, the linear map of ``ctx`` into the image tower; ``txt2img_proj.{i}.{l-1}``, the i-th map of layer l's text prompts into it. Where
-    the text tower adds b * n prompts with b > 1, the array of that layer has b * n rows and the first n are mapped.
+    `ctx` `[n, D_text]` is `P_0` and `compound_prompts_text.{l-1}` `[n, D_text]` is `P_l`; `proj` is `F_0` and
+    `txt2img_proj.{i-1}.{l-1}` is `F_l^i`. A text tower that adds b * n prompts to layer l has b * n rows in
+    `P_l`, of which the first n are mapped.
     """
 
     def __init__(self, clip: CLIP, classnames: Sequence[str], ctx_init: str, schedules: MPLSchedules) -> None:
         super().__init__()
-        n_ctx = schedules.n_ctx
-        self.schedules = schedules
-        self.class_prompts = ClassPrompts(clip, [class_prompt(f"{placeholders(n_ctx)} {ctx_init}", name) for name in classnames], n_ctx)
-        self.ctx = nn.Parameter(self.class_prompts.initial_context)
         text_width, vision_width = clip.config.text_width, clip.config.vision_width
+        self.schedules, self.n_ctx = schedules, schedules.n_ctx
+        words = f"{placeholders(self.n_ctx)} {ctx_init}"
+        self.class_prompts = ClassPrompts(
+            clip, [class_prompt(words, name) for name in classnames], self.n_ctx
+        )
+        self.ctx = nn.Parameter(self.class_prompts.initial_context)
         self.proj = nn.Linear(text_width, vision_width)
         self.compound_prompts_text = nn.ParameterDict()
         shared_start = nn.Linear(text_width, vision_width)
         self.txt2img_proj = nn.ModuleList(nn.ModuleDict() for _ in range(max(schedules.n_maps, default=0)))
-        for index, (n_maps, text_groups) in enumerate(zip(schedules.n_maps, schedules.text_groups, strict=True)):
+        for index, (n_maps, text_groups) in enumerate(
+            zip(schedules.n_maps, schedules.text_groups, strict=True)
+        ):
             if n_maps or text_groups:
-                self.compound_prompts_text[str(index)] = nn.Parameter(random_prompts(max(text_groups, 1) * n_ctx, text_width))
-            for i in range(n_maps):
-                self._maps(i)[str(index)] = deepcopy(shared_start)
-
-    def _maps(self, i: int) -> nn.ModuleDict:
-        """The i-th linear map of each layer that has one, by the layer's index."""
-        maps = self.txt2img_proj[i]
-        assert isinstance(maps, nn.ModuleDict)
-        return maps
+                prompts = random_prompts(max(text_groups, 1) * self.n_ctx, text_width)
+                self.compound_prompts_text[str(index)] = nn.Parameter(prompts)
+            for maps in list(self.txt2img_proj)[:n_maps]:
+                maps.add_module(str(index), deepcopy(shared_start))
 
     def text(self) -> TextPrompts:
         deep: list[Tensor | None] = [self.ctx]
@@ -146,34 +138,30 @@ class MPLPrompts(PromptLearner):
         return self.class_prompts.text(self.ctx, LayerPrompts(self.schedules.text, deep))
 
     def vision(self) -> LayerPrompts:
-        n_ctx = self.schedules.n_ctx
         tokens: list[Tensor | None] = [self.proj(self.ctx)]
         for index, n_maps in enumerate(self.schedules.n_maps):
-            mapped = [self._maps(i)[str(index)](self.compound_prompts_text[str(index)][:n_ctx]) for i in range(n_maps)]
+            maps = [maps.get_submodule(str(index)) for maps in list(self.txt2img_proj)[:n_maps]]
+            mapped = [project(self.compound_prompts_text[str(index)][: self.n_ctx]) for project in maps]
             tokens.append(torch.cat(mapped) if mapped else None)
         return LayerPrompts(self.schedules.vision, tokens)
-
-    def text_parameters(self) -> list[Tensor]:
-        return [self.ctx, *self.compound_prompts_text.values()]
 
 
 @TRAINER_REGISTRY.register()
 class MPL(PromptTrainer):
-    """Modular Prompt Learning: remove, carry and add before each layer, vision prompts mapped from text prompts."""
+    """Modular Prompt Learning."""
 
     checkpoint_name = "MultiModalPromptLearner"
     has_static_step = True
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MPLPrompts:
-        """MPL's prompts by ``cfg.TRAINER.MPL``."""
-        s = cfg.TRAINER.MPL
+        s, c = cfg.TRAINER.MPL, clip_model.config
         require_vit(cfg, clip_model)
         schedules = MPLSchedules(
-            n_ctx=s.N_CTX,
-            prompt_depth=s.PROMPT_DEPTH,
-            text_layers=clip_model.config.text_layers,
-            vision_layers=clip_model.config.vit_layers,
+            s.N_CTX,
+            s.PROMPT_DEPTH,
+            c.text_layers,
+            c.vit_layers,
             n_add=s.N_ADD_OP,
             n_remove=s.N_RM_OP,
             text_n_add=s.TEXT_N_ADD_OP,

@@ -1,9 +1,7 @@
-"""What every prompt-learning method shares: class prompts with places for learned vectors, and the base of a learned part.
+"""What every method shares: class prompts with places for learned vectors, and the base of a learned part.
 
 Letters of shapes: C classes, L text positions, D width, P prompts, n = N_CTX.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +14,17 @@ from clip.model import find_end, trim_padding
 from clip.packing import TextPacking, n_common_tokens
 from clip.tokenizer import default_tokenizer
 
-CONTEXT_WORD = "X"  # stands in a class prompt where learned context goes
-PROMPT_STD = 0.02  # of the normal distribution from which prompts are drawn (CoOp, arXiv 2109.01134, and every released code of the family)
-MAX_INITIAL_WORDS = 4  # MaPLe and IVLP start from the words of CTX_INIT up to this N_CTX (released MaPLe code)
+CONTEXT_WORD = "X"  # stands in a class prompt where the learned context goes
+PROMPT_STD = (
+    0.02  # of the normal distribution of new prompts (CoOp, arXiv 2109.01134, and its successors' code)
+)
+MAX_INITIAL_WORDS = (
+    4  # MaPLe and IVLP start from the words of CTX_INIT up to this N_CTX (released MaPLe code)
+)
 
 
 def class_prompt(words: str, classname: str) -> str:
-    """``"<words> <class name>."`` with underscores of both read as spaces and case kept; the class name alone if ``words`` is empty."""
+    """`"<words> <class name>."` with underscores as spaces and case kept; `words` may be empty."""
     return " ".join(f"{words} {classname}".replace("_", " ").split()) + "."
 
 
@@ -32,13 +34,20 @@ def random_prompts(*shape: int) -> Tensor:
 
 
 def placeholders(n_ctx: int) -> str:
-    """Words that hold the places of ``n_ctx`` learned tokens."""
+    """Words that hold the places of `n_ctx` learned tokens."""
     return " ".join([CONTEXT_WORD] * n_ctx)
 
 
 @dataclass(frozen=True)
 class TextPrompts:
-    """What the text tower is given: word vectors ``[C, L, D]``, end positions ``[C]``, how to pack them, and prompts for the deeper layers."""
+    """What the text tower is given.
+
+    Args:
+        embedded: word vectors `[C, L, D]`.
+        end_index: position `[C]` of each text's end mark.
+        packing: how to compute the texts' common words once.
+        deep: prompts of the deeper layers.
+    """
 
     embedded: Tensor
     end_index: Tensor
@@ -50,9 +59,9 @@ class ClassPrompts(nn.Module):
     """The word vectors of one prompt a class, into which the learned context is put.
 
     Args:
-        clip: its tokens' vectors and context length are used.
-        texts: one prompt a class, of which the first ``n_ctx`` tokens are to be replaced, by the same in all.
-        n_ctx: n, how many.
+        clip: gives the word vectors and the context length.
+        texts: one prompt a class.
+        n_ctx: n, the first tokens, alike in all prompts, that are to be replaced.
 
     Raises:
         ValueError: a prompt is longer than the text tower's context.
@@ -77,31 +86,35 @@ class ClassPrompts(nn.Module):
 
     @property
     def initial_context(self) -> Tensor:
-        """Vectors ``[n, D]`` of the words that stand where the context goes."""
+        """Vectors `[n, D]` of the words that stand where the context goes."""
         return self.embedded[0, 1 : 1 + self.n_ctx].clone()
 
     def random_context(self, n_sets: int | None = None) -> Tensor:
-        """Random context ``[n, D]``, or ``[n_sets, n, D]``, as an alternative to the words' own vectors."""
+        """Random context `[n, D]`, or `[n_sets, n, D]`."""
         shape = [self.n_ctx, self.embedded.shape[-1]]
         return random_prompts(*(shape if n_sets is None else [n_sets, *shape]))
 
     def with_context(self, ctx: Tensor) -> Tensor:
-        """Prompts ``[C, L, D]`` with ``ctx`` (``[n, D]``, or ``[C, n, D]`` one set a class) at positions 1 to n."""
+        """Word vectors `[C, L, D]` with `ctx` `[n, D]`, or `[C, n, D]`, at positions 1 to n."""
         ctx = ctx.expand(self.embedded.shape[0], -1, -1)
         return torch.cat([self.embedded[:, :1], ctx, self.embedded[:, 1 + self.n_ctx :]], dim=1)
 
     def text(self, ctx: Tensor | None = None, deep: LayerPrompts | None = None) -> TextPrompts:
-        """What the text tower is given with context ``ctx`` ``[n, D]``, the words' own by default, and prompts for its deeper layers."""
-        return TextPrompts(self.embedded if ctx is None else self.with_context(ctx), self.end_index, self.packing, deep)
+        """The prompts with context `ctx` `[n, D]`, by default the words' own, and deeper prompts."""
+        embedded = self.embedded if ctx is None else self.with_context(ctx)
+        return TextPrompts(embedded, self.end_index, self.packing, deep)
 
 
-def learned_words(clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str) -> tuple[ClassPrompts, Tensor]:
-    """Class prompts of which the first ``n_ctx`` tokens are learned, and the learned tokens' start ``[n, D]``, as MaPLe and IVLP have them.
+def learned_words(
+    clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str
+) -> tuple[ClassPrompts, Tensor]:
+    """MaPLe's and IVLP's class prompts with `n_ctx` learned tokens, and the start `[n, D]` of these.
 
-    Up to four tokens start from, and replace, the first words of ``ctx_init``, and its other words stay; more are drawn at random, without it.
+    Up to four tokens start from the first words of `ctx_init`, and its other words stay; more are drawn at
+    random, and `ctx_init` is left out.
 
     Raises:
-        ValueError: ``n_ctx`` is below 1, or ``ctx_init`` has fewer tokens than that.
+        ValueError: `n_ctx` is below 1, or `ctx_init` has fewer tokens than that.
     """
     if n_ctx < 1:
         raise ValueError(f"N_CTX is {n_ctx}; at least 1 learned token is needed")
@@ -111,41 +124,34 @@ def learned_words(clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: s
     n_words = len(default_tokenizer().encode(ctx_init.replace("_", " ")))
     if n_words < n_ctx:
         raise ValueError(
-            f"CTX_INIT {ctx_init!r} has {n_words} tokens, but N_CTX asks for {n_ctx} learned ones to start from them: give more words, or none"
+            f"CTX_INIT {ctx_init!r} has {n_words} tokens, but N_CTX asks for {n_ctx} learned ones that start "
+            "from them: give more words, or none"
         )
     prompts = ClassPrompts(clip, [class_prompt(ctx_init, name) for name in classnames], n_ctx)
     return prompts, prompts.initial_context
 
 
 def fixed_words(clip: CLIP, classnames: Sequence[str], ctx_init: str) -> ClassPrompts:
-    """Class prompts ``"<ctx_init> <class name>."`` with nothing to learn."""
+    """Class prompts `"<ctx_init> <class name>."` with nothing to learn."""
     return ClassPrompts(clip, [class_prompt(ctx_init, name) for name in classnames], n_ctx=0)
 
 
 class PromptLearner(nn.Module):
-    """The base of a method's learned part; its parameters are exactly what the method learns.
+    """The base of a method's learned part; its parameters are exactly what the method learns."""
 
-    A method gives :meth:`text` and :meth:`vision`, and says in :meth:`text_parameters` what its text features depend on.
-    """
+    learns_text = True
+    """Whether the text tower's input depends on a parameter; if not, class features are computed once."""
 
     def text(self) -> TextPrompts:
-        """What the text tower is given with the present parameters.
-
-        The same at each call until one of :meth:`text_parameters` changes: features of it are kept. A model_class whose class prompts are drawn anew each time
-        sets ``keeps_text`` to False.
-        """
+        """What the text tower is given with the present parameters."""
         raise NotImplementedError
 
     def vision(self) -> LayerPrompts | None:
         """What the image tower is given with the present parameters; None for plain CLIP."""
         return None
 
-    def text_parameters(self) -> list[Tensor]:
-        """The parameters that the text features depend on; by default all."""
-        return list(self.parameters())
-
     def published_names(self) -> dict[str, nn.Parameter]:
-        """The learned parameters under the names that published checkpoints have."""
+        """The learned parameters by the names that published checkpoints give them."""
         return {f"prompt_learner.{name}": parameter for name, parameter in self.named_parameters()}
 
     def describe(self) -> str:
@@ -155,34 +161,40 @@ class PromptLearner(nn.Module):
 
 
 class DeepPrompts(nn.Module):
-    """Free prompts of one tower that each layer replaces by its own, as VPT (arXiv 2203.12119, VPT-Deep) has them.
+    """Free prompts of one tower that each layer replaces by its own (VPT-Deep, arXiv 2203.12119).
 
     Args:
         n_prompts: P, prompts of each layer.
         depth: how many layers, from the first on, have prompts of their own.
-        n_layers: layers of the tower.
-        width: D of the tower.
+        n_layers, width: layers and D of the tower.
         tower: its name, for messages.
-        has_initial: whether the first layer's prompts stand here too, and not in a class prompt.
+        has_initial: whether the first layer's prompts stand here, and not in a class prompt.
 
     Raises:
-        ValueError: ``depth`` is below 1 or beyond the tower.
+        ValueError: `depth` is below 1 or beyond the tower.
     """
 
-    def __init__(self, n_prompts: int, depth: int, n_layers: int, width: int, tower: str, has_initial: bool = True) -> None:
+    def __init__(
+        self, n_prompts: int, depth: int, n_layers: int, width: int, tower: str, has_initial: bool = True
+    ) -> None:
         super().__init__()
         self.schedule = PromptSchedule.replace_all(n_layers, n_prompts, depth, tower)
         self.first_layer = 0 if has_initial else 1
         self.tokens = nn.ParameterDict(
-            {str(layer): nn.Parameter(random_prompts(n_prompts, width)) for layer in range(self.first_layer, depth)}
+            {
+                str(layer): nn.Parameter(random_prompts(n_prompts, width))
+                for layer in range(self.first_layer, depth)
+            }
         )
 
     def layer_prompts(self, initial: Tensor | None = None) -> LayerPrompts:
-        """The prompts as a tower takes them; ``initial`` are those of the first layer where they are not held here."""
-        return LayerPrompts(self.schedule, [*([] if self.first_layer == 0 else [initial]), *self.tokens.values()])
+        """The prompts as a tower takes them; `initial` are the first layer's where they are not held here."""
+        return LayerPrompts(
+            self.schedule, [*([] if self.first_layer == 0 else [initial]), *self.tokens.values()]
+        )
 
     def published_names(self, encoder: str) -> Mapping[str, nn.Parameter]:
-        """Names in published checkpoints: ``<encoder>.VPT`` before the first layer, ``VPT_shallow`` in the deeper blocks."""
+        """Names in published checkpoints: `VPT` of the first layer, `VPT_shallow` of the deeper blocks."""
         return {
             f"{encoder}.VPT" if layer == "0" else f"{encoder}.transformer.resblocks.{layer}.VPT_shallow": p
             for layer, p in self.tokens.items()

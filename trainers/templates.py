@@ -1,7 +1,5 @@
 """The prompt templates of zero-shot CLIP, by dataset name (the choices of CoOp's released code)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 DEFAULT_TEMPLATE = "a photo of a {}."
@@ -16,7 +14,8 @@ TEMPLATES = {
     "UCF101": "a photo of a person doing {}.",
 }
 
-ENSEMBLE = (  # selected by OpenAI for ImageNet ("prompt engineering" notebook of the CLIP repository); ZeroshotCLIP2 averages them
+# Selected by OpenAI for ImageNet ("prompt engineering" notebook of the CLIP repository).
+ENSEMBLE = (
     "itap of a {}.",
     "a bad photo of the {}.",
     "a origami {}.",
@@ -29,7 +28,8 @@ ENSEMBLE = (  # selected by OpenAI for ImageNet ("prompt engineering" notebook o
 
 def extend_cfg(cfg: Any) -> None:
     """Declare the setting that stands in for a dataset's template."""
-    # The prompt of zero-shot CLIP: words with one {} where the class name goes. Empty: the dataset's own, by the table above.
+    # The prompt of zero-shot CLIP: words with one {} where the class name goes. Empty: the dataset's own, by
+    # the table above.
     cfg.DATASET.TEMPLATE = ""
 
 
@@ -37,22 +37,22 @@ def chosen_template(cfg: Any) -> str:
     """The template of a run: DATASET.TEMPLATE, or else the dataset's own.
 
     Raises:
-        ValueError: DATASET.TEMPLATE does not have exactly one ``{}``, or other braces.
+        ValueError: DATASET.TEMPLATE does not have exactly one `{}`, or other braces.
     """
     template = cfg.DATASET.TEMPLATE
     if template and (template.count("{}") != 1 or template.count("{") + template.count("}") != 2):
         raise ValueError(
-            f"DATASET.TEMPLATE is {template!r}; it takes words with one {{}} where the class name goes, and no other braces, such as "
-            f"{DEFAULT_TEMPLATE!r}"
+            f"DATASET.TEMPLATE is {template!r}; it takes words with one {{}} where the class name goes, and "
+            f"no other braces, such as {DEFAULT_TEMPLATE!r}"
         )
     return template or template_of(cfg.DATASET.NAME)
 
 
 def template_of(dataset_name: str) -> str:
-    """The template of a dataset, with ``{}`` where the class name goes."""
+    """The template of a dataset, with `{}` where the class name goes."""
     return TEMPLATES.get(dataset_name, DEFAULT_TEMPLATE)
 
 
 def fill(template: str, classname: str) -> str:
-    """``template`` with the class name, its underscores read as spaces."""
+    """`template` with the class name, its underscores read as spaces."""
     return template.format(classname.replace("_", " "))

@@ -1,61 +1,30 @@
-"""VPT, visual prompt tuning (Jia et al., ECCV 2022, arXiv 2203.12119), on CLIP as MaPLe's authors released it.
+"""VPT, visual prompt tuning (Jia et al., ECCV 2022, arXiv 2203.12119), on CLIP, as MaPLe's authors have it.
 
-Free prompts in the image tower, which each layer replaces; the text tower sees the words of CTX_INIT.
+Layer l of the image tower sees free prompts `P_l`, which replace those of the layer before:
+
+    [class token, patches, _]_l = L_l([class token, patches, P_l]_{l-1}),    l = 0, …, J - 1
+
+The text tower sees the words of CTX_INIT: it is IVLP with no text prompts.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import CLIP, LayerPrompts
+from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, check_depth, require_vit
-from .prompts import DeepPrompts, PromptLearner, TextPrompts, fixed_words
+from .ivlp import IndependentPrompts
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare ``TRAINER.VPT``."""
+    """Declare `TRAINER.VPT`."""
     cfg.TRAINER.VPT = CfgNode()
     cfg.TRAINER.VPT.N_CTX_VISION = 2  # learned tokens of each layer, at least 1
     cfg.TRAINER.VPT.CTX_INIT = "a photo of a"  # words before the class name
     cfg.TRAINER.VPT.PREC = "fp16"  # fp16, bf16, amp or fp32
-    cfg.TRAINER.VPT.PROMPT_DEPTH_VISION = 1  # layers with prompts; 1 is VPT-Shallow, all is VPT-Deep
-
-
-class VisionPrompts(PromptLearner):
-    """Free prompts in the image tower alone.
-
-    Args:
-        clip: gives sizes and word vectors.
-        classnames: C names.
-        ctx_init: words before a class name.
-        n_ctx_vision: prompts of each layer.
-        depth_vision: layers with prompts.
-
-    Published names: ``image_encoder.VPT`` ``[n, D_vision]`` and ``image_encoder.transformer.resblocks.{l}.VPT_shallow``.
-    """
-
-    def __init__(self, clip: CLIP, classnames: Sequence[str], ctx_init: str, n_ctx_vision: int, depth_vision: int) -> None:
-        super().__init__()
-        self.class_prompts = fixed_words(clip, classnames, ctx_init)
-        self.vision_prompts = DeepPrompts(n_ctx_vision, depth_vision, clip.config.vit_layers, clip.config.vision_width, "image tower")
-
-    def text(self) -> TextPrompts:
-        return self.class_prompts.text()
-
-    def vision(self) -> LayerPrompts:
-        return self.vision_prompts.layer_prompts()
-
-    def text_parameters(self) -> list[Tensor]:
-        return []
-
-    def published_names(self) -> dict[str, nn.Parameter]:
-        return dict(self.vision_prompts.published_names("image_encoder"))
+    cfg.TRAINER.VPT.PROMPT_DEPTH_VISION = 1  # J, layers with prompts; 1 is VPT-Shallow, all is VPT-Deep
 
 
 @TRAINER_REGISTRY.register()
@@ -65,11 +34,14 @@ class VPT(PromptTrainer):
     has_static_step = True
 
     @classmethod
-    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> VisionPrompts:
-        """VPT's prompts by ``cfg.TRAINER.VPT``."""
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> IndependentPrompts:
         s = cfg.TRAINER.VPT
         require_vit(cfg, clip_model)
         check_depth("TRAINER.VPT.PROMPT_DEPTH_VISION", s.PROMPT_DEPTH_VISION, 1, clip_model.config.vit_layers)
         if s.N_CTX_VISION < 1:
-            raise ValueError(f"TRAINER.VPT.N_CTX_VISION is {s.N_CTX_VISION}; at least 1 learned token is needed")
-        return VisionPrompts(clip_model, classnames, s.CTX_INIT, s.N_CTX_VISION, s.PROMPT_DEPTH_VISION)
+            raise ValueError(
+                f"TRAINER.VPT.N_CTX_VISION is {s.N_CTX_VISION}; at least 1 learned token is needed"
+            )
+        text = (0, 0)  # tokens and depth
+        vision = (s.N_CTX_VISION, s.PROMPT_DEPTH_VISION)
+        return IndependentPrompts(clip_model, classnames, s.CTX_INIT, *text, *vision)

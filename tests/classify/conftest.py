@@ -1,6 +1,4 @@
-"""Small trained prompts: trainers on a small CLIP and a small EuroSAT, as tests/trainers has them, and their prompt files."""
-
-from __future__ import annotations
+"""Trained prompts of each method in a small CLIP on a small EuroSAT, and their prompt files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,18 +7,19 @@ from typing import Any
 import pytest
 import torch
 
+from classify import PromptClassifier
 from tests.trainers.conftest import eurosat, weights  # noqa: F401, fixtures
 from tests.trainers.small_runs import NODES, build
-from trainers import prompt_file
+from trainers.prompt_file import FILE_NAME, PromptFile
 
-CASES: dict[str, tuple[str, tuple]] = {  # name -> method and its settings, keys without a dot being the method's
+CASES: dict[
+    str, tuple[str, tuple]
+] = {  # name -> method and its settings; keys without a dot are the method's
     "MPL": ("MPL", ()),
     "MPL by layer": ("MPL", ("N_ADD_OP", [1, 3], "N_RM_OP", [0, 2], "TEXT_N_RM_OP", 0)),
     "MaPLe": ("MaPLe", ()),
     "IVLP": ("IVLP", ()),
-    "IVLP without text": ("IVLP", ("PROMPT_DEPTH_TEXT", 0)),
     "VPT": ("VPT", ()),
-    "CoOp": ("CoOp", ("N_CTX", 4)),
     "CoOp middle": ("CoOp", ("N_CTX", 4, "CLASS_TOKEN_POSITION", "middle")),
     "CoOp CSC": ("CoOp", ("N_CTX", 4, "CSC", True)),
     "CoCoOp": ("CoCoOp", ("CTX_INIT", "a photo of a")),
@@ -30,36 +29,68 @@ CASES: dict[str, tuple[str, tuple]] = {  # name -> method and its settings, keys
 }
 
 
-def pairs(method: str, *settings: Any) -> list[Any]:
-    """KEY, VALUE pairs of which the keys without a dot are those of ``method``."""
-    return [f"TRAINER.{NODES[method]}.{s}" if i % 2 == 0 and "." not in s else s for i, s in enumerate(settings)]
-
-
 def trained(case: str, root: Path, weights_path: Path, output: Path, *more: Any) -> Any:
-    """A trainer of :data:`CASES` whose prompts are no longer those of its start."""
+    """A trainer of `CASES` whose prompts are no longer those of its start."""
     method, settings = CASES[case]
-    trainer = build(method, root, weights_path, output, *pairs(method, *settings), *more)
+    node = NODES.get(method)
+    pairs = [f"TRAINER.{node}.{s}" if i % 2 == 0 and "." not in s else s for i, s in enumerate(settings)]
+    trainer = build(method, root, weights_path, output, *pairs, *more)
     if hasattr(trainer, "learned"):
         generator = torch.Generator().manual_seed(7)
         with torch.no_grad():
-            for parameter in trainer.learned.parameters():
+            for _, parameter in trainer.learned.named_parameters():
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     return trainer
 
 
+def write_prompts(trainer: Any, folder: Path) -> Path:
+    """The prompt file of a trainer."""
+    learns, dataset = hasattr(trainer, "learned"), trainer.dm.dataset
+    return PromptFile.of(
+        trainer.cfg,
+        settings=trainer.prompt_settings(trainer.cfg),
+        backbone=trainer.backbone,
+        dataset=trainer.cfg.DATASET.NAME,
+        classnames=dataset.classnames,
+        learned=trainer.learned.state_dict() if learns else {},
+        templates=() if learns else trainer.templates(),
+    ).write(folder / FILE_NAME)
+
+
 @pytest.fixture(scope="session")
-def prompts(eurosat: Path, weights: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any, Path]]:  # noqa: F811
-    """From a name in :data:`CASES` to its trainer and its prompt file, made once."""
+def prompts(eurosat: Path, weights: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable:  # noqa: F811
+    """From a name in `CASES` to its trainer and its prompt file, made once."""
     made: dict[str, tuple[Any, Path]] = {}
 
     def get(case: str) -> tuple[Any, Path]:
         if case not in made:
             folder = tmp_path_factory.mktemp("prompts")
             trainer = trained(case, eurosat, weights["narrow"], folder)
-            has_templates = not hasattr(trainer, "learned")
-            learned = {} if has_templates else trainer.learned.state_dict()
-            file = prompt_file.of_trainer(trainer, type(trainer), learned, tuple(trainer.templates()) if has_templates else ())
-            made[case] = trainer, file.write(folder / prompt_file.FILE_NAME)
+            made[case] = trainer, write_prompts(trainer, folder)
         return made[case]
 
     return get
+
+
+@pytest.fixture
+def load(prompts: Callable, weights: dict) -> Callable[..., PromptClassifier]:  # noqa: F811
+    """From a name in `CASES` to its classifier on the CPU."""
+
+    def get(case: str = "MPL", **more: Any) -> PromptClassifier:
+        options = {"backbone": weights["narrow"], "device": "cpu", **more}
+        return PromptClassifier.load(prompts(case)[1], **options)
+
+    return get
+
+
+@pytest.fixture
+def images(eurosat: Path, tmp_path: Path) -> Path:  # noqa: F811
+    """A folder of four images, one of them in a folder below, and files that are none."""
+    folder = tmp_path / "images"
+    (folder / "below").mkdir(parents=True)
+    found = sorted((eurosat / "eurosat" / "2750").rglob("test_0.png"))
+    for name, source in zip(("a.png", "below/b.PNG", "c.png", "d.png"), found, strict=False):
+        (folder / name).write_bytes(source.read_bytes())
+    for name in ("notes.txt", ".hidden.png"):
+        (folder / name).write_text("no image")
+    return folder

@@ -1,6 +1,4 @@
-"""Checkpoints as the published code of each method writes them: they load safely and evaluate, and what does not fit is refused by name."""
-
-from __future__ import annotations
+"""Checkpoints as the published code writes them: they load safely, and what does not fit is refused."""
 
 import dataclasses
 import pickle
@@ -14,9 +12,13 @@ import dassl.optim.lr_scheduler as dassl_schedulers
 from tests.trainers.small_runs import NODES, PUBLISHED, SIZES, build, write_weights
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
-TEXT_TOWER = ("transformer.", "positional_embedding", "ln_final.", "text_projection")  # published files leave out the token embedding
+TEXT_TOWER = (
+    "transformer.",
+    "positional_embedding",
+    "ln_final.",
+    "text_projection",
+)  # without token embedding
 PROMPT_LEARNER_ALONE = ("CoOp", "CoCoOp")  # the other methods register their whole model, towers included
-NO_TOKEN_BUFFERS = ("VPT",)  # its class prompts are features, computed once
 
 
 class ConstantWarmupScheduler:
@@ -31,22 +33,20 @@ ConstantWarmupScheduler.__module__ = dassl_schedulers.__name__
 
 
 def learned_values(trainer: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Values of what ``trainer`` learns, unlike its own and as ``dtype`` rounds them."""
+    """Values of what `trainer` learns, unlike its own and as `dtype` rounds them."""
     generator = torch.Generator().manual_seed(7)
     own = trainer.learned.state_dict()
-    return {name: (value + 0.1 * torch.randn(value.shape, generator=generator)).to(dtype) for name, value in own.items()}
+    return {k: (v + 0.1 * torch.randn(v.shape, generator=generator)).to(dtype) for k, v in own.items()}
 
 
 def frozen_values(trainer: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The entries of a published file that are not learned."""
     method, clip = trainer.cfg.TRAINER.NAME, trainer.model.clip
     state, prefix = {}, "" if method in PROMPT_LEARNER_ALONE else "prompt_learner."
-    if method not in NO_TOKEN_BUFFERS:
+    if method != "VPT":  # whose class prompts are features, computed once
         n_classes, width, length = trainer.num_classes, clip.config.text_width, clip.config.context_length
-        state = {
-            f"{prefix}token_prefix": torch.zeros(n_classes, 1, width),
-            f"{prefix}token_suffix": torch.zeros(n_classes, length - 3, width),
-        }
+        state[f"{prefix}token_prefix"] = torch.zeros(n_classes, 1, width)
+        state[f"{prefix}token_suffix"] = torch.zeros(n_classes, length - 3, width)
     if method not in PROMPT_LEARNER_ALONE:
         for key, value in clip.state_dict().items():
             if key.startswith("visual."):
@@ -60,21 +60,30 @@ def frozen_values(trainer: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
 
 
 def write_published(
-    trainer: Any, folder: Path, monkeypatch: Any, dtype: torch.dtype = torch.float16, whole_scheduler: bool = False, **more: Any
+    trainer: Any,
+    folder: Path,
+    monkeypatch: Any,
+    dtype: torch.dtype = torch.float16,
+    whole_scheduler: bool = False,
+    **more: Any,
 ) -> dict[str, torch.Tensor]:
-    """Write ``folder/model.pth.tar-5`` in the layout of the method of ``trainer``; gives the learned values in it."""
+    """Write `folder/model.pth.tar-5` in the layout of the trainer's method; returns the learned values in it."""
     learned = learned_values(trainer, dtype)
     parameters = [torch.nn.Parameter(value.float()) for value in learned.values()]
     optimizer = torch.optim.SGD(parameters, lr=0.0035, momentum=0.9)
     torch.stack([p.sum() for p in parameters]).sum().backward()
     optimizer.step()
     scheduler = ConstantWarmupScheduler(optimizer)
-    vars(optimizer).pop("step", None)  # PyTorch's counter is a local function, which the versions of that time did not pickle
+    vars(optimizer).pop(
+        "step", None
+    )  # a local function, which older versions of PyTorch do not pickle
     state = {
         "state_dict": learned | frozen_values(trainer, dtype) | more,
         "epoch": 5,
         "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler if whole_scheduler else {k: v for k, v in vars(scheduler).items() if k != "optimizer"},
+        "scheduler": scheduler
+        if whole_scheduler
+        else {k: v for k, v in vars(scheduler).items() if k != "optimizer"},
         "val_result": None,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,47 +94,38 @@ def write_published(
 
 
 def pairs(method: str, *settings: Any) -> list[Any]:
-    """KEY, VALUE pairs of which the keys without a dot are those of ``method``."""
+    """KEY, VALUE pairs of which the keys without a dot are those of `method`."""
     node = f"TRAINER.{NODES[method]}"
     return [f"{node}.{s}" if i % 2 == 0 and "." not in s else s for i, s in enumerate(settings)]
 
 
-@pytest.mark.parametrize(("dtype", "whole_scheduler"), [(torch.float16, False), (torch.float32, True)], ids=["fp16", "fp32"])
-@pytest.mark.parametrize(("method", "settings"), [*((m, ()) for m in PUBLISHED), ("CoOp", ("N_CTX", 4, "CSC", True))])
+@pytest.mark.parametrize(("dtype", "whole_scheduler"), [(torch.float16, False), (torch.float32, True)])
+@pytest.mark.parametrize(
+    ("method", "settings"), [*((m, ()) for m in PUBLISHED), ("CoOp", ("N_CTX", 4, "CSC", True))]
+)
 def test_a_published_file_loads_and_evaluates_as_its_prompts_set_directly(
-    method: str,
-    settings: tuple,
-    dtype: torch.dtype,
-    whole_scheduler: bool,
-    eurosat: Path,
-    weights: dict,
-    tmp_path: Path,
-    monkeypatch,
-    capsys,
+    method: str, settings: tuple, dtype: torch.dtype, whole_scheduler: bool, make, tmp_path: Path, monkeypatch
 ) -> None:
-    trainer = build(method, eurosat, weights["narrow"], tmp_path, *pairs(method, *settings))
-    before = trainer.model_inference(IMAGES)
+    trainer, direct = make(method, *pairs(method, *settings)), make(method, *pairs(method, *settings))
+    before = trainer.model(IMAGES)
     folder = tmp_path / "published" / trainer.checkpoint_name
     learned = write_published(trainer, folder, monkeypatch, dtype, whole_scheduler)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(folder / "model.pth.tar-5", weights_only=True)
     trainer.load_model(str(tmp_path / "published"), epoch=5)
-    assert "the entry 'scheduler' holds an object of" in capsys.readouterr().out
-
-    direct = build(method, eurosat, weights["narrow"], tmp_path, *pairs(method, *settings))
     for name, parameter in direct.learned.named_parameters():
         parameter.data = learned[name].float()
     assert torch.equal(trainer.model(IMAGES), direct.model(IMAGES))
-    assert torch.equal(trainer.model_inference(IMAGES), direct.model_inference(IMAGES))
-    assert (trainer.model_inference(IMAGES) - before).abs().max() > 1e-3
+    assert (trainer.model(IMAGES) - before).abs().max() > 1e-3
     assert trainer.test() == direct.test()
-    assert "=> result" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("method", PUBLISHED)
-def test_prompts_of_the_base_classes_load_for_the_new_ones(method: str, eurosat: Path, weights: dict, tmp_path: Path, monkeypatch) -> None:
+def test_prompts_of_the_base_classes_load_for_the_new_ones(
+    method: str, make, tmp_path: Path, monkeypatch
+) -> None:
     """The token buffers in the file are those of 3 base classes; the run has 2 new ones."""
-    base, new = (build(method, eurosat, weights["narrow"], tmp_path, "DATASET.SUBSAMPLE_CLASSES", half) for half in ("base", "new"))
+    base, new = (make(method, "DATASET.SUBSAMPLE_CLASSES", half) for half in ("base", "new"))
     assert (base.num_classes, new.num_classes) == (3, 2)
     learned = write_published(base, tmp_path / "published" / new.checkpoint_name, monkeypatch)
     new.load_model(str(tmp_path / "published"), epoch=5)
@@ -135,90 +135,79 @@ def test_prompts_of_the_base_classes_load_for_the_new_ones(method: str, eurosat:
 
 # file's method and settings, reader's method and settings, what the message names
 REFUSED = {
-    "MaPLe to MPL": ("MaPLe", (), "MPL", (), r"missing: .*txt2img_proj.*not learned by MPL as it is set: .*compound_prompt_projections"),
-    "MPL to MaPLe": ("MPL", (), "MaPLe", (), r"missing: .*compound_prompt_projections.*not learned by MaPLe .*: .*txt2img_proj"),
-    "IVLP to VPT": ("IVLP", (), "VPT", (), r"not learned by VPT as it is set: prompt_learner.ctx, text_encoder.\S*VPT_shallow"),
+    "MaPLe to MPL": ("MaPLe", (), "MPL", (), r"missing: .*txt2img_proj.*compound_prompt_projections"),
+    "MPL to MaPLe": ("MPL", (), "MaPLe", (), r"missing: .*compound_prompt_projections.*txt2img_proj"),
+    "IVLP to VPT": ("IVLP", (), "VPT", (), r"prompt_learner.ctx, text_encoder.\S*VPT_shallow"),
     "VPT to IVLP": ("VPT", (), "IVLP", (), r"missing: prompt_learner.ctx"),
-    "PromptSRC to IVLP": (
-        "PromptSRC",
-        (),
-        "IVLP",
-        ("N_CTX_TEXT", 4, "N_CTX_VISION", 4),
-        r"not learned by IVLP as it is set: prompt_learner.ZS_image_encoder",
-    ),
-    "CoCoOp to CoOp": ("CoCoOp", (), "CoOp", (), r"not learned by CoOp as it is set: meta_net.linear1.weight"),
+    "PromptSRC to IVLP": ("PromptSRC", (), "IVLP", ("N_CTX_TEXT", 4, "N_CTX_VISION", 4), r"ZS_image_encoder"),
+    "CoCoOp to CoOp": ("CoCoOp", (), "CoOp", (), r"not learned by CoOp .* meta_net.linear1.weight"),
     "CoOp to CoCoOp": ("CoOp", (), "CoCoOp", (), r"missing: meta_net.linear1.weight"),
-    "CoOp to MPL": ("CoOp", (), "MPL", (), r"missing: prompt_learner.ctx.*not learned by MPL as it is set: ctx"),
-    "more words": ("CoOp", ("N_CTX", 8), "CoOp", ("N_CTX", 4), r"  ctx has shape \[8, 64\], \[4, 64\] is needed"),
-    "class-specific to generic": ("CoOp", ("CSC", True), "CoOp", (), r"  ctx has shape \[5, 16, 64\], \[16, 64\] is needed"),
+    "CoOp to MPL": ("CoOp", (), "MPL", (), r"missing: prompt_learner.ctx.*not learned by MPL .* ctx"),
+    "more words": ("CoOp", ("N_CTX", 8), "CoOp", ("N_CTX", 4), r"ctx .*\[8, 64\].*\[4, 64\]"),
+    "class-specific to generic": ("CoOp", ("CSC", True), "CoOp", (), r"ctx .*\[5, 16, 64\].*\[16, 64\]"),
     "other class count": (
         "CoOp",
         ("CSC", True),
         "CoOp",
         ("CSC", True, "DATASET.SUBSAMPLE_CLASSES", "base"),
-        r"  ctx has shape \[5, 16, 64\], \[3, 16, 64\] is needed",
+        r"ctx .*\[5, 16, 64\].*\[3, 16, 64\]",
     ),
-    "MPL deeper": ("MPL", (), "MPL", ("PROMPT_DEPTH", 2), r"not learned by MPL as it is set: prompt_learner.compound_prompts_text.1"),
-    "MPL shallower": ("MPL", ("PROMPT_DEPTH", 2), "MPL", (), r"missing: prompt_learner.compound_prompts_text.1"),
-    "MPL more maps": ("MPL", ("N_ADD_OP", 3), "MPL", (), r"not learned by MPL as it is set: prompt_learner.txt2img_proj.2.0.weight"),
-    "MaPLe deeper": ("MaPLe", (), "MaPLe", ("PROMPT_DEPTH", 2), r"not learned by MaPLe as it is set: .*compound_prompts_text.1"),
-    "IVLP deeper": ("IVLP", (), "IVLP", ("PROMPT_DEPTH_TEXT", 1), r"set: text_encoder.transformer.resblocks.1.VPT_shallow"),
-    "VPT shallower": ("VPT", ("PROMPT_DEPTH_VISION", 1), "VPT", (), r"missing: image_encoder.transformer.resblocks.1.VPT_shallow"),
-    "PromptSRC tokens": ("PromptSRC", (), "PromptSRC", ("N_CTX_VISION", 2), r"image_encoder.VPT has shape \[4, 64\], \[2, 64\] is needed"),
+    "MPL deeper": ("MPL", (), "MPL", ("PROMPT_DEPTH", 2), r"not learned .*compound_prompts_text.1"),
+    "MPL shallower": ("MPL", ("PROMPT_DEPTH", 2), "MPL", (), r"missing: .*compound_prompts_text.1"),
+    "MPL more maps": ("MPL", ("N_ADD_OP", 3), "MPL", (), r"not learned .*txt2img_proj.2.0.weight"),
+    "MaPLe deeper": ("MaPLe", (), "MaPLe", ("PROMPT_DEPTH", 2), r"not learned .*compound_prompts_text.1"),
+    "IVLP deeper": ("IVLP", (), "IVLP", ("PROMPT_DEPTH_TEXT", 1), r"not learned .*resblocks.1.VPT_shallow"),
+    "VPT shallower": ("VPT", ("PROMPT_DEPTH_VISION", 1), "VPT", (), r"missing: .*resblocks.1.VPT_shallow"),
+    "PromptSRC tokens": ("PromptSRC", (), "PromptSRC", ("N_CTX_VISION", 2), r"VPT .*\[4, 64\].*\[2, 64\]"),
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_file_that_does_not_fit_is_refused(case: str, eurosat: Path, weights: dict, tmp_path: Path, monkeypatch) -> None:
-    method, settings, reader, reader_settings, message = REFUSED[case]
-    trainer = build(reader, eurosat, weights["narrow"], tmp_path, *pairs(reader, *reader_settings))
-    writer = build(method, eurosat, weights["narrow"], tmp_path, *pairs(method, *settings))
-    refused(trainer, writer, message, tmp_path, monkeypatch)
-
-
-@pytest.mark.parametrize("method", PUBLISHED)
-def test_a_file_of_other_widths_is_refused(method: str, eurosat: Path, weights: dict, tmp_path: Path, monkeypatch) -> None:
-    trainer, writer = (build(method, eurosat, weights[size], tmp_path) for size in ("narrow", "wide"))
-    name = next(iter(trainer.learned.state_dict()))
-    refused(trainer, writer, rf"  {name} has shape \[\d+, (192|128)\], \[\d+, 64\] is needed", tmp_path, monkeypatch)
-
-
-@pytest.mark.parametrize("method", [m for m in PUBLISHED if m not in PROMPT_LEARNER_ALONE])
-def test_prompts_of_another_clip_of_the_same_widths_are_refused(
-    method: str, eurosat: Path, weights: dict, tmp_path: Path, monkeypatch
-) -> None:
-    """ViT-B/32 and ViT-B/16 differ in the patches alone: the prompts would fit and mean nothing."""
-    trainer = build(method, eurosat, weights["narrow"], tmp_path)
-    patches = write_weights(tmp_path / "patches.pt", dataclasses.replace(SIZES["narrow"], patch_size=8))
-    shapes = r"  image_encoder.positional_embedding has shape \[17, 64\], \[5, 64\] is needed"
-    refused(trainer, build(method, eurosat, patches, tmp_path), shapes, tmp_path, monkeypatch)
-    values = write_weights(tmp_path / "values.pt", SIZES["narrow"], seed=1)
-    named = r"frozen weights of another CLIP than this run's backbone: image_encoder.class_embedding|frozen weights .* text_encoder.pos"
-    refused(trainer, build(method, eurosat, values, tmp_path), named, tmp_path, monkeypatch)
-
-
-def test_an_entry_that_belongs_to_nothing_is_refused(eurosat: Path, weights: dict, tmp_path: Path, monkeypatch) -> None:
-    trainer = build("MPL", eurosat, weights["narrow"], tmp_path)
-    for more in ({"image_encoder.VPT": torch.zeros(2, 64)}, {"prompt_learner.ZS_image_encoder.proj": torch.zeros(64, 32)}, {"extra": 3}):
-        refused(trainer, trainer, f"not learned by MPL as it is set: {next(iter(more))}", tmp_path, monkeypatch, **more)
-    refused(trainer, trainer, "prompt_learner.ctx is no array", tmp_path, monkeypatch, **{"prompt_learner.ctx": 3})
-
-
 def refused(trainer: Any, writer: Any, message: str, tmp_path: Path, monkeypatch: Any, **more: Any) -> None:
-    """Check that ``trainer`` refuses a published file of ``writer`` with ``message``, names the file, and keeps its prompts."""
+    """`trainer` refuses a file of `writer` with `message`, names the file, and keeps its prompts."""
     before = {name: value.clone() for name, value in trainer.learned.state_dict().items()}
     folder = tmp_path / "published" / trainer.checkpoint_name
     write_published(writer, folder, monkeypatch, **more)
-    method = trainer.cfg.TRAINER.NAME
-    with pytest.raises(
-        ValueError, match=f"(?s)^{folder}/model.pth.tar-5: The checkpoint does not fit {method} .*({message}).*Nothing was loaded"
-    ):
+    with pytest.raises(ValueError, match=f"(?s){folder}/model.pth.tar-5.*({message})"):
         trainer.load_model(str(tmp_path / "published"), epoch=5)
     assert all(torch.equal(value, before[name]) for name, value in trainer.learned.state_dict().items())
 
 
-def test_a_data_parallel_prefix_is_read(eurosat: Path, weights: dict, tmp_path: Path) -> None:
-    trainer = build("IVLP", eurosat, weights["narrow"], tmp_path)
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_file_that_does_not_fit_is_refused(case: str, make, tmp_path: Path, monkeypatch) -> None:
+    method, settings, reader, reader_settings, message = REFUSED[case]
+    trainer, writer = make(reader, *pairs(reader, *reader_settings)), make(method, *pairs(method, *settings))
+    refused(trainer, writer, message, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_a_file_of_another_clip_is_refused(
+    method: str, make, eurosat: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Also of the same widths: the prompts of ViT-B/32 would fit ViT-B/16 and mean nothing."""
+    trainer = make(method)
+    name = next(iter(trainer.learned.state_dict()))
+    refused(trainer, make(method, size="wide"), rf"{name} .*\d+\].*64\]", tmp_path, monkeypatch)
+    if method in PROMPT_LEARNER_ALONE:  # whose files hold no towers
+        return
+    patches = write_weights(tmp_path / "patches.pt", dataclasses.replace(SIZES["narrow"], patch_size=8))
+    writer = build(method, eurosat, patches, tmp_path)
+    refused(
+        trainer, writer, r"image_encoder.positional_embedding .*\[17, 64\].*\[5, 64\]", tmp_path, monkeypatch
+    )
+    values = write_weights(tmp_path / "values.pt", SIZES["narrow"], seed=1)
+    refused(trainer, build(method, eurosat, values, tmp_path), "another CLIP", tmp_path, monkeypatch)
+
+
+def test_an_entry_that_belongs_to_nothing_is_refused(make, tmp_path: Path, monkeypatch) -> None:
+    trainer = make("MPL")
+    for name, value in {"image_encoder.VPT": torch.zeros(2, 64), "extra": 3}.items():
+        refused(trainer, trainer, f"not learned by MPL .*{name}", tmp_path, monkeypatch, **{name: value})
+    refused(trainer, trainer, "ctx is no array", tmp_path, monkeypatch, **{"prompt_learner.ctx": 3})
+
+
+def test_a_data_parallel_prefix_is_read(make) -> None:
+    trainer = make("IVLP")
     values = learned_values(trainer, torch.float32)
-    trainer.learned.load_state_dict({f"module.{name}": value for name, value in (values | frozen_values(trainer, torch.float16)).items()})
+    state = values | frozen_values(trainer, torch.float16)
+    trainer.learned.load_state_dict({f"module.{name}": value for name, value in state.items()})
     assert all(torch.equal(value, values[name]) for name, value in trainer.learned.state_dict().items())

@@ -1,7 +1,5 @@
 """Every method that has recorded figures agrees with them: tokens, logits, gradients, losses over steps."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -13,7 +11,9 @@ from trainers.precision import Precision
 from trainers.prompts import class_prompt
 
 CASES = json.loads((Path(__file__).parents[1] / "reference" / "prompt_methods.json").read_text())["cases"]
-THROUGH_TRAINERS = [name for name in CASES if name != "clip_resnet"]  # that one is held in tests/clip/test_towers.py
+THROUGH_TRAINERS = [
+    name for name in CASES if name != "clip_resnet"
+]  # that one is held in tests/clip/test_towers.py
 
 
 def test_all_cases_are_here() -> None:
@@ -22,10 +22,17 @@ def test_all_cases_are_here() -> None:
 
 @pytest.mark.parametrize("name", THROUGH_TRAINERS)
 def test_recorded_figures(name: str, reference: dict, reference_weights: Path) -> None:
-    assert check.check(name, CASES[name], reference["seed"], str(reference_weights), reference["architecture"]["res"]) == []
+    assert (
+        check.check(
+            name, CASES[name], reference["seed"], str(reference_weights), reference["architecture"]["res"]
+        )
+        == []
+    )
 
 
-@pytest.mark.parametrize("name", [n for n in THROUGH_TRAINERS if "tokens" in CASES[n] and not n.startswith("clip")])
+@pytest.mark.parametrize(
+    "name", [n for n in THROUGH_TRAINERS if "tokens" in CASES[n] and not n.startswith("clip")]
+)
 def test_recorded_tokens(name: str, reference_weights: Path, reference: dict, tmp_path: Path) -> None:
     """The class prompts are the recorded ones, token by token."""
     case = CASES[name]
@@ -37,7 +44,9 @@ def test_recorded_tokens(name: str, reference_weights: Path, reference: dict, tm
 
 
 @pytest.mark.parametrize("name", [n for n in THROUGH_TRAINERS if n.startswith("mpl")])
-def test_recorded_tokens_of_each_vision_layer(name: str, reference_weights: Path, reference: dict, tmp_path: Path) -> None:
+def test_recorded_tokens_of_each_vision_layer(
+    name: str, reference_weights: Path, reference: dict, tmp_path: Path
+) -> None:
     case, size = CASES[name], reference["architecture"]["res"]
     trainer = check.build(name, case, str(reference_weights), str(tmp_path), size)
     seen: list[int] = []

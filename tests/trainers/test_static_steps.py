@@ -1,13 +1,9 @@
-"""A step does the same every time and leaves its device alone, as a recording needs it: shown without a GPU, on tensors that hold no values.
+"""A step does the same for every batch and asks its device for no value, as a CUDA graph needs it.
 
-The model is put on PyTorch's ``meta`` device, which knows shapes and types alone. What asks for a value there fails, as a recording would; what passes
-between the device and the processor is caught by looking at every operation, forward and back.
+The model is put on PyTorch's `meta` device, whose tensors hold no values: what asks for one fails there, as a
+capture would. Every operation, forward and back, is checked for tensors of the processor.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,17 +12,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.trainers.small_runs import STATIC, build
+from tests.trainers.small_runs import STATIC
 
 Operations = list[tuple[str, list[tuple[int, ...]]]]
 
 
 class OperationsOfADevice(TorchDispatchMode):
-    """Keeps the name and the results' shapes of every operation, and refuses those with a tensor of the processor.
-
-    Raises:
-        AssertionError: within it, an operation reads or makes a tensor of the processor.
-    """
+    """Lists the name and the results' shapes of every operation, and refuses a tensor of the processor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,27 +33,26 @@ class OperationsOfADevice(TorchDispatchMode):
         return result
 
 
-def operations_of_steps(trainer: Any, dtype: torch.dtype, n_steps: int = 3) -> list[Operations]:
-    """The operations of each of some steps on ``trainer``'s model, its towers in ``dtype``, after one step with values, which makes what is kept."""
-    images = torch.randn(4, 3, 32, 32)
-    trainer.compute_gradients(images, torch.arange(4))
+def operations_of_steps(trainer: Any, dtype: torch.dtype) -> list[Operations]:
+    """The operations of three steps, after one with values, which computes what the model stores."""
+    trainer.loss(torch.randn(4, 3, 32, 32), torch.arange(4)).backward()
     trainer.model.clip.set_compute_dtype(dtype)
     trainer.model.to("meta")
     found = []
-    for _ in range(n_steps):
-        images, labels = torch.empty(4, 3, 32, 32, device="meta"), torch.empty(4, dtype=torch.int64, device="meta")
+    for _ in range(3):
+        images = torch.empty(4, 3, 32, 32, device="meta")
+        labels = torch.empty(4, dtype=torch.int64, device="meta")
+        trainer.optim.zero_grad()
         with OperationsOfADevice() as seen:
-            trainer.compute_gradients(images, labels)
+            trainer.loss(images, labels).backward()
         found.append(seen.operations)
     return found
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("method", STATIC)
-def test_a_step_asks_for_no_value_and_is_the_same_every_time(
-    method: str, dtype: torch.dtype, eurosat: Path, weights: dict, tmp_path: Path
-) -> None:
-    trainer = build(method, eurosat, weights["wide"], tmp_path)
+def test_a_step_asks_for_no_value_and_is_the_same_every_time(method: str, dtype: torch.dtype, make) -> None:
+    trainer = make(method, size="wide")
     _, second, third = operations_of_steps(trainer, dtype)  # the first makes the masks of its device
     assert second == third
     assert any("_backward" in name for name, _ in second)
@@ -71,12 +62,14 @@ def test_a_step_asks_for_no_value_and_is_the_same_every_time(
 
 @pytest.mark.parametrize(
     "change",
-    [lambda loss: loss * (1.0 if loss > 0 else 2.0), lambda loss: loss + loss.item(), lambda loss: loss + torch.ones(()).to(loss.device)],
+    [
+        lambda loss: loss * (1.0 if loss > 0 else 2.0),
+        lambda loss: loss + loss.item(),
+        lambda loss: loss + torch.ones(()).to(loss.device),
+    ],
 )
-def test_what_a_recording_cannot_hold_is_found(
-    change: Callable[[Tensor], Tensor], eurosat: Path, weights: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = build("MPL", eurosat, weights["narrow"], tmp_path)
+def test_what_a_graph_cannot_hold_is_found(change: Any, make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make("MPL")
     plain = trainer.loss
     monkeypatch.setattr(trainer, "loss", lambda images, labels: change(plain(images, labels)))
     with pytest.raises((AssertionError, RuntimeError, NotImplementedError)):

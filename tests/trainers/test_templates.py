@@ -20,7 +20,9 @@ def test_a_given_template_stands_in_for_the_datasets_own():
     assert chosen_template(settings("EuroSAT", "a map of {}.")) == "a map of {}."
 
 
-@pytest.mark.parametrize("template", ["a photo", "{} and {}", "{name}", "{0.__class__}", "{} {", "{{}}", "}{"])
+@pytest.mark.parametrize(
+    "template", ["a photo", "{} and {}", "{name}", "{0.__class__}", "{} {", "{{}}", "}{"]
+)
 def test_a_template_without_one_place_for_the_name_is_refused(template):
     with pytest.raises(ValueError, match="DATASET.TEMPLATE is .* one {} where the class name goes"):
         chosen_template(settings("Folder", template))

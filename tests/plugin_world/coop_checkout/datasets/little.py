@@ -40,7 +40,10 @@ class Little(DatasetBase):
     def read_split(path, image_dir):
         split = read_json(path)
         return [
-            [Datum(impath=os.path.join(image_dir, impath), label=int(label), classname=name) for impath, label, name in split[part]]
+            [
+                Datum(os.path.join(image_dir, impath), int(label), classname=name)
+                for impath, label, name in split[part]
+            ]
             for part in ("train", "val", "test")
         ]
 
@@ -53,6 +56,6 @@ class Little(DatasetBase):
         chosen = labels[:n_base] if subsample == "base" else labels[n_base:]
         new_label = {label: i for i, label in enumerate(chosen)}
         return [
-            [Datum(impath=i.impath, label=new_label[i.label], classname=i.classname) for i in part if i.label in new_label]
+            [Datum(i.impath, new_label[i.label], classname=i.classname) for i in part if i.label in new_label]
             for part in parts
         ]

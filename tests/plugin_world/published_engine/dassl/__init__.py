@@ -1,1 +1,1 @@
-"""A stand-in of the published engine: its interface as trainers see it, and nothing of this project's engine beyond that."""
+"""A stand-in of the published engine: its interface as trainers see it, and nothing beyond that."""

@@ -1,4 +1,4 @@
-"""SGD over a module's parameters, and the cosine after a constant warm-up; the scheduler's state holds another scheduler, as the published one's."""
+"""SGD, and a cosine after a constant warm-up whose state holds another scheduler, as the published one's."""
 
 import torch
 from torch import nn
@@ -6,14 +6,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 
 def build_optimizer(model, optim_cfg, param_groups=None):
-    """`model` is a module or a list of groups, as published."""
     if param_groups is None:
         param_groups = model.parameters() if isinstance(model, nn.Module) else model
-    assert optim_cfg.NAME == "sgd"
-    return torch.optim.SGD(param_groups, lr=optim_cfg.LR, momentum=optim_cfg.MOMENTUM, weight_decay=optim_cfg.WEIGHT_DECAY)
+    c = optim_cfg
+    return torch.optim.SGD(param_groups, lr=c.LR, momentum=c.MOMENTUM, weight_decay=c.WEIGHT_DECAY)
 
 
-class _ConstantWarmup(LRScheduler):
+class ConstantWarmupScheduler(LRScheduler):
     def __init__(self, optimizer, successor, n_epochs, lr):
         self.successor, self.n_epochs, self.lr = successor, n_epochs, lr
         super().__init__(optimizer)
@@ -32,9 +31,7 @@ class _ConstantWarmup(LRScheduler):
 
 
 def build_lr_scheduler(optimizer, optim_cfg):
-    """The cosine, behind the warm-up if there is one."""
-    assert optim_cfg.LR_SCHEDULER == "cosine"
-    scheduler = CosineAnnealingLR(optimizer, float(optim_cfg.MAX_EPOCH))
-    if optim_cfg.WARMUP_EPOCH > 0:
-        scheduler = _ConstantWarmup(optimizer, scheduler, optim_cfg.WARMUP_EPOCH, optim_cfg.WARMUP_CONS_LR)
-    return scheduler
+    cosine = CosineAnnealingLR(optimizer, float(optim_cfg.MAX_EPOCH))
+    if optim_cfg.WARMUP_EPOCH <= 0:
+        return cosine
+    return ConstantWarmupScheduler(optimizer, cosine, optim_cfg.WARMUP_EPOCH, optim_cfg.WARMUP_CONS_LR)

@@ -1,0 +1,296 @@
+"""Use trained prompts: python -m classify VERB; --help of each says more.
+
+Exit status: 0, 1 if some images could not be read, 2 for an error in an argument or a file, 130 after Ctrl-C.
+"""
+
+# torch and the models are imported where they are needed, so that --help answers at once.
+import argparse
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+BACKBONE_HELP = "path of the CLIP's weights, if the name in the prompt file is not known here"
+CLASSES_HELP = "class names, one a line; by default those of the training"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The verbs and their flags."""
+    parser = argparse.ArgumentParser(prog="python -m classify", description="Use trained prompts.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add_verb(name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.set_defaults(run=run)
+        if name != "convert":
+            verb.add_argument("prompts", help="prompts.safetensors, or the run's folder that holds it")
+        if name not in ("convert", "show"):
+            verb.add_argument("--backbone", help=BACKBONE_HELP)
+        if name in ("predict", "words", "page"):
+            verb.add_argument("--device", help="such as cpu or cuda:0; by default a GPU if there is one")
+        if name in ("predict", "words"):
+            form = verb.add_mutually_exclusive_group()
+            form.add_argument("--json", action="store_true", help="print JSON")
+            form.add_argument("--csv", action="store_true", help="print CSV")
+        return verb
+
+    predict = add_verb("predict", run_predict, "classify images")
+    predict.add_argument("images", nargs="+", help="images, and folders of images")
+    predict.add_argument("--classes", metavar="FILE", help=CLASSES_HELP)
+    predict.add_argument("--top", type=int, default=5, help="classes shown of each image (default 5)")
+    predict.add_argument(
+        "--explain",
+        metavar="FOLDER",
+        nargs="?",
+        const="explanations",
+        help="also draw where the class token looks, a PNG an image in this folder (default: explanations)",
+    )
+    predict.add_argument(
+        "--precision", help="fp16, bf16, amp or fp32; by default the training's, on a CPU fp32"
+    )
+    predict.add_argument("--batch-size", type=int, default=32, help="images computed at a time (default 32)")
+
+    export = add_verb("export", run_export, "write a program from images to logits")
+    export.add_argument("--onnx", metavar="FILE", help="an ONNX file, for onnxruntime and others")
+    export.add_argument("--torch-export", metavar="FILE", help="for torch.export.load (.pt2)")
+    export.add_argument("--names", metavar="FILE", help=CLASSES_HELP)
+
+    convert = add_verb("convert", run_convert, "convert between prompt files and checkpoints")
+    convert.add_argument("source", help="prompts.safetensors, model.pth.tar-<epoch>, or a run's folder")
+    convert.add_argument("--safetensors", metavar="FILE", help="write a prompt file")
+    convert.add_argument(
+        "--pth-tar", metavar="FOLDER", help="write a checkpoint, which train.py --eval-only tests"
+    )
+    given = convert.add_argument_group("what a published checkpoint does not say")
+    given.add_argument("--method", default="", help="MPL, MaPLe, IVLP, VPT, CoOp, CoCoOp or PromptSRC")
+    given.add_argument("--backbone", default="", help="the CLIP: ViT-B/16 or another name, or a path")
+    given.add_argument(
+        "--classes", metavar="FILE", help="class names, one a line, in the order of the labels"
+    )
+    given.add_argument(
+        "--config-file", action="append", default=[], metavar="FILE", help="YAML; may be repeated"
+    )
+    given.add_argument("--dataset", default="", help="name of the dataset")
+    given.add_argument(
+        "pairs",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="settings, right after the source: TRAINER.MAPLE.N_CTX 4",
+    )
+
+    add_verb("show", run_show, "print what a prompt file says of its training")
+
+    words = add_verb(
+        "words", run_words, "show the words nearest to the prompts, and how far each array moved"
+    )
+    words.add_argument("--top", type=int, default=5, help="words of each vector (default 5)")
+
+    page = add_verb("page", run_page, "try the prompts on a local page (gradio: requirements-page.txt)")
+    page.add_argument("--classes", metavar="FILE", help=CLASSES_HELP)
+    page.add_argument("--port", type=int, help="port of 127.0.0.1; by default 7860, or the next free one")
+    page.add_argument("--open", action="store_true", help="open the page in the default browser")
+    return parser
+
+
+def run_predict(args: argparse.Namespace) -> int:
+    """Classify images and print the predictions; 1 if some could not be read."""
+    from tqdm import tqdm
+
+    from .classifier import Prediction, PromptClassifier, UnreadableImage, find_images
+    from .names import read_names
+
+    if args.top < 1 or args.batch_size < 1:
+        raise ValueError(f"--top is {args.top} and --batch-size is {args.batch_size}; both take 1 or more")
+    if args.explain and Path(args.explain).is_file():
+        raise ValueError(f"--explain takes a folder, and {args.explain} is a file: put --explain at the end")
+    names = read_names(args.classes) if args.classes else None
+    paths = [path for given in args.images for path in find_images(given)]
+    with contextlib.redirect_stdout(sys.stderr):  # notes on the weights; stdout is for the predictions
+        classifier = PromptClassifier.load(args.prompts, names, args.backbone, args.device, args.precision)
+    stream = classifier.stream(paths, args.top, args.batch_size)
+    found = list(tqdm(stream, total=len(paths), leave=False, disable=None))  # None: a bar on a terminal alone
+    predictions = [one for one in found if isinstance(one, Prediction)]
+    unreadable = [one for one in found if isinstance(one, UnreadableImage)]
+
+    scores = [
+        [
+            {"class": score.name, "probability": score.probability, "logit": score.logit}
+            for score in one.scores
+        ]
+        for one in predictions
+    ]
+    sources = [str(one.source) for one in predictions]
+    if args.json:
+        about = {"prompts": args.prompts, "method": classifier.file.method, "classes": classifier.classnames}
+        images = [{"picture": source, "predictions": of} for source, of in zip(sources, scores, strict=True)]
+        print_json({**about, "pictures": images, "unreadable": [vars(one) for one in unreadable]})
+    elif args.csv:
+        rows = [
+            {"picture": source, "rank": rank, **score}
+            for source, of in zip(sources, scores, strict=True)
+            for rank, score in enumerate(of, start=1)
+        ]
+        print_csv(rows, ["picture", "rank", "class", "probability", "logit"])
+    elif predictions:
+        print_predictions(predictions)
+    if args.explain:
+        write_explanations(classifier, sources, Path(args.explain))
+    for one in unreadable:
+        print(f"Skipped {one.source}: {one.reason}", file=sys.stderr)
+    if unreadable:
+        print(f"{len(unreadable)} of {len(paths)} images could not be read", file=sys.stderr)
+    return 1 if unreadable else 0
+
+
+def print_predictions(predictions: Sequence[Any]) -> None:
+    """Print a line an image: its path, then class and percentage of the most probable classes."""
+    n_shown = len(predictions[0].scores)
+    lines = [["image", "class", "%", *(head for rank in range(2, n_shown + 1) for head in (f"{rank}.", "%"))]]
+    for one in predictions:
+        lines.append([one.source])
+        for score in one.scores:
+            lines[-1] += [score.name, f"{100 * score.probability:.1f}"]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)]
+        cells[2::2] = [f"{cell:>{width}}" for cell, width in zip(line[2::2], widths[2::2], strict=True)]
+        print("  ".join(cells).rstrip())
+
+
+def write_explanations(classifier: Any, sources: Sequence[str], folder: Path) -> None:
+    """Draw where the class token looks, a PNG an image; images of one name in two folders get numbers."""
+    from .attention import attention_figures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
+    for source, figure in zip(sources, attention_figures(classifier, sources), strict=True):
+        stem = name = re.sub(r"[^\w.-]+", "_", Path(source).stem)
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        figure.savefig(folder / f"{name}.png", dpi=150)
+        print(f"Explained {source} in {folder / name}.png", file=sys.stderr)
+
+
+def run_export(args: argparse.Namespace) -> None:
+    """Write the programs that are asked for, each compared with PyTorch."""
+    from .classifier import PromptClassifier
+    from .export import write_onnx, write_torch_export
+    from .names import read_names
+
+    if not (args.onnx or args.torch_export):
+        raise ValueError("nothing to write: give --onnx FILE or --torch-export FILE")
+    names = read_names(args.names) if args.names else None
+    classifier = PromptClassifier.load(args.prompts, names, args.backbone, "cpu", "fp32")
+    for path, write in ((args.torch_export, write_torch_export), (args.onnx, write_onnx)):
+        if path:
+            write(classifier, path)
+            print(f"Wrote {path} ({Path(path).stat().st_size:,} bytes): its logits are PyTorch's")
+
+
+def run_convert(args: argparse.Namespace) -> None:
+    """Read a prompt file or a checkpoint and write what is asked for."""
+    from trainers.prompt_file import PromptFile
+
+    from .convert import describe, find_source, from_checkpoint, to_checkpoint
+    from .names import read_names
+
+    if not (args.safetensors or args.pth_tar):
+        raise ValueError("nothing to write: give --safetensors FILE or --pth-tar FOLDER")
+    source = find_source(args.source)
+    if source.suffix == ".safetensors":
+        file = PromptFile.read(source)
+    else:
+        file = from_checkpoint(
+            source,
+            args.method,
+            args.backbone,
+            read_names(args.classes) if args.classes else (),
+            args.config_file,
+            args.pairs,
+            args.dataset,
+        )
+    if args.safetensors:
+        path = file.write(args.safetensors)
+        print(f"Wrote {path} ({path.stat().st_size:,} bytes)\n{describe(file)}")
+    if args.pth_tar:
+        path = to_checkpoint(file, args.pth_tar)
+        epoch = path.name.rpartition("-")[2]
+        print(f"Test it: python train.py --eval-only --model-dir {args.pth_tar} --load-epoch {epoch} …")
+
+
+def run_show(args: argparse.Namespace) -> None:
+    """Print what a prompt file says."""
+    from trainers.prompt_file import PromptFile
+
+    from .convert import describe
+
+    print(describe(PromptFile.read(args.prompts)))
+
+
+def run_words(args: argparse.Namespace) -> None:
+    """Print the nearest words of each text vector, and how far each array moved."""
+    import pandas as pd
+
+    from .classifier import PromptClassifier
+    from .words import moves, nearest_words
+
+    if args.top < 1:
+        raise ValueError(f"--top is {args.top}; it takes 1 or more")
+    with contextlib.redirect_stdout(sys.stderr):
+        classifier = PromptClassifier.load(args.prompts, backbone=args.backbone, device=args.device)
+    file, model = classifier.file, classifier.model
+    if not file.learned:
+        raise ValueError(f"{file.method} learns no prompts: its file holds templates")
+    words, moved = nearest_words(model.prompt_learner, model.clip, args.top), moves(file, model.clip)
+    if args.json:
+        print_json({"method": file.method, "backbone": file.backbone.name, "words": words, "moves": moved})
+    elif args.csv:
+        rows = [{"table": "words", **row} for row in words] + [{"table": "moves", **row} for row in moved]
+        print_csv(rows)
+    else:
+        if words:
+            print("Nearest words of the learned text vectors, with their distances")
+            table = pd.DataFrame(words)
+            table["cell"] = table["word"] + table["euclidean"].map(" {:.3f}".format)
+            print(
+                table.pivot(index=["layer", "prompt"], columns="rank", values="cell").to_string(), end="\n\n"
+            )
+        print("How far the learned arrays moved (Euclidean norms)")
+        print(pd.DataFrame(moved).to_string(index=False, float_format="{:.4f}".format, na_rep="—"))
+        print("start: from words, from the draw of the run's seed, or unknown")
+
+
+def run_page(args: argparse.Namespace) -> None:
+    """Serve the page on this machine until interrupted."""
+    from .classifier import PromptClassifier
+    from .names import read_names
+    from .page import HOST, build_page
+
+    names = read_names(args.classes) if args.classes else None
+    page = build_page(PromptClassifier.load(args.prompts, names, args.backbone, args.device))
+    page.launch(server_name=HOST, server_port=args.port, inbrowser=args.open, share=False)
+
+
+def print_json(value: Any) -> None:
+    """Print plain data as JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_csv(rows: Sequence[dict], columns: Sequence[str] | None = None) -> None:
+    """Print rows as CSV, floats with every digit; what a row does not have is left empty."""
+    import pandas as pd
+
+    print(pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n"), end="")
+
+
+if __name__ == "__main__":
+    arguments = build_parser().parse_args()
+    from dassl.utils.command import run_command
+
+    sys.exit(run_command(lambda: arguments.run(arguments)))

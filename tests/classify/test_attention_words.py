@@ -1,0 +1,83 @@
+"""Looking inside: attention rollout, nearest words, and how far prompts moved."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from classify.attention import attention_of, look, rollout
+from classify.words import moves, nearest_words, text_vectors
+from clip import PromptSchedule
+from clip.tokenizer import default_tokenizer
+from tests.trainers.small_runs import build
+from trainers.prompt_file import PromptFile
+
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+
+
+@torch.no_grad()
+def test_attention_is_that_of_pytorchs_own_module(load: Callable) -> None:
+    model, inputs = load("MPL").model, []
+    blocks = model.clip.visual.transformer.resblocks
+    hooks = [block.attn.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for block in blocks]
+    ours = attention_of(model, IMAGES)
+    for hook in hooks:
+        hook.remove()
+    for block, x, weights in zip(blocks, inputs, ours, strict=True):
+        module = torch.nn.MultiheadAttention(x.shape[-1], block.attn.n_heads, batch_first=True)
+        module.load_state_dict(block.attn.state_dict())
+        torch.testing.assert_close(weights, module(x, x, x)[1])
+    assert not any(m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("case", ["MPL", "MaPLe", "IVLP", "VPT", "CoOp middle", "ZeroshotCLIP"])
+def test_shares_of_attention_sum_to_one(case: str, load: Callable) -> None:
+    model = load(case).model
+    with torch.no_grad():
+        prompts = model.prompt_learner.vision()
+        shares = rollout(attention_of(model, IMAGES), None if prompts is None else prompts.schedule)
+        n_joined = 0 if prompts is None else sum(plan.added for plan in prompts.schedule.plans)
+        assert shares.shape == (2, 5 + n_joined)  # class token and 2 x 2 patches
+        torch.testing.assert_close(shares.sum(-1), torch.ones(2))
+        torch.testing.assert_close(look(model, IMAGES).flatten(1), shares[:, 1:5])
+
+
+def test_rollout_follows_prompts_that_are_removed_and_join() -> None:
+    """Two layers by hand: class token, one patch, one prompt; the prompt is replaced between them."""
+    first = torch.tensor([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0], [0.6, 0.0, 0.4]])
+    second = torch.tensor([[0.4, 0.2, 0.4], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    shares = rollout([first[None], second[None]], PromptSchedule(2, 1, [1], [1]))
+    # half each: 0.7 of the class token's row (0.6, 0.25, 0.15), 0.1 of the patch, 0.2 of the new prompt
+    torch.testing.assert_close(shares, torch.tensor([[0.42, 0.275, 0.105, 0.2]]))
+
+
+def test_a_word_is_nearest_to_its_own_vector(load: Callable) -> None:
+    classifier = load("CoOp middle")
+    clip, learner = classifier.model.clip, classifier.model.prompt_learner
+    (word,) = default_tokenizer().encode("heron")
+    with torch.no_grad():
+        learner.ctx[1] = clip.token_embedding.weight[word]
+    assert text_vectors(learner)[0].shape == (4, 64)
+    row = next(row for row in nearest_words(learner, clip, 3) if row["prompt"] == 1 and row["rank"] == 1)
+    assert row["word"] == "heron" and row["euclidean"] == pytest.approx(0, abs=1e-3)
+    assert row["cosine"] == pytest.approx(1, abs=1e-4)
+    assert nearest_words(load("VPT").model.prompt_learner, clip, 3) == []
+
+
+def test_moves_are_measured_from_the_draw_of_the_seed(
+    eurosat: Path, weights: dict, tmp_path: Path, load
+) -> None:
+    build(
+        "MPL", eurosat, weights["narrow"], tmp_path, "OPTIM.MAX_EPOCH", 1, "SEED", 0
+    ).train()  # `build` seeds with 0
+    file, clip = PromptFile.read(tmp_path), load().model.clip
+    rows = {row["name"]: row for row in moves(file, clip)}
+    assert rows["prompt_learner.proj.weight"]["start"] == "seed"
+    assert rows["prompt_learner.ctx"]["start"] == "words"
+    for row in rows.values():
+        assert row["moved"] < row["start_norm"] and row["cosine"] > 0.5
+    other = {**vars(file), "seed": 77}
+    rows = {row["name"]: row for row in moves(PromptFile(**other), clip)}
+    assert rows["prompt_learner.proj.weight"]["start"] == "unknown"
+    assert rows["prompt_learner.proj.weight"]["moved"] is None

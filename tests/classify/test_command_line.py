@@ -1,0 +1,152 @@
+"""python -m classify: what its verbs print and write, and their exit statuses."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classify.__main__ import build_parser
+from dassl.utils.command import run_command
+from tests.trainers.small_runs import NAMES
+
+
+def run(*words: Any) -> int:
+    """The exit status of a command line, run in this process."""
+    args = build_parser().parse_args([str(word) for word in words])
+    return run_command(lambda: args.run(args))
+
+
+@pytest.fixture
+def predict(prompts: Callable, weights: dict, capsys: pytest.CaptureFixture) -> Callable[..., int]:
+    """`predict` with MPL's prompts on the CPU."""
+    path = prompts("MPL")[1]
+    capsys.readouterr()
+    return lambda *words: run("predict", path, *words, "--backbone", weights["narrow"], "--device", "cpu")
+
+
+def test_the_three_forms_say_the_same(predict: Callable, load: Callable, images: Path, capsys) -> None:
+    expected = load().classify(images, top=2)
+    capsys.readouterr()
+    assert predict(images, "--top", 2) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["image", "class", "%", "2.", "%"]
+    for line, one in zip(lines[1:], expected, strict=True):
+        cells = [
+            cell for score in one.scores for cell in (*score.name.split(), f"{100 * score.probability:.1f}")
+        ]
+        assert line.split() == [one.source, *cells]
+
+    assert predict(images, "--top", 2, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["method"], found["classes"], found["unreadable"]) == ("MPL", NAMES, [])
+    scores = [
+        {"class": s.name, "probability": s.probability, "logit": s.logit}
+        for one in expected
+        for s in one.scores
+    ]
+    assert [score for one in found["pictures"] for score in one["predictions"]] == scores
+    assert [one["picture"] for one in found["pictures"]] == [one.source for one in expected]
+
+    assert predict(images, "--top", 2, "--csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(r["class"], float(r["probability"]), float(r["logit"])) for r in rows] == [
+        tuple(s.values()) for s in scores
+    ]
+    assert [r["rank"] for r in rows] == ["1", "2"] * 4 and rows[0]["picture"] == expected[0].source
+
+
+def test_class_names_come_from_a_file(predict: Callable, images: Path, tmp_path: Path, capsys) -> None:
+    names = tmp_path / "names.txt"
+    names.write_bytes("\ufeffa heron\r\n\r\na stork, white\r\n".encode())
+    assert predict(images / "a.png", "--classes", names, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == ["a heron", "a stork, white"]
+    for content in (b"caf\xe9\n", b"heron\nheron\n", b"\n"):
+        names.write_bytes(content)
+        assert predict(images, "--classes", names) == 2
+        assert "names.txt" in capsys.readouterr().err
+    assert predict(images, "--classes", tmp_path / "none.txt") == 2
+
+
+def test_unreadable_images_are_named_and_the_others_classified(
+    predict: Callable, images: Path, capsys
+) -> None:
+    (images / "broken.jpg").write_text("no image")
+    assert predict(images, "--json") == 1
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert len(found["pictures"]) == 4
+    assert [one["source"] for one in found["unreadable"]] == [str(images / "broken.jpg")]
+    assert str(images / "broken.jpg") in err and "1 of 5 images" in err
+    assert predict(images / "broken.jpg") == 1
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "words", [("nowhere.jpg",), (".", "--top", 0), (".", "--batch-size", 0), (".", "--explain", __file__)]
+)
+def test_wrong_arguments_give_2(words: tuple, predict: Callable, capsys) -> None:
+    assert predict(*words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("Error: ")
+
+
+def test_a_wrong_prompt_file_gives_2_and_ctrl_c_130(predict: Callable, images: Path, monkeypatch) -> None:
+    assert run("predict", images / "a.png", images) == 2
+    assert run("show", images / "none") == 2
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("classify.classifier.PromptClassifier.stream", interrupted)
+    assert predict(images) == 130
+
+
+def test_explanations_are_a_png_an_image(predict: Callable, images: Path, tmp_path: Path, capsys) -> None:
+    (images / "below" / "a.png").write_bytes((images / "a.png").read_bytes())
+    assert predict(images / "a.png", images / "below", "--explain", tmp_path / "seen") == 0
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["a-2.png", "a.png", "b.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "seen").iterdir())
+
+
+def test_show_and_words_say_what_was_learned(prompts: Callable, weights: dict, capsys) -> None:
+    file = prompts("MPL")[1]
+    assert run("show", file) == 0
+    assert "MPL.PROMPT_DEPTH 3" in capsys.readouterr().out
+    words = ("words", file, "--top", 2, "--backbone", weights["narrow"], "--device", "cpu")
+    assert run(*words) == 0
+    assert "prompt_learner.ctx" in capsys.readouterr().out
+    assert run(*words, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {row["layer"] for row in found["words"]} == {0, 1, 2}
+    assert run(*words, "--csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == len(found["words"]) + len(found["moves"])
+    zero_shot = prompts("ZeroshotCLIP")[1]
+    assert run("words", zero_shot, "--backbone", weights["narrow"]) == 2
+    assert run("show", zero_shot) == 0
+    assert "a centered satellite photo of {}." in capsys.readouterr().out
+
+
+def test_the_page_answers(load: Callable, images: Path) -> None:
+    gradio = pytest.importorskip("gradio")
+    from classify.page import build_page
+
+    page = build_page(load())
+    scores, figure = page.fn(str(images / "a.png"), "a heron\na stork", True)
+    assert set(scores) == {"a heron", "a stork"} and sum(scores.values()) == pytest.approx(1)
+    assert figure is not None
+    assert page.fn(None, "a heron", False) == ({}, None)
+    for path, names in ((images / "a.png", ""), (images / "notes.txt", "a heron")):
+        with pytest.raises(gradio.Error):
+            page.fn(str(path), names, False)
+
+
+def test_help_imports_no_torch() -> None:
+    code = "import sys, classify.__main__ as m; m.build_parser(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
