@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .protocols import ELEVEN, dataset_name
+from .facts import ELEVEN, dataset_name
 from .results import HALVES, IMAGENET, TABLE, VARIANTS, short_key
 
 BENCHMARK = [dataset_name(name) for name in ELEVEN]

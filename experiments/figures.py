@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .aggregate import AVERAGE, Pivot, Table, method_of, training_seconds
-from .protocols import method_names
+from .facts import method_names
 from .results import HALVES
 
 UNTRAINED = "#777777"
@@ -163,7 +163,7 @@ def accuracy_against_time(table: Table) -> Figure:
     axes.set_xlim(0, 1.15 * max(seconds.values()))
     axes.set_xlabel("mean training time of a run (seconds)")
     axes.set_ylabel("H (%)" if metric == "H" else "accuracy (%)")
-    axes.set_title(dataset, loc="left")
+    axes.set_title(f"{dataset}: accuracy against training time", loc="left")
     add_legend(figure, axes)
     return figure
 
@@ -184,14 +184,13 @@ def training_curves(table: Table, dataset: str) -> Figure | None:
             epochs = pd.DataFrame(lines).drop_duplicates("epoch", keep="last")
             done = 100 * epochs.epoch / epochs.max_epoch
             loss.plot(done, epochs.loss_avg, color=style["color"], alpha=0.8, label=None if n else label)
-            rate.step(done, epochs.lr, color=style["color"], where="pre")
+            rate.step([0, *done], [*epochs.lr, epochs.lr.iloc[-1]], color=style["color"], where="post")
     if not loss.lines:
         return None
     loss.set_title(f"Training on {dataset}", loc="left")
     loss.set_ylabel("loss (mean of the epoch)")
     rate.set_ylabel("learning rate")
     rate.set_xlabel("training done (%)")
-    loss.set_yscale("log")
     rate.set_yscale("log")
     add_legend(figure, loss)
     return figure

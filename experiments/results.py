@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from .protocols import ELEVEN, IMAGENET_VARIANTS, dataset_name
+from .facts import ELEVEN, IMAGENET_VARIANTS, dataset_name
 
 HALVES = ["base", "new"]
 IMAGENET = dataset_name(ELEVEN[0])

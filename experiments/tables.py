@@ -80,7 +80,7 @@ def read_tables(args: argparse.Namespace) -> tuple[Sequence[Table | Pivot], list
         ValueError: a name or number is not accepted, or no run is of what was asked for.
     """
     from .aggregate import TITLES, Asked, make_pivots, make_tables
-    from .protocols import dataset_name
+    from .facts import dataset_name
     from .results import place_runs, read_runs
 
     protocols = [name.replace("_", "") for name in args.protocols or TITLES]
