@@ -1,13 +1,15 @@
 """Makes the papers' tables from finished runs, beside the published figures.
 
-`make_tables` gives a `Table` for each protocol, number of shots and source; `make_pivots` makes tables of two settings
-from the runs of a grid. A figure is the mean over seeds with the sample standard deviation. H is the harmonic mean of the
-mean base and the mean new accuracy; of an average it is that of the averages, as in the papers.
+`make_tables` gives a `Table` for each protocol, number of shots and source; `make_pivots` gives tables of
+two settings from the runs of a grid. A figure is the mean over seeds with the sample standard deviation. H
+is the harmonic mean of the mean base and the mean new accuracy; of an average it is that of the averages, as
+in the papers.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,20 +29,15 @@ TITLES = {
     "dg": "Domain generalisation",
     "fewshot": "Few-shot learning",
 }
-SECTIONS = {"base2new": "base_to_new", "xd": "cross_dataset", "dg": "domain_generalization"}  # of the published figures
-AVERAGED = {"base2new": BENCHMARK, "xd": BENCHMARK[1:], "dg": VARIANTS, "fewshot": BENCHMARK}  # by the papers
+SECTIONS = {"base2new": "base_to_new", "xd": "cross_dataset", "dg": "domain_generalization"}
+AVERAGED = {"base2new": BENCHMARK, "xd": BENCHMARK[1:], "dg": VARIANTS, "fewshot": BENCHMARK}
 AVERAGE, MISSING = "average", "—"
 ROUNDING = 0.005  # half the last digit of the published figures
-PROVENANCE = {
-    "device": "hardware",
-    "commit": "commit",
-    "computed_in": "PREC",
-    "torch": "PyTorch",
-    "backbone": "backbone",
-}
+PROVENANCE = {"device": "hardware", "commit": "commit", "computed_in": "PREC", "torch": "PyTorch"}
+PROVENANCE["backbone"] = "backbone"
 LEGEND = (
-    "Accuracy in percent, mean ± sample standard deviation over seeds. paper: the published figure; diff: ours less the "
-    "published; * larger than the spread over seeds (of what is not trained: than the rounding). — is missing."
+    "Accuracy in percent, mean ± sample standard deviation over seeds. paper: the published figure; diff: ours "
+    "less that, * beyond the spread over seeds (beyond rounding, if nothing is trained). — is missing."
 )
 
 
@@ -56,23 +53,13 @@ def harmonic_mean(base: Any, new: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the tables should hold; None stands for what is found, and the dataset `all` for those of the papers."""
-
-    protocols: Sequence[str] = tuple(TITLES)
-    methods: Sequence[str] | None = None
-    datasets: Sequence[str] | None = None
-    seeds: Sequence[int] | None = None
-
-
-@dataclass(frozen=True)
 class Table:
     """A table of one protocol.
 
     Args:
         name: of its figures' files.
         metrics: base, new and H, the shots of few-shot learning, or accuracy.
-        runs: the runs behind it, as `results.place_runs` gives them.
+        runs: the runs behind it, as `results.read_runs` gives them.
         cells: the columns of `make_cells`, by dataset, label and metric.
     """
 
@@ -134,49 +121,65 @@ def difference_text(cell: pd.Series) -> str:
     return f"{difference:+.2f}{'*' if abs(difference) > allowed else ''}"
 
 
-def make_tables(runs: pd.DataFrame, asked: Asked) -> list[Table]:
-    """The tables that the runs of `results.place_runs` allow, in the order of `TITLES`."""
-    tables = [make_table(group, asked) for _, group in runs.groupby(TABLE) if group.protocol.iloc[0] in asked.protocols]
-    return sorted((table for table in tables if table), key=lambda table: list(TITLES).index(table.protocol))
+def make_tables(
+    runs: pd.DataFrame,
+    protocols: Sequence[str] = tuple(TITLES),
+    methods: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+) -> list[Table]:
+    """The tables that the runs of `results.read_runs` allow, in the order of `TITLES`.
+
+    Args:
+        methods, datasets, seeds: what the tables should hold, by default what is found. The dataset `all`
+            stands for those of the papers.
+    """
+    tables = []
+    for (protocol, _, source, _), group in runs.groupby(TABLE):
+        wanted = AVERAGED[protocol] if list(datasets) == ["all"] else datasets or group.dataset.unique()
+        group = group[group.dataset.isin([*wanted, source])]
+        group = group[group.method.isin(methods or group.method)]
+        group = group[group.seed.isin(seeds or group.seed) | ~group.learned]
+        if protocol in protocols and len(group):
+            tables.append(make_table(group, methods, wanted, seeds))
+    return sorted(tables, key=lambda table: list(TITLES).index(table.protocol))
 
 
-def make_table(runs: pd.DataFrame, asked: Asked) -> Table | None:
-    """The table of runs that agree in `results.TABLE`; None if none of them is asked for."""
+def make_table(
+    runs: pd.DataFrame, methods: Sequence[str], wanted: Sequence[str], seeds: Sequence[int]
+) -> Table:
+    """The table of runs that agree in `results.TABLE`, with rows also for what is asked for and missing."""
     protocol, shots, source, own = runs[TABLE].iloc[0]
-    wanted = list(AVERAGED[protocol] if asked.datasets == ["all"] else asked.datasets or runs.dataset.unique())
-    is_wanted = runs.dataset.isin([*wanted, source])
-    if asked.methods:
-        is_wanted &= runs.method.isin(asked.methods)
-    if asked.seeds:
-        is_wanted &= runs.seed.isin(asked.seeds) | ~runs.learned
-    runs = runs[is_wanted]
-    if runs.empty:
-        return None
-    metrics = [*HALVES, "H"] if protocol == "base2new" else sorted(runs.metric.unique(), key=metric_order)
+    if protocol == "base2new":
+        metrics = [*HALVES, "H"]
+    else:  # few-shot tables: 1, 2, 16, and at last -1, all images
+        metrics = sorted(runs.metric.unique(), key=lambda metric: (metric == "-1", len(metric), metric))
     papers = BENCHMARK + VARIANTS
-    datasets = {name for name in wanted if name in AVERAGED[protocol] or name not in papers} | set(runs.dataset)
+    of_protocol = [name for name in wanted if name in AVERAGED[protocol] or name not in papers]
     order = {name: i for i, name in enumerate([source, *papers])}
-    datasets = sorted(datasets, key=lambda name: (order.get(name, len(order)), name))
-    labels = set(runs.label) | {method for method in asked.methods or () if method not in set(runs.method)}
-    years = list(published()["base_to_new"])
-    labels = sorted(labels, key=lambda label: (years.index(m) if (m := method_of(label)) in years else len(years), label))
-    n_seeds = len(set(asked.seeds or runs.seed[runs.learned]))
-    cells = pd.DataFrame(
-        [cell for label in labels for cell in make_cells(label, runs[runs.label == label], datasets, metrics, n_seeds)]
+    datasets = sorted({*runs.dataset, *of_protocol}, key=lambda name: (order.get(name, len(order)), name))
+    labels = sorted(set(runs.label) | (set(methods) - set(runs.method)), key=label_order)
+    n_seeds = len(set(seeds or runs.seed[runs.learned]))
+    cells: list[dict[str, Any]] = []
+    for label in labels:
+        cells += make_cells(label, runs[runs.label == label], datasets, metrics, n_seeds)
+    frame = pd.DataFrame(cells).assign(protocol=protocol, shots=shots, trained_on=source)
+    places = pd.MultiIndex.from_product(
+        [[AVERAGE, *datasets], labels, metrics], names=["dataset", "label", "metric"]
     )
-    cells = cells.assign(protocol=protocol, shots=shots, trained_on=source).set_index(["dataset", "label", "metric"])
-    averages = [AVERAGE] if AVERAGE in cells.index else []
-    cells = cells.reindex(pd.MultiIndex.from_product([averages + datasets, labels, metrics], names=cells.index.names))
-    parts = [TITLES[protocol], "own images" if own else "", f"trained on {source}" if source and runs.learned.any() else ""]
-    title = ", ".join(filter(None, [*parts, f"{shots} training images a class" if shots > 0 else ""]))
+    frame = frame.set_index(places.names)
+    frame = frame.reindex(places[places.isin(frame.index)])
+    parts = [TITLES[protocol], "own images" if own else ""]
+    parts.append(f"trained on {source}" if source and runs.learned.any() else "")
+    parts.append(f"{shots} training images a class" if shots > 0 else "")
     name = "_".join(str(part) for part in (protocol, shots, source, "own" if own else "") if part)
-    return Table(protocol, title, name, metrics, runs, cells)
+    return Table(protocol, ", ".join(filter(None, parts)), name, metrics, runs, frame)
 
 
-def metric_order(metric: str) -> tuple[bool, int]:
-    """By shots; -1, all training images, comes last."""
-    shots = 0 if metric == "accuracy" else int(metric)
-    return shots < 0, shots
+def label_order(label: str) -> tuple[int, str]:
+    """Published methods by year, as the file of published figures has them, then the others."""
+    years, method = list(published()["base_to_new"]), method_of(label)
+    return years.index(method) if method in years else len(years), label
 
 
 def method_of(label: str) -> str:
@@ -189,7 +192,7 @@ def make_cells(
     """The figures of one label: of each dataset, and of the average if there are several.
 
     Args:
-        runs: the runs of the label, of one protocol; none if a method was asked for that has no runs.
+        runs: those of the label; none if a method was asked for that has no runs.
         n_seeds: how many seeds each figure should rest on.
     """
     learned = bool(runs.empty or runs.learned.any())
@@ -200,37 +203,39 @@ def make_cells(
     if "H" in metrics:
         by_seed["H"] = harmonic_mean(by_seed["base"], by_seed["new"])
     means = {metric: frame.mean() for metric, frame in by_seed.items()}
-    if "H" in metrics:  # of the means over the seeds that have both
+    if "H" in metrics:  # of the means over the seeds that have both halves
         base, new = (by_seed[half].where(by_seed["H"].notna()).mean() for half in HALVES)
         means["H"] = harmonic_mean(base, new)
-    cells = []
-
-    def add(name: str, metric: str, mean: float, seeds: pd.Series, over: Sequence[str], lack: str) -> None:
-        if not lack and len(seeds) < (n_seeds if learned else 1) and not np.isnan(mean):
-            lack = f" ({len(seeds)}/{n_seeds} seeds)"
-        cells.append({
-            "dataset": name, "label": label, "metric": metric, "mean": mean, "sample_std": seeds.std(),
-            "n_seeds": len(seeds), "by_seed": ";".join(f"{seed}:{value!r}" for seed, value in seeds.items()),
-            "published": published_mean(runs, method_of(label), over, metric), "lack": lack, "learned": learned,
-            "due": not metric.lstrip("-").isdigit() or (metric == "0") != learned,  # few-shot: zero-shot has one column
-        })  # fmt: skip
-
-    for metric in metrics:
-        for name in datasets:
-            add(name, metric, means[metric][name], by_seed[metric][name].dropna(), [name], "")
+    figures = [
+        (name, metric, means[metric][name], by_seed[metric][name], [name], 1)
+        for name in datasets
+        for metric in metrics
+    ]
     averaged = [name for name in datasets if not (runs.source == name).any()]
     if len(averaged) > 1:
-        averages = {}
+        averages: dict[str, tuple[Any, pd.Series]] = {}
         for metric in metrics:
             needed = metrics if "H" in metrics else [metric]
             over = [name for name in averaged if all(not np.isnan(means[m][name]) for m in needed)]
-            mean, seeds = means[metric][over].mean(), by_seed[metric][over].dropna().mean(axis=1)
+            averages[metric] = means[metric][over].mean(), by_seed[metric][over].dropna().mean(axis=1)
             if metric == "H":
                 (base, base_seeds), (new, new_seeds) = averages["base"], averages["new"]
-                mean, seeds = harmonic_mean(base, new), harmonic_mean(base_seeds, new_seeds).dropna()
-            averages[metric] = mean, seeds
-            lack = f" ({len(over)}/{len(averaged)} datasets)" if 0 < len(over) < len(averaged) else ""
-            add(AVERAGE, metric, mean, seeds, over, lack)
+                averages["H"] = harmonic_mean(base, new), harmonic_mean(base_seeds, new_seeds)
+            figures.append((AVERAGE, metric, *averages[metric], over, len(averaged)))
+    cells = []
+    for name, metric, mean, accuracies, over, n_datasets in figures:
+        accuracies = accuracies.dropna()
+        cell = {"dataset": name, "label": label, "metric": metric, "learned": learned, "lack": ""}
+        cell |= {"mean": mean, "sample_std": accuracies.std(), "n_seeds": len(accuracies)}
+        cell["by_seed"] = ";".join(f"{seed}:{value!r}" for seed, value in accuracies.items())
+        cell["published"] = published_mean(runs, method_of(label), over, metric)
+        # Few-shot tables: what is not trained stands in the column of 0 shots, and only there.
+        cell["due"] = metric in (*HALVES, "H", "accuracy") or (metric == "0") != learned
+        if 0 < len(over) < n_datasets:
+            cell["lack"] = f" ({len(over)}/{n_datasets} datasets)"
+        elif len(accuracies) < (n_seeds if learned else 1):
+            cell["lack"] = f" ({len(accuracies)}/{n_seeds} seeds)"
+        cells.append(cell)
     return cells
 
 
@@ -250,9 +255,8 @@ def published_mean(runs: pd.DataFrame, method: str, datasets: Sequence[str], met
     if None in entries:
         return None
     if metric == "H" and len(names) > 1:
-        return harmonic_mean(*(np.mean([entry[half] for entry in entries]) for half in HALVES))
-    values = [entry.get(metric) if isinstance(entry, dict) else entry for entry in entries]
-    return None if None in values else float(np.mean(values))
+        return harmonic_mean(*(statistics.mean(entry[half] for entry in entries) for half in HALVES))
+    return statistics.mean(entry[metric] if isinstance(entry, dict) else entry for entry in entries)
 
 
 def training_seconds(runs: pd.DataFrame) -> dict[str, float]:
@@ -262,8 +266,8 @@ def training_seconds(runs: pd.DataFrame) -> dict[str, float]:
 
 def make_notes(table: Table) -> list[str]:
     """What the runs ran on, and what a reader has to know before he compares figures."""
-    runs, cells, notes = table.runs, table.cells, []
-    provenance = []
+    runs, cells = table.runs, table.cells
+    notes, provenance = [], []
     for column, head in PROVENANCE.items():
         counts = runs[column].value_counts()
         if len(counts) > 1:
@@ -272,16 +276,18 @@ def make_notes(table: Table) -> list[str]:
         elif len(counts):
             provenance.append(f"{head} {counts.index[0]}")
     notes.append(f"on {', '.join(provenance)}")
-    if seconds := training_seconds(runs):
-        notes.append("mean training time: " + ", ".join(f"{label} {time:.0f} s" for label, time in seconds.items()))
+    seconds = [f"{label} {time:.0f} s" for label, time in training_seconds(runs).items()]
+    if seconds:
+        notes.append(f"mean training time: {', '.join(seconds)}")
     for label, group in runs[runs.learned].groupby("label"):
         settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
         for key in settings.columns[settings.nunique() > 1]:
-            values = ", ".join(f"{value} for {', '.join(of.dataset.unique())}" for value, of in group.groupby(key))
-            notes.append(f"{label}: {key} is not the same in all cells: {values}")
+            values = [f"{value} for {', '.join(of.dataset.unique())}" for value, of in group.groupby(key)]
+            notes.append(f"{label}: {key} is not the same in all cells: {', '.join(values)}")
     lacking = cells[cells["mean"].isna() & cells.due].index
-    if told := [f"{label} on {dataset} ({metric})" for dataset, label, metric in lacking if metric != "H"]:
-        notes.append(f"missing ({MISSING}): {'; '.join(told)}")
+    missing = [f"{label} on {dataset} ({metric})" for dataset, label, metric in lacking if metric != "H"]
+    if missing:
+        notes.append(f"missing ({MISSING}): {'; '.join(missing)}")
     n_papers = len(AVERAGED[table.protocol])
     if set(table.datasets) - set(runs.source) < set(AVERAGED[table.protocol]) and len(table.datasets) > 1:
         notes.append(f"the average is over fewer datasets than the papers' {n_papers}")
@@ -313,18 +319,17 @@ class Pivot:
 
     def frame(self) -> pd.DataFrame:
         """The table as text."""
-        columns = self.text.columns
-        if columns.name:
-            columns = [f"{columns.name} {value}" for value in columns]
-        return self.text.set_axis(columns, axis=1).reset_index().astype(str)
+        key = self.text.columns.name
+        heads = [f"{key} {value}" if key else value for value in self.text.columns]
+        return self.text.set_axis(heads, axis=1).reset_index().astype(str)
 
 
 def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> list[Pivot]:
     """The pivots of every method of a table whose labels name settings.
 
     Args:
-        keys: the settings of the rows and of the columns, such as N_ADD_OP; by default the first two that differ. Each
-            combination of the others makes a pivot of its own.
+        keys: the settings of the rows and of the columns, such as N_ADD_OP; by default the first two that
+            differ. Each combination of the others makes a pivot of its own.
         metric: by default H, or the last of the table.
 
     Raises:
@@ -342,7 +347,9 @@ def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> lis
         short = {key: short_key(key, full_keys) for key in full_keys}
         wanted = [short.get(key, key) for key in keys]
         if unknown := set(wanted) - set(short.values()):
-            raise ValueError(f"--pivot {', '.join(unknown)}: runs of {method} differ in {', '.join(short.values())} alone")
+            raise ValueError(
+                f"--pivot {', '.join(unknown)}: runs of {method} differ in {', '.join(short.values())} alone"
+            )
         points = runs.drop_duplicates("label").set_index("label")[full_keys].rename(columns=short)
         row, *others = dict.fromkeys([*wanted, *points])
         column = others.pop(0) if others else ""
@@ -350,7 +357,7 @@ def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> lis
         groups = points.groupby(others) if others else [((), points)]
         for fixed, group in groups:
             cells = table.cells.loc[[(dataset, label, metric) for label in group.index]]
-            group = group.assign(value=cells["mean"].to_numpy(), text=cells.apply(cell_text, axis=1).to_numpy())
+            group = group.assign(value=list(cells["mean"]), text=list(cells.apply(cell_text, axis=1)))
             at = "".join(f", {key} {value}" for key, value in zip(others, fixed, strict=True))
             heading = f"{metric} of {method}, {dataset}{at}"
             pivots.append(

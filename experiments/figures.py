@@ -1,4 +1,4 @@
-"""Draws the figures of result tables: bars, few-shot curves, training curves, accuracy against time and heat maps."""
+"""Draws result tables: bars, few-shot curves, training curves, accuracy against time, and heat maps."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from .facts import method_names
 from .results import HALVES
 
 UNTRAINED = "#777777"
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "axes.grid": True, "grid.color": "#E4E4E4", "axes.axisbelow": True, "axes.spines.top": False,
-    "axes.spines.right": False, "figure.constrained_layout.use": True, "legend.frameon": False, "svg.hashsalt": "MPL",
+    "axes.spines.right": False, "figure.constrained_layout.use": True, "legend.frameon": False,
+    "svg.hashsalt": "MPL",
 }  # fmt: skip
 
 
@@ -67,11 +68,11 @@ def save(figure: Figure, out: Path | io.BytesIO, kind: str) -> None:
         figure.savefig(out, format=kind, dpi=120, metadata=undated[kind])
 
 
-def styles_of(table: Table) -> dict[str, dict[str, str]]:
-    """Colour and marker of each label: a method has one colour in every figure, and its labels differ in the marker."""
+def styles_of(table: Table) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each label; a method has one colour in every figure."""
     methods, palette = method_names(), matplotlib.color_sequences["tab10"]
     learned = table.cells.groupby("label").learned.first()
-    styles: dict[str, dict[str, str]] = {}
+    styles: dict[str, dict[str, Any]] = {}
     for label in table.labels:
         method = method_of(label)
         place = methods.index(method) if method in methods else len(methods)
@@ -82,7 +83,7 @@ def styles_of(table: Table) -> dict[str, dict[str, str]]:
 
 
 def panels_of(table: Table, height: float) -> tuple[Figure, dict[str, Axes]]:
-    """A figure with axes for the average and each dataset, two beside each other, each `height` inches high."""
+    """A figure with axes for the average and each dataset, two in a row, each `height` inches high."""
     names = [*([AVERAGE] if len(table.datasets) > 1 else []), *table.datasets]
     n_columns = min(2, len(names))
     n_rows = math.ceil(len(names) / n_columns)
@@ -98,11 +99,13 @@ def panels_of(table: Table, height: float) -> tuple[Figure, dict[str, Axes]]:
 def add_legend(figure: Figure, axes: Axes) -> None:
     """A legend of what `axes` holds, below the figure."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=1 if max(map(len, labels), default=0) > 24 else 3)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=1 if max(map(len, labels), default=0) > 24 else 3
+    )
 
 
 def base_and_new_bars(table: Table) -> Figure:
-    """A full bar for the base and a light one for the new accuracy of each method, with the spread over seeds."""
+    """A full bar for base and a light one for new of each method, with the spread over seeds."""
     figure, panels = panels_of(table, 0.5 + 0.45 * len(table.labels))
     styles = styles_of(table)
     for dataset, axes in panels.items():
@@ -114,8 +117,22 @@ def base_and_new_bars(table: Table) -> Figure:
                     continue
                 spread = np.nan_to_num(cell.sample_std)
                 alpha = 1 if half == "base" else 0.45
-                axes.barh(place + shift, cell["mean"], 0.36, xerr=spread, color=styles[label]["color"], alpha=alpha, ecolor="#333333")
-                axes.text(cell["mean"] + spread + 1.5, place + shift, f"{cell['mean']:.1f}{cell.lack}", va="center", fontsize=8)
+                axes.barh(
+                    place + shift,
+                    cell["mean"],
+                    0.36,
+                    xerr=spread,
+                    color=styles[label]["color"],
+                    alpha=alpha,
+                    ecolor="#333333",
+                )
+                axes.text(
+                    cell["mean"] + spread + 1.5,
+                    place + shift,
+                    f"{cell['mean']:.1f}{cell.lack}",
+                    va="center",
+                    fontsize=8,
+                )
         axes.set_yticks(range(len(table.labels)), table.labels)
         axes.set_ylim(len(table.labels) - 0.5, -0.5)
         axes.set_xlim(0, 115)
@@ -130,7 +147,9 @@ def few_shot_curves(table: Table) -> Figure:
     shots = [int(metric) for metric in table.metrics if int(metric) > 0]
     for dataset, axes in panels.items():
         for label, style in styles_of(table).items():
-            cells = pd.DataFrame([table.cells.loc[dataset, label, metric] for metric in table.metrics], table.metrics)
+            cells = pd.DataFrame(
+                [table.cells.loc[dataset, label, metric] for metric in table.metrics], table.metrics
+            )
             if not cells.learned.any():
                 axes.axhline(cells["mean"]["0"], color=style["color"], ls="--", label=f"{label}, not trained")
                 continue
@@ -157,7 +176,15 @@ def accuracy_against_time(table: Table) -> Figure:
     for label, style in styles_of(table).items():
         cell = table.cells.loc[dataset, label, metric]
         if label in seconds:
-            axes.errorbar(seconds[label], cell["mean"], yerr=np.nan_to_num(cell.sample_std), capsize=3, label=label, ls="", **style)
+            axes.errorbar(
+                seconds[label],
+                cell["mean"],
+                yerr=np.nan_to_num(cell.sample_std),
+                capsize=3,
+                label=label,
+                ls="",
+                **style,
+            )
         elif not cell.learned:
             axes.axhline(cell["mean"], color=style["color"], ls="--", label=f"{label}, not trained")
     axes.set_xlim(0, 1.15 * max(seconds.values()))
@@ -169,7 +196,7 @@ def accuracy_against_time(table: Table) -> Figure:
 
 
 def training_curves(table: Table, dataset: str) -> Figure | None:
-    """Mean loss and learning rate of each epoch, a line a training; None if no training on `dataset` has metrics.jsonl."""
+    """Mean loss and learning rate of each epoch, a line a training; None if none has metrics.jsonl."""
     runs = table.runs[table.runs.trained & (table.runs.dataset == dataset)]
     if table.protocol == "fewshot":  # the trainings with the most images
         runs = runs[runs.metric == table.metrics[-1]]
@@ -180,7 +207,11 @@ def training_curves(table: Table, dataset: str) -> Figure | None:
             path = Path(folder, "metrics.jsonl")
             if not path.is_file():
                 continue
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+            lines = [
+                json.loads(line)
+                for line in path.read_text(encoding="utf-8").splitlines()
+                if line.endswith("}")
+            ]
             epochs = pd.DataFrame(lines).drop_duplicates("epoch", keep="last")
             done = 100 * epochs.epoch / epochs.max_epoch
             loss.plot(done, epochs.loss_avg, color=style["color"], alpha=0.8, label=None if n else label)

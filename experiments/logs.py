@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def print_means(directory: Path, keyword: str, test_log: bool, multi_exp: bool, ci95: bool) -> None:
-    """Print the figure of each run and their mean with the population standard deviation, as Dassl's script does.
+    """Print the figure of each run, their mean and population standard deviation, as Dassl's script does.
 
     Args:
         directory: holds a folder a seed; with `multi_exp` several such folders, whose means are averaged too.
@@ -33,19 +33,31 @@ def print_means(directory: Path, keyword: str, test_log: bool, multi_exp: bool, 
         except (FileNotFoundError, ValueError) as error:
             print(f"left out: {error}", file=sys.stderr)
     if not means:
-        raise ValueError(f"no folder in {directory} holds logs with results (DIRECTORY/<experiment>/<seed>/log.txt)")
+        raise ValueError(
+            f"no folder in {directory} holds logs with results (DIRECTORY/<experiment>/<seed>/log.txt)"
+        )
     print(f"Average over {len(means)} experiments:\n* {keyword}: {statistics.mean(means):.2f}%")
 
 
 def print_mean(directory: Path, keyword: str, end_line: str, ci95: bool) -> float:
     """Print the figures of one experiment; gives their mean."""
-    folders = [directory] if logs_in(directory) else sorted({path.parent for path in directory.glob("*/log.txt*")}, key=by_number)
+    folders = (
+        [directory]
+        if logs_in(directory)
+        else sorted({path.parent for path in directory.glob("*/log.txt*")}, key=by_number)
+    )
     if not folders:
-        raise FileNotFoundError(f"there is no log.txt in {directory} or in a folder of it (--multi-exp looks one deeper)")
+        raise FileNotFoundError(
+            f"there is no log.txt in {directory} or in a folder of it (--multi-exp looks one deeper)"
+        )
     print(f"===\nDirectory: {directory}")
     values = []
     for folder in folders:
-        found = [(path, value) for path in logs_in(folder) if (value := read_log(path, keyword, end_line)) is not None]
+        found = [
+            (path, value)
+            for path in logs_in(folder)
+            if (value := read_log(path, keyword, end_line)) is not None
+        ]
         if not found:
             print(f"no result: {folder}; it is not in the mean")
             continue
@@ -55,7 +67,9 @@ def print_mean(directory: Path, keyword: str, end_line: str, ci95: bool) -> floa
         print(f"file: {path}. {keyword}: {value:.2f}%")
         values.append(value)
     if not values:
-        raise ValueError(f"no log in {directory} has '* {keyword}: …' after '{end_line}' (logs of tests need --test-log)")
+        raise ValueError(
+            f"no log in {directory} has '* {keyword}: …' after '{end_line}' (logs of tests need --test-log)"
+        )
     spread, what = statistics.pstdev(values), "population standard deviation"
     if ci95:
         spread, what = 1.96 * spread / math.sqrt(len(values)), "95% confidence interval"

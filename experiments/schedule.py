@@ -1,4 +1,4 @@
-"""Shows how many prompts each layer of both towers carries, loses and gains, as a table and as the paper's figure 1.
+"""Shows the prompts that each layer carries, loses and gains, as a table and as the MPL paper's figure 1.
 
 The schedules are built by the method's own code, with the checks of a run; no data are read.
 """
@@ -28,7 +28,11 @@ from trainers.base import PromptTrainer
 
 from .figures import STYLE, save
 
-REMOVED = {"facecolor": "none", "edgecolor": "#B04030", "ls": ":"}
+EDGES: dict[str, dict[str, Any]] = {
+    "added": {"edgecolor": "black", "lw": 2},
+    "carried": {"edgecolor": "white"},
+    "removed": {"edgecolor": "#B04030", "ls": ":", "facecolor": "none"},
+}
 MOST_SQUARES = 24  # prompts of a layer; taller columns are drawn without numbers
 
 
@@ -74,7 +78,9 @@ def show(args: argparse.Namespace) -> None:
         ValueError: neither or both are given, or a setting, a name or the kind of the file is not accepted.
     """
     if bool(args.config_file) == bool(args.run_folder):
-        raise ValueError("give --config-file, one of configs/trainers/<Method>/, or --run, the folder of a run")
+        raise ValueError(
+            "give --config-file, one of configs/trainers/<Method>/, or --run, the folder of a run"
+        )
     if args.out and args.out.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--out is {args.out}; it must end in .png, .svg or .pdf")
     if args.run_folder:
@@ -99,16 +105,15 @@ def show(args: argparse.Namespace) -> None:
 
 def schedule_frame(schedules: MethodSchedules) -> pd.DataFrame:
     """Prompts carried, removed and added before each layer, and their total, by tower."""
-    columns = ["carried", "removed", "added", "total"]
-    frames = {
-        tower: pd.DataFrame([[getattr(plan, name) for name in columns] for plan in schedule.plans], columns=columns)
-        for tower, schedule in schedules.towers.items()
-    }
+    frames = {}
+    for tower, schedule in schedules.towers.items():
+        rows = [(plan.carried, plan.removed, plan.added, plan.total) for plan in schedule.plans]
+        frames[tower] = pd.DataFrame(rows, columns=["carried", "removed", "added", "total"])
     return pd.concat(frames, axis=1).astype("Int64").rename_axis("layer")
 
 
 def token_origins(schedule: PromptSchedule) -> list[tuple[list[int], list[int]]]:
-    """For each layer the layers that added its prompts, first to last, and those of the prompts that it removed.
+    """For each layer the layers that added its prompts, and those that added the prompts that it removed.
 
     The last prompts are removed first (arXiv 2502.14125, section 2).
     """
@@ -122,19 +127,19 @@ def token_origins(schedule: PromptSchedule) -> list[tuple[list[int], list[int]]]
 
 
 def schedule_figure(schedules: MethodSchedules) -> Figure:
-    """A panel a tower, a column a layer, a square a prompt, coloured and numbered by the layer that added it."""
+    """A panel a tower, a column a layer, a square a prompt, numbered by the layer that added it."""
     origins = {tower: token_origins(schedule) for tower, schedule in schedules.towers.items()}
-    heights = [max(len(present) + len(removed) for present, removed in layers) for layers in origins.values()]
-    n_layers = max(map(len, origins.values()))
+    heights = [max(len(present + removed) for present, removed in layers) for layers in origins.values()]
+    inches = [1.2 + 0.4 * min(height, MOST_SQUARES) for height in heights]
+    width = max(5, 1 + 0.4 * max(map(len, origins.values())))
     with matplotlib.rc_context({**STYLE, "axes.grid": False, "axes.spines.left": False}):
-        figure = Figure(figsize=(max(5, 1 + 0.4 * n_layers), 1.3 + sum(1.2 + 0.4 * min(h, MOST_SQUARES) for h in heights)))
-        panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=[3 + h for h in heights])[:, 0]
+        figure = Figure(figsize=(width, 1.3 + sum(inches)))
+        panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=inches)[:, 0]
         for axes, (tower, layers), height in zip(panels, origins.items(), heights, strict=True):
             draw_tower(axes, layers, height)
             axes.set_title(f"{schedules.method} on {schedules.backbone}: {tower}", loc="left", fontsize=10)
         panels[-1].set_xlabel("layer (number: the layer that added it; below: prompts present)")
-        styles = {"added": {"edgecolor": "black", "lw": 2}, "carried": {"edgecolor": "white"}, "removed": REMOVED}
-        handles = [Patch(**({"facecolor": "#CCCCCC"} | style), label=name) for name, style in styles.items()]
+        handles = [Patch(**{"facecolor": "#CCCCCC", **edge}, label=name) for name, edge in EDGES.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
@@ -142,15 +147,14 @@ def schedule_figure(schedules: MethodSchedules) -> Figure:
 def draw_tower(axes: Axes, layers: list[tuple[list[int], list[int]]], height: int) -> None:
     palette = matplotlib.colormaps["viridis"]
     for layer, (present, removed) in enumerate(layers):
-        for place, origin in enumerate(present):
+        for place, origin in enumerate(present + removed):
             share = origin / max(1, len(layers) - 1)
-            edge = {"edgecolor": "black", "lw": 2} if origin == layer else {"edgecolor": "white"}
-            axes.add_patch(Rectangle((layer - 0.42, place - 0.42), 0.84, 0.84, facecolor=palette(share), **edge))
-            if height <= MOST_SQUARES:
+            kind = "removed" if place >= len(present) else "added" if origin == layer else "carried"
+            style = {"facecolor": palette(share), **EDGES[kind]}
+            axes.add_patch(Rectangle((layer - 0.42, place - 0.42), 0.84, 0.84, **style))
+            if kind != "removed" and height <= MOST_SQUARES:
                 colour = "white" if share < 0.5 else "black"
                 axes.text(layer, place, str(origin), ha="center", va="center", fontsize=8, color=colour)
-        for place in range(len(present), len(present) + len(removed)):
-            axes.add_patch(Rectangle((layer - 0.42, place - 0.42), 0.84, 0.84, **REMOVED))
         axes.text(layer, -1, str(len(present)), ha="center", va="center", fontweight="bold")
     axes.set_xlim(-0.6, len(layers) - 0.4)
     axes.set_ylim(-1.6, height - 0.4)

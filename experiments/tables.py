@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from .aggregate import Pivot, Table
 
 FORMATS = ("text", "markdown", "latex", "csv", "html")
+LISTS = {
+    "--protocols": "of base2new,xd,dg,fewshot (default: all that have runs)",
+    "--methods": "such as MPL,MaPLe (default: those found)",
+    "--datasets": "such as EuroSAT,oxford_pets, or all for those of the papers (default: those found)",
+    "--seeds": "that each figure should rest on, such as 1,2,3 (default: those found)",
+}
 STYLE = """body { margin: 1rem auto; max-width: 60rem; padding: 0 1rem; font-family: sans-serif; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid #d8dee4; white-space: nowrap; }
@@ -26,33 +32,35 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     table = subparsers.add_parser("table", help="make the papers' tables from finished runs")
     table.add_argument("--format", choices=FORMATS, default="text")
     table.add_argument("--out", type=Path, help="file to write (default: the terminal)")
-    table.add_argument("--figures", type=Path, metavar="FOLDER", help="also draw every figure, as PNG and SVG")
+    table.add_argument("--figures", type=Path, metavar="FOLDER", help="also draw every figure as PNG and SVG")
     table.add_argument("--title", default="Results", help="of the HTML page")
     table.set_defaults(run=write_tables)
     figures = subparsers.add_parser("figures", help="draw every figure that finished runs allow")
-    figures.add_argument("--out", dest="figures", type=Path, required=True, metavar="FOLDER", help="for PNG and SVG files")
+    figures.add_argument(
+        "--out", dest="figures", type=Path, required=True, help="folder for PNG and SVG files"
+    )
     figures.set_defaults(run=draw_figures)
     for parser in (table, figures):
-        parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of runs; all below it are read")
-        parser.add_argument("--protocols", type=listed, help="of base2new,xd,dg,fewshot (default: all that have runs)")
-        parser.add_argument("--methods", type=listed, help="such as MPL,MaPLe (default: those found)")
-        parser.add_argument("--datasets", type=listed, help="such as EuroSAT,oxford_pets; all: those of the papers")
-        parser.add_argument("--seeds", type=listed, help="that each figure should rest on, such as 1,2,3")
-        parser.add_argument("--pivot", nargs="?", const="", metavar="ROWS[,COLUMNS]", help="show a grid by two settings")
-        parser.add_argument("--metric", default="", help="of a pivot: base, new, H, accuracy or a number of shots")
-    schedule = subparsers.add_parser("schedule", help="show the prompts of each layer under a config or in a run")
+        parser.add_argument("folders", nargs="+", type=Path, help="of runs; everything below is read")
+        for option, text in LISTS.items():
+            parser.add_argument(option, type=listed, default=[], metavar="A,B", help=text)
+        parser.add_argument(
+            "--pivot", nargs="?", const="", metavar="ROWS,COLUMNS", help="two settings of a grid"
+        )
+        parser.add_argument("--metric", default="", help="of a pivot: base, new, H, accuracy or shots")
+    schedule = subparsers.add_parser("schedule", help="show the prompts of each layer of a config or a run")
     schedule.add_argument("--config-file", help="one of configs/trainers/<Method>/")
     schedule.add_argument("--trainer", help="the method (default: the folder of the config)")
     schedule.add_argument("--backbone", help="another CLIP than the config's")
-    schedule.add_argument("--run", dest="run_folder", type=Path, metavar="FOLDER", help="a run, in place of a config")
+    schedule.add_argument("--run", dest="run_folder", type=Path, help="folder of a run, in place of a config")
     schedule.add_argument("--out", type=Path, help="file of the picture: .png, .svg or .pdf")
-    schedule.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="such as TRAINER.MPL.N_ADD_OP '[1,3,1]'")
+    schedule.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="as of train.py")
     schedule.set_defaults(run=show_schedule)
-    logs = subparsers.add_parser("logs", help="average the accuracies in the log.txt of several seeds, as CoOp does")
+    logs = subparsers.add_parser("logs", help="average what the log.txt of several seeds say, as CoOp does")
     logs.add_argument("directory", type=Path, help="holds a folder for each seed")
     logs.add_argument("--test-log", action="store_true", help="logs of --eval-only")
     logs.add_argument("--multi-exp", action="store_true", help="DIRECTORY holds several such folders")
-    logs.add_argument("--ci95", action="store_true", help="the 95%% confidence interval, not the standard deviation")
+    logs.add_argument("--ci95", action="store_true", help="95%% confidence interval, not standard deviation")
     logs.add_argument("--keyword", default="accuracy", help="accuracy (default), error or macro_f1")
     logs.set_defaults(run=average_logs)
 
@@ -79,26 +87,24 @@ def read_tables(args: argparse.Namespace) -> tuple[Sequence[Table | Pivot], list
     Raises:
         ValueError: a name or number is not accepted, or no run is of what was asked for.
     """
-    from .aggregate import TITLES, Asked, make_pivots, make_tables
+    from .aggregate import TITLES, make_pivots, make_tables
     from .facts import dataset_name
-    from .results import place_runs, read_runs
+    from .results import read_runs
 
     protocols = [name.replace("_", "") for name in args.protocols or TITLES]
     if unknown := set(protocols) - set(TITLES):
         raise ValueError(f"--protocols has {', '.join(unknown)}; known: {', '.join(TITLES)}")
     runs, notes = read_runs(args.folders)
-    runs, more = place_runs(runs)
-    datasets = args.datasets and [dataset_name(name) for name in args.datasets]
-    seeds = args.seeds and [int(seed) for seed in args.seeds]
-    tables = make_tables(runs, Asked(protocols, args.methods, datasets, seeds))
+    datasets = [dataset_name(name) for name in args.datasets]
+    tables = make_tables(runs, protocols, args.methods, datasets, [int(seed) for seed in args.seeds])
     if not tables:
-        raise ValueError("\n".join(["no finished run is of what was asked for", *notes, *more]))
+        raise ValueError("\n".join(["no finished run is of what was asked for", *notes]))
     if args.pivot is None:
-        return tables, notes + more
+        return tables, notes
     pivots = [pivot for table in tables for pivot in make_pivots(table, listed(args.pivot), args.metric)]
     if not pivots:
         raise ValueError("--pivot needs runs of one method that differ in a setting, as --grid makes them")
-    return pivots, notes + more
+    return pivots, notes
 
 
 def draw_figures(args: argparse.Namespace) -> None:
@@ -148,7 +154,9 @@ def to_markdown(tables: Sequence[Table | Pivot]) -> str:
         frame = table.frame()
         rows = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()]
         lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
-        parts.append("\n".join([f"### {table.title}", "", *lines, "", *(f"- {note}" for note in table.notes)]))
+        parts.append(
+            "\n".join([f"### {table.title}", "", *lines, "", *(f"- {note}" for note in table.notes)])
+        )
     return "\n\n".join([*parts, LEGEND.replace("*", "\\*")]) + "\n"
 
 
@@ -168,8 +176,21 @@ def to_csv(tables: Sequence[Table | Pivot]) -> str:
 
     cells = pd.concat([table.cells[table.cells.due] for table in tables]).reset_index()
     cells["difference"] = cells["mean"] - cells.published
-    columns = ["protocol", "shots", "trained_on", "dataset", "method", "metric", "mean", "sample_std", "n_seeds", "by_seed"]
-    return cells.rename(columns={"label": "method"})[[*columns, "published", "difference"]].to_csv(index=False)
+    columns = [
+        "protocol",
+        "shots",
+        "trained_on",
+        "dataset",
+        "method",
+        "metric",
+        "mean",
+        "sample_std",
+        "n_seeds",
+        "by_seed",
+    ]
+    return cells.rename(columns={"label": "method"})[[*columns, "published", "difference"]].to_csv(
+        index=False
+    )
 
 
 def to_html(tables: Sequence[Table | Pivot], left_out: Sequence[str], title: str) -> str:
@@ -177,7 +198,9 @@ def to_html(tables: Sequence[Table | Pivot], left_out: Sequence[str], title: str
     from .aggregate import LEGEND, published
     from .figures import figures_of, save
 
-    parts = [f"<!DOCTYPE html>\n<meta charset='utf-8'><title>{html.escape(title)}</title><style>{STYLE}</style>"]
+    parts = [
+        f"<!DOCTYPE html>\n<meta charset='utf-8'><title>{html.escape(title)}</title><style>{STYLE}</style>"
+    ]
     parts += [f"<h1>{html.escape(title)}</h1><p>{LEGEND}</p>"]
     for table in tables:
         parts += [f"<h2>{html.escape(table.title)}</h2>", table.frame().to_html(index=False, border=0)]
