@@ -36,8 +36,8 @@ ROUNDING = 0.005  # half the last digit of the published figures
 PROVENANCE = {"device": "hardware", "commit": "commit", "computed_in": "PREC", "torch": "PyTorch"}
 PROVENANCE["backbone"] = "backbone"
 LEGEND = (
-    "Accuracy in percent, mean ± sample standard deviation over seeds. paper: the published figure; diff: ours "
-    "less that, * beyond the spread over seeds (beyond rounding, if nothing is trained). — is missing."
+    "Accuracy in percent, mean ± sample standard deviation over seeds. paper: the published figure; diff: "
+    "ours less that, * beyond the spread over seeds (beyond rounding, if nothing is trained). — is missing."
 )
 
 

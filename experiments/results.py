@@ -55,7 +55,10 @@ def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
             if "result.json" not in files:
                 continue
             path = Path(parent, "result.json").resolve()
-            record = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                record = {}
             if not record.get("finished"):
                 notes.append(f"left out: {path.parent} is not finished")
             elif record.get("accuracy") is None or record.get("split") not in (None, "test"):
@@ -78,8 +81,8 @@ def read_row(folder: Path, record: Mapping[str, Any]) -> Row:
     """What the tables need of a record.
 
     `trained_in` is the folder of the training that a test loaded, `trained` whether this run trained,
-    `learned` whether anything was, and `own` whether the images are the user's own. `output_dir` is where the run was
-    written to; its folder may have been moved since.
+    `learned` whether anything was, and `own` whether the images are the user's own. `output_dir` is where the
+    run was written to; its folder may have been moved since.
     """
     config, versions = record.get("config") or {}, record.get("versions") or {}
     trained_in = (record.get("tested") or {}).get("folder")
