@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 
 from .aggregate import AVERAGE, Pivot, Table, method_of, training_seconds
 from .facts import method_names
-from .results import HALVES
 
 UNTRAINED = "#777777"
 STYLE: Any = {
@@ -99,42 +98,31 @@ def panels_of(table: Table, height: float) -> tuple[Figure, dict[str, Axes]]:
 def add_legend(figure: Figure, axes: Axes) -> None:
     """A legend of what `axes` holds, below the figure."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=1 if max(map(len, labels), default=0) > 24 else 3
-    )
+    n_columns = 1 if max(map(len, labels), default=0) > 28 else 3
+    figure.legend(handles, labels, loc="outside lower center", ncols=n_columns)
 
 
 def base_and_new_bars(table: Table) -> Figure:
     """A full bar for base and a light one for new of each method, with the spread over seeds."""
     figure, panels = panels_of(table, 0.5 + 0.45 * len(table.labels))
-    styles = styles_of(table)
+    colours = [style["color"] for style in styles_of(table).values()]
+    places = np.arange(len(table.labels))
     for dataset, axes in panels.items():
-        for place, label in enumerate(table.labels):
-            for half, shift in zip(HALVES, (-0.2, 0.2), strict=True):
-                cell = table.cells.loc[dataset, label, half]
-                if np.isnan(cell["mean"]):
-                    axes.text(1, place + shift, f"{half} missing", va="center", color=UNTRAINED, fontsize=8)
-                    continue
-                spread = np.nan_to_num(cell.sample_std)
-                alpha = 1 if half == "base" else 0.45
-                axes.barh(
-                    place + shift,
-                    cell["mean"],
-                    0.36,
-                    xerr=spread,
-                    color=styles[label]["color"],
-                    alpha=alpha,
-                    ecolor="#333333",
-                )
-                axes.text(
-                    cell["mean"] + spread + 1.5,
-                    place + shift,
-                    f"{cell['mean']:.1f}{cell.lack}",
-                    va="center",
-                    fontsize=8,
-                )
-        axes.set_yticks(range(len(table.labels)), table.labels)
-        axes.set_ylim(len(table.labels) - 0.5, -0.5)
+        for half, shift, alpha in (("base", -0.2, 1), ("new", 0.2, 0.45)):
+            cells = table.cells.xs((dataset, half), level=("dataset", "metric")).fillna({"sample_std": 0})
+            bars = axes.barh(
+                places + shift,
+                cells["mean"].fillna(0),
+                0.36,
+                xerr=cells.sample_std,
+                color=colours,
+                alpha=alpha,
+            )
+            texts = [f"{mean:.1f}{lack}" for mean, lack in zip(cells["mean"], cells.lack, strict=True)]
+            texts = [f"{half} missing" if text.startswith("nan") else text for text in texts]
+            axes.bar_label(bars, texts, padding=4, fontsize=8)
+        axes.set_yticks(places, table.labels)
+        axes.invert_yaxis()
         axes.set_xlim(0, 115)
         axes.grid(axis="y", visible=False)
     figure.supxlabel("accuracy (%): base full, new light", fontsize=10)
@@ -147,15 +135,12 @@ def few_shot_curves(table: Table) -> Figure:
     shots = [int(metric) for metric in table.metrics if int(metric) > 0]
     for dataset, axes in panels.items():
         for label, style in styles_of(table).items():
-            cells = pd.DataFrame(
-                [table.cells.loc[dataset, label, metric] for metric in table.metrics], table.metrics
-            )
+            cells = table.cells.xs((dataset, label), level=("dataset", "label"))
             if not cells.learned.any():
                 axes.axhline(cells["mean"]["0"], color=style["color"], ls="--", label=f"{label}, not trained")
                 continue
-            curve = cells.loc[[str(k) for k in shots]]
-            spread = curve.sample_std.fillna(0).to_numpy(float)
-            axes.errorbar(shots, curve["mean"].to_numpy(float), yerr=spread, capsize=3, label=label, **style)
+            cells = cells.loc[[str(k) for k in shots]]
+            axes.errorbar(shots, cells["mean"], cells.sample_std, capsize=3, label=label, **style)
         if shots:
             axes.set_xscale("log", base=2)
             axes.set_xticks(shots, [str(k) for k in shots])
@@ -176,15 +161,8 @@ def accuracy_against_time(table: Table) -> Figure:
     for label, style in styles_of(table).items():
         cell = table.cells.loc[dataset, label, metric]
         if label in seconds:
-            axes.errorbar(
-                seconds[label],
-                cell["mean"],
-                yerr=np.nan_to_num(cell.sample_std),
-                capsize=3,
-                label=label,
-                ls="",
-                **style,
-            )
+            style |= {"ls": "", "capsize": 3, "label": label}
+            axes.errorbar(seconds[label], cell["mean"], cell.sample_std, **style)
         elif not cell.learned:
             axes.axhline(cell["mean"], color=style["color"], ls="--", label=f"{label}, not trained")
     axes.set_xlim(0, 1.15 * max(seconds.values()))
@@ -207,11 +185,8 @@ def training_curves(table: Table, dataset: str) -> Figure | None:
             path = Path(folder, "metrics.jsonl")
             if not path.is_file():
                 continue
-            lines = [
-                json.loads(line)
-                for line in path.read_text(encoding="utf-8").splitlines()
-                if line.endswith("}")
-            ]
+            lines = path.read_text(encoding="utf-8").splitlines()  # a killed run may have cut the last one
+            lines = [json.loads(line) for line in lines if line.endswith("}")]
             epochs = pd.DataFrame(lines).drop_duplicates("epoch", keep="last")
             done = 100 * epochs.epoch / epochs.max_epoch
             loss.plot(done, epochs.loss_avg, color=style["color"], alpha=0.8, label=None if n else label)

@@ -55,7 +55,7 @@ def test_base_to_new_figures(base2new):
     ]
     lengths = [bar.get_width() for bar in bars.axes[1].patches]
     assert lengths == [
-        cell(base2new, "EuroSAT", m, half)["mean"] for m in base2new.labels for half in ("base", "new")
+        cell(base2new, "EuroSAT", m, half)["mean"] for half in ("base", "new") for m in base2new.labels
     ]
     loss, rate = training.axes
     assert len(loss.lines) == 6
