@@ -33,42 +33,34 @@ def print_means(directory: Path, keyword: str, test_log: bool, multi_exp: bool, 
         except (FileNotFoundError, ValueError) as error:
             print(f"left out: {error}", file=sys.stderr)
     if not means:
-        raise ValueError(
-            f"no folder in {directory} holds logs with results (DIRECTORY/<experiment>/<seed>/log.txt)"
-        )
+        raise ValueError(f"no log with a result is at {directory}/<experiment>/<seed>/log.txt")
     print(f"Average over {len(means)} experiments:\n* {keyword}: {statistics.mean(means):.2f}%")
 
 
 def print_mean(directory: Path, keyword: str, end_line: str, ci95: bool) -> float:
     """Print the figures of one experiment; gives their mean."""
-    folders = (
-        [directory]
-        if logs_in(directory)
-        else sorted({path.parent for path in directory.glob("*/log.txt*")}, key=by_number)
-    )
+    folders = sorted({path.parent for path in directory.glob("*/log.txt*")}, key=by_number)
+    if logs_in(directory):
+        folders = [directory]
     if not folders:
-        raise FileNotFoundError(
-            f"there is no log.txt in {directory} or in a folder of it (--multi-exp looks one deeper)"
-        )
+        raise FileNotFoundError(f"no log.txt in {directory} or a folder of it (--multi-exp looks one deeper)")
     print(f"===\nDirectory: {directory}")
     values = []
     for folder in folders:
-        found = [
-            (path, value)
-            for path in logs_in(folder)
-            if (value := read_log(path, keyword, end_line)) is not None
-        ]
-        if not found:
+        for path in logs_in(folder):
+            value = read_log(path, keyword, end_line)
+            if value is not None:
+                print(f"file: {path}. {keyword}: {value:.2f}%")
+                values.append(value)
+                break
+        else:
             print(f"no result: {folder}; it is not in the mean")
-            continue
-        path, value = found[0]
-        if math.isnan(value):
-            raise ValueError(f"{path}: {keyword} is nan, so that the mean would be wrong; move that run away")
-        print(f"file: {path}. {keyword}: {value:.2f}%")
-        values.append(value)
     if not values:
+        hint = "logs of tests need --test-log"
+        raise ValueError(f"no log in {directory} has '* {keyword}: …' after '{end_line}'; {hint}")
+    if any(map(math.isnan, values)):
         raise ValueError(
-            f"no log in {directory} has '* {keyword}: …' after '{end_line}' (logs of tests need --test-log)"
+            f"{directory}: {keyword} of a run is nan, so that the mean would be wrong; move it away"
         )
     spread, what = statistics.pstdev(values), "population standard deviation"
     if ci95:

@@ -119,13 +119,9 @@ def write_tables(args: argparse.Namespace) -> None:
     tables, left_out = read_tables(args)
     writers = {"text": to_text, "markdown": to_markdown, "latex": to_latex, "csv": to_csv}
     text = to_html(tables, left_out, args.title) if args.format == "html" else writers[args.format](tables)
-    for note in left_out:
+    warnings = [note for table in tables for note in table.notes if note.startswith("WARNING")]
+    for note in left_out + warnings:
         print(note, file=sys.stderr)
-    if args.out or args.format == "csv":
-        for table in tables:
-            for note in table.notes:
-                if note.startswith("WARNING"):
-                    print(f"{table.title}: {note}", file=sys.stderr)
     if args.figures:
         from .figures import save_figures
 
@@ -154,9 +150,8 @@ def to_markdown(tables: Sequence[Table | Pivot]) -> str:
         frame = table.frame()
         rows = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()]
         lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
-        parts.append(
-            "\n".join([f"### {table.title}", "", *lines, "", *(f"- {note}" for note in table.notes)])
-        )
+        notes = [f"- {note}" for note in table.notes]
+        parts.append("\n".join([f"### {table.title}", "", *lines, "", *notes]))
     return "\n\n".join([*parts, LEGEND.replace("*", "\\*")]) + "\n"
 
 
@@ -176,21 +171,10 @@ def to_csv(tables: Sequence[Table | Pivot]) -> str:
 
     cells = pd.concat([table.cells[table.cells.due] for table in tables]).reset_index()
     cells["difference"] = cells["mean"] - cells.published
-    columns = [
-        "protocol",
-        "shots",
-        "trained_on",
-        "dataset",
-        "method",
-        "metric",
-        "mean",
-        "sample_std",
-        "n_seeds",
-        "by_seed",
-    ]
-    return cells.rename(columns={"label": "method"})[[*columns, "published", "difference"]].to_csv(
-        index=False
+    columns = (
+        "protocol shots trained_on dataset method metric mean sample_std n_seeds by_seed published difference"
     )
+    return cells.rename(columns={"label": "method"})[columns.split()].to_csv(index=False)
 
 
 def to_html(tables: Sequence[Table | Pivot], left_out: Sequence[str], title: str) -> str:
@@ -199,9 +183,10 @@ def to_html(tables: Sequence[Table | Pivot], left_out: Sequence[str], title: str
     from .figures import figures_of, save
 
     parts = [
-        f"<!DOCTYPE html>\n<meta charset='utf-8'><title>{html.escape(title)}</title><style>{STYLE}</style>"
+        "<!DOCTYPE html>",
+        f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{STYLE}</style>",
     ]
-    parts += [f"<h1>{html.escape(title)}</h1><p>{LEGEND}</p>"]
+    parts += [f"<h1>{html.escape(title)}</h1>", f"<p>{LEGEND}</p>"]
     for table in tables:
         parts += [f"<h2>{html.escape(table.title)}</h2>", table.frame().to_html(index=False, border=0)]
         parts += [f"<p>{html.escape(note)}</p>" for note in table.notes]
