@@ -118,7 +118,7 @@ def difference_text(cell: pd.Series) -> str:
     if pd.isna(difference):
         return ""
     allowed = cell.sample_std if cell.learned else ROUNDING
-    return f"{difference:+.2f}{'*' if abs(difference) > allowed else ''}"
+    return f"{round(difference, 2) + 0.0:+.2f}{'*' if abs(difference) > allowed else ''}"
 
 
 def make_tables(
@@ -271,8 +271,8 @@ def make_notes(table: Table) -> list[str]:
     for column, head in PROVENANCE.items():
         counts = runs[column].value_counts()
         if len(counts) > 1:
-            told = ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
-            notes.append(f"WARNING: the runs of this table differ in {head}: {told}")
+            values = ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
+            notes.append(f"WARNING: the runs of this table differ in {head}: {values}")
         elif len(counts):
             provenance.append(f"{head} {counts.index[0]}")
     notes.append(f"on {', '.join(provenance)}")
@@ -282,12 +282,15 @@ def make_notes(table: Table) -> list[str]:
     for label, group in runs[runs.learned].groupby("label"):
         settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
         for key in settings.columns[settings.nunique() > 1]:
-            values = [f"{value} for {', '.join(of.dataset.unique())}" for value, of in group.groupby(key)]
-            notes.append(f"{label}: {key} is not the same in all cells: {', '.join(values)}")
-    lacking = cells[cells["mean"].isna() & cells.due].index
-    missing = [f"{label} on {dataset} ({metric})" for dataset, label, metric in lacking if metric != "H"]
+            parts = [f"{value} for {', '.join(of.dataset.unique())}" for value, of in group.groupby(key)]
+            notes.append(f"{label}: {key} is not the same in all cells: {', '.join(parts)}")
+    missing: dict[str, list[str]] = {}
+    for dataset, label, metric in cells[cells["mean"].isna() & cells.due].index:
+        if dataset != AVERAGE and metric != "H":
+            missing.setdefault(f"{label} on {dataset}", []).append(metric)
     if missing:
-        notes.append(f"missing ({MISSING}): {'; '.join(missing)}")
+        told = "; ".join(f"{where} ({', '.join(metrics)})" for where, metrics in missing.items())
+        notes.append(f"missing ({MISSING}): {told}")
     n_papers = len(AVERAGED[table.protocol])
     if set(table.datasets) - set(runs.source) < set(AVERAGED[table.protocol]) and len(table.datasets) > 1:
         notes.append(f"the average is over fewer datasets than the papers' {n_papers}")

@@ -93,7 +93,7 @@ def test_missing_cells_are_marked(tmp_path):
     assert frame.loc[("EuroSAT", "MaPLe"), "base"] == "—"
     assert frame.loc[(AVERAGE, "MaPLe"), "base"] == "50.00 ± 0.00 (1/2 datasets)"
     assert cell(table, AVERAGE, "MPL", "base")["mean"] == 80.0
-    assert any("MaPLe on EuroSAT (base); MaPLe on EuroSAT (new)" in note for note in table.notes)
+    assert any("MaPLe on EuroSAT (base, new)" in note for note in table.notes)
 
 
 def test_what_is_asked_for_and_not_there_is_missing(tmp_path):
