@@ -75,22 +75,19 @@ def show(args: argparse.Namespace) -> None:
     """Print the table of a config or a run, and draw it if the arguments name a file.
 
     Raises:
-        ValueError: neither or both are given, or a setting, a name or the kind of the file is not accepted.
+        ValueError: a setting, a name or the kind of the file is not accepted.
     """
-    if bool(args.config_file) == bool(args.run_folder):
-        raise ValueError(
-            "give --config-file, one of configs/trainers/<Method>/, or --run, the folder of a run"
-        )
+    source, *pairs = args.words
     if args.out and args.out.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--out is {args.out}; it must end in .png, .svg or .pdf")
-    if args.run_folder:
-        record = json.loads((args.run_folder / "result.json").read_text(encoding="utf-8"))
+    if Path(source).is_dir():
+        record = json.loads(Path(source, "result.json").read_text(encoding="utf-8"))
         cfg = CfgNode(record["config"])
+        cfg.merge_from_list(pairs)
     else:
-        trainer = args.trainer or Path(args.config_file).resolve().parent.name
-        words = ["--config-file", args.config_file, "--trainer", trainer]
+        words = ["--config-file", source, "--trainer", args.trainer or Path(source).resolve().parent.name]
         words += ["--backbone", args.backbone] if args.backbone else []
-        cfg = train.setup_cfg(train.build_parser().parse_args([*words, *args.pairs]))
+        cfg = train.setup_cfg(train.build_parser().parse_args([*words, *pairs]))
     schedules = build_schedules(cfg)
     print(f"{schedules.method} on {schedules.backbone}")
     if not schedules.towers:

@@ -49,12 +49,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         )
         parser.add_argument("--metric", default="", help="of a pivot: base, new, H, accuracy or shots")
     schedule = subparsers.add_parser("schedule", help="show the prompts of each layer of a config or a run")
-    schedule.add_argument("--config-file", help="one of configs/trainers/<Method>/")
+    text = (
+        "a config of configs/trainers/<Method>/, or the folder of a run; then KEY VALUE pairs as of train.py"
+    )
+    schedule.add_argument("words", nargs="+", metavar="CONFIG", help=text)
     schedule.add_argument("--trainer", help="the method (default: the folder of the config)")
     schedule.add_argument("--backbone", help="another CLIP than the config's")
-    schedule.add_argument("--run", dest="run_folder", type=Path, help="folder of a run, in place of a config")
     schedule.add_argument("--out", type=Path, help="file of the picture: .png, .svg or .pdf")
-    schedule.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="as of train.py")
     schedule.set_defaults(run=show_schedule)
     logs = subparsers.add_parser("logs", help="average what the log.txt of several seeds say, as CoOp does")
     logs.add_argument("directory", type=Path, help="holds a folder for each seed")

@@ -60,18 +60,19 @@ def test_a_square_for_each_prompt_and_each_removed_one():
 
 
 def test_command(tmp_path, capsys):
-    config_file = ("--config-file", CONFIGS / "MPL/tiny_shapes.yaml")
+    config_file = CONFIGS / "MPL/tiny_shapes.yaml"
     out = tmp_path / "new/schedule.svg"
-    assert main(*config_file, "TRAINER.MPL.N_ADD_OP", "3", "--out", out) == 0
+    assert main(config_file, "TRAINER.MPL.N_ADD_OP", "3", "--out", out) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["5", "8", "1", "3", "11", "0", "1", "1", "1"] in rows and "<svg" in out.read_text()
     (tmp_path / "result.json").write_text(json.dumps({"config": to_plain(config("MPL/tiny_shapes"))}))
-    assert main("--run", tmp_path) == 0
-    assert ["5", "4", "1", "2", "6", "0", "1", "1", "1"] in [
+    assert main(tmp_path, "TRAINER.MPL.N_ADD_OP", "1") == 0
+    assert ["5", "0", "1", "1", "1", "0", "1", "1", "1"] in [
         row.split() for row in capsys.readouterr().out.splitlines()
     ]
-    for words in ([], ["--out", "a.txt"], ["TRAINER.MPL.N_RM_OP", "9"], ["TRAINER.MPL.N_AD", "1"]):
-        assert main(*(config_file if words else ()), *words) == 2
+    for words in (["--out", "a.txt"], ["TRAINER.MPL.N_RM_OP", "9"], ["TRAINER.MPL.N_AD", "1"]):
+        assert main(config_file, *words) == 2
+    assert main(tmp_path / "nowhere.yaml", "--trainer", "MPL") == 2
 
 
 def to_plain(node):
