@@ -123,7 +123,10 @@ TEMPLATES = (
     "there is a {} here", "art of the {}.", "itap of a {}.", "a {} in a picture", "clip art: {}",
     "{} icon", "{} vector illustration", "a simple {}",
 )  # fmt: skip
-NOISE_WORDS = "free stock download hd vector isolated png design new my best img photo no web art".split()
+NOISE_WORDS = (
+    "free", "stock", "download", "hd", "vector", "isolated", "png", "design", "new",
+    "my", "best", "img", "photo", "no", "web", "art",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -23,18 +23,10 @@ from PIL import Image
 
 from clip import CLIP
 from clip.weights import published_models
+from experiments.facts import REPO
 
-REPO = Path(__file__).parents[1]
-CLASSES = (
-    "AnnualCrop",
-    "Forest",
-    "HerbaceousVegetation",
-    "Highway",
-    "Industrial",
-    "Pasture",
-    "PermanentCrop",
-)
-CLASSES += ("Residential", "River", "SeaLake")
+CLASSES = ["AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture"]
+CLASSES += ["PermanentCrop", "Residential", "River", "SeaLake"]
 
 
 def write_eurosat(root: Path, n_test: int) -> None:

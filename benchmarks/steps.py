@@ -27,18 +27,10 @@ from clip.tokenizer import default_tokenizer
 from clip.weights import published_models
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import write_json
+from experiments.facts import REPO, methods
 from trainers.precision import choose_precision
 from trainers.prompted_clip import PromptedCLIP
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "trainers"
-CONFIG_NAMES = {  # the published base-to-new settings
-    "MPL": "vit_b4_c1_add2_rm1",
-    "MaPLe": "vit_b16_c2_ep5_batch4_2ctx",
-    "IVLP": "vit_b16_c2_ep5_batch4_2+2ctx",
-    "VPT": "vit_b16_c2_ep5_batch4_4",
-    "CoOp": "vit_b16_ctxv1",
-    "CoCoOp": "vit_b16_c4_ep10_batch1_ctxv1",
-}
 COCOOP_TEST_BATCH = 4  # CoCoOp encodes the class prompts once an image: an image takes as long in any batch
 
 
@@ -59,8 +51,9 @@ def build_model(
     Args:
         settings: KEY VALUE pairs that replace published settings.
     """
-    config = str(CONFIGS / method / f"{CONFIG_NAMES[method]}.yaml")
-    words = ["--trainer", method, "--config-file", config, *map(str, settings)]
+    name, _ = methods()[method].choose("base2new", "caltech101", shots=16)
+    config = REPO / "configs/trainers" / method / f"{name}.yaml"
+    words = ["--trainer", method, "--config-file", str(config), *map(str, settings)]
     cfg = train.setup_cfg(train.build_parser().parse_args(words))
     trainer = TRAINER_REGISTRY.get(method)
     device = clip.logit_scale.device

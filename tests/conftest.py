@@ -8,7 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first use of a GPU, and tests of DETERMINISTIC come later
+# read at the first use of a GPU, and tests of DETERMINISTIC come later
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import pytest
 import torch
@@ -35,12 +36,16 @@ def reference_weights(reference: dict, tmp_path_factory: pytest.TempPathFactory)
     from check import array
 
     path = tmp_path_factory.mktemp("reference") / "reference.pt"
-    torch.save({k: array(k, shape, reference["seed"]) for k, shape in reference["state_shapes"].items()}, path)
+    torch.save(
+        {k: array(k, shape, reference["seed"]) for k, shape in reference["state_shapes"].items()}, path
+    )
     return path
 
 
 def pytest_configure() -> None:
-    """A shell's script starts what it puts in the background deaf to Ctrl-C, and so would be every program that the tests start to send it that."""
+    """A shell's script starts what it puts in the background deaf to Ctrl-C, and so would be every program
+    that the tests start to send it that.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -23,16 +23,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-def start(data: Path, output: Path, *words: str) -> subprocess.Popen:
-    environment = os.environ | {"DATA": str(data), "OUTPUT": str(output), "PYTHON": sys.executable}
+def start(data: Path, output: Path, *words: str, **variables: str) -> subprocess.Popen:
+    environment = (
+        os.environ | {"DATA": str(data), "OUTPUT": str(output), "PYTHON": sys.executable} | variables
+    )
     return subprocess.Popen(
         words, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def launch(data: Path, output: Path, *words: str, status: int = 0) -> str:
+def launch(data: Path, output: Path, *words: str, status: int = 0, **variables: str) -> str:
     """What the launcher `scripts/<words[0]>` prints; its exit status is checked."""
-    process = start(data, output, "bash", f"scripts/{words[0]}", *words[1:])
+    process = start(data, output, "bash", f"scripts/{words[0]}", *words[1:], **variables)
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == status, printed
     return printed
@@ -64,15 +66,17 @@ def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:
 
 
 def test_the_first_command_of_the_readme(data: Path, tmp_path: Path) -> None:
-    assert "Shapes: base 73.89  new 66.94  H 70.25" in launch(data, tmp_path, "mpl/base2new.sh", "shapes", "1")
+    assert "Shapes: base 73.89  new 66.94  H 70.25" in launch(
+        data, tmp_path, "mpl/base2new.sh", "shapes", "1"
+    )
     run = tmp_path / TRAIN_BASE / "MPL/tiny_shapes/seed1"
     assert result(run)["finished"] and (run / "prompts.safetensors").is_file()
     assert (run / "MultiModalPromptLearner/checkpoint").read_text().strip() == "model.pth.tar-5"
     log = (run / "log.txt").read_text()
     for pattern in (
-        r"epoch \[1/5\] batch \[\d+/48\] time \d+\.\d{3} \(\d+\.\d{3}\) data .* loss \d.* lr 1\.0000e-05 eta \d:\d\d:\d\d",
+        r"epoch \[1/5\] batch \[\d+/48\] time \d\.\d{3} \(\d\.\d{3}\) data .* loss \d.* lr 1\.0000e-05 eta \d:",
         r"Finish training\n(.*\n)*?Deploy the last-epoch model\n(.*\n)*?Evaluate on the \*test\* set",
-        r"=> result\n\* total: 720\n\* correct: 532\n\* accuracy: 73\.9%\n\* error: 26\.1%\n\* macro_f1: \d\d\.\d%",
+        r"=> result\n\* total: 720\n\* correct: 532\n\* accuracy: 73\.9%\n\* error: 26\.1%\n\* macro_f1: \d",
         r"Elapsed: \d:\d\d:\d\d",
     ):
         assert re.search(pattern, log), pattern
@@ -82,7 +86,9 @@ def test_the_first_command_of_the_readme(data: Path, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     printed = launch(data, tmp_path, "mpl/base2new.sh", "shapes", "1", "OPTIM.LR", "0.1", status=2)
     assert "OPTIM.LR" in printed and result(run) == json.loads(before[run / "result.json"])
-    train(data, run, "DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "16", "TEST.NO_TEST", "True", status=2)
+    settings = ("DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "16")
+    assert "Results are there" in train(data, run, *settings)
+    train(data, run, *settings, "TEST.NO_TEST", "True", status=2)
     assert result(run)["accuracy"] == pytest.approx(73.8889, abs=1e-3)
 
 
@@ -116,16 +122,11 @@ def test_a_signal_ends_a_run_that_resumes(number: int, status: int, data: Path, 
 
 def test_force_moves_the_old_run_aside(data: Path, tmp_path: Path) -> None:
     words = ("vpt/base2new_train.sh", "shapes", "1", "1")
-    launch(data, tmp_path, *words, "DATASET.NUM_SHOTS", "1", status=2)  # the folder's name would not say so
-    os.environ["SHOTS"] = "1"
-    try:
-        launch(data, tmp_path, *words)
-        run = next(tmp_path.rglob("result.json")).parent
-        first = (run / "result.json").read_bytes()
-        assert "Results are there" in launch(data, tmp_path, *words)
-        launch(data, tmp_path, *words, "--force")
-    finally:
-        del os.environ["SHOTS"]
+    launch(data, tmp_path, *words, SHOTS="1")
+    run = next(tmp_path.rglob("result.json")).parent
+    first = (run / "result.json").read_bytes()
+    assert "Results are there" in launch(data, tmp_path, *words, SHOTS="1")
+    launch(data, tmp_path, *words, "--force", SHOTS="1")
     (aside,) = run.parent.glob(f"{run.name}.old-*")
     assert (aside / "result.json").read_bytes() == first
     assert result(run)["finished"] and result(run)["started"] != json.loads(first)["started"]
@@ -133,7 +134,16 @@ def test_force_moves_the_old_run_aside(data: Path, tmp_path: Path) -> None:
 
 def test_two_processes_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
     words = ("DATASET.NUM_SHOTS", "1", "TRAIN.PRINT_FREQ", "1", "OPTIM.MAX_EPOCH", "200")
-    command = [sys.executable, "train.py", "--root", str(data), "--trainer", "VPT", "--output-dir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "train.py",
+        "--root",
+        str(data),
+        "--trainer",
+        "VPT",
+        "--output-dir",
+        str(tmp_path),
+    ]
     command += ["--dataset-config-file", "configs/datasets/shapes.yaml"]
     command += ["--config-file", "configs/trainers/VPT/tiny_shapes.yaml", "--seed", "1", *words]
     first = start(data, tmp_path, *command)
@@ -147,7 +157,9 @@ def test_two_processes_do_not_share_a_folder(data: Path, tmp_path: Path) -> None
 
 def test_other_methods_have_the_numbers_of_before(data: Path, tmp_path: Path) -> None:
     launch(data, tmp_path, "coop/base2new_train.sh", "shapes", "1")
-    assert result(tmp_path / TRAIN_BASE / "CoOp/tiny_shapes/seed1")["accuracy"] == pytest.approx(70.6944, abs=1e-3)
+    assert result(tmp_path / TRAIN_BASE / "CoOp/tiny_shapes/seed1")["accuracy"] == pytest.approx(
+        70.6944, abs=1e-3
+    )
     assert "new 72.08" in launch(data, tmp_path, "maple/base2new.sh", "shapes", "1")
     assert "base 56.53  new 55.28" in launch(data, tmp_path, "zsclip/base2new.sh", "shapes")
 
@@ -162,7 +174,9 @@ def test_other_methods_have_the_numbers_of_before(data: Path, tmp_path: Path) ->
         ("mpl/base2new_test.sh", "shapes", "7"),  # no training
     ],
 )
-def test_mistakes_end_with_status_2_and_leave_no_run(words: tuple[str, ...], data: Path, tmp_path: Path) -> None:
+def test_mistakes_end_with_status_2_and_leave_no_run(
+    words: tuple[str, ...], data: Path, tmp_path: Path
+) -> None:
     printed = launch(data, tmp_path, *words, status=2)
     assert "Traceback" not in printed
     assert not list(tmp_path.rglob("result.json"))

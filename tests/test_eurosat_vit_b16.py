@@ -1,4 +1,6 @@
-"""The published command on a EuroSAT folder with ViT-B/16 weights in OpenAI's archive format (random values), at 224² on the CPU, to the end."""
+"""The published command on a EuroSAT folder with ViT-B/16 weights in OpenAI's archive format (random
+values), at 224² on the CPU, to the end.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ REPO = Path(__file__).parents[1]
 def test_the_published_command_trains_to_the_end(tmp_path: Path) -> None:
     torch.manual_seed(0)
     published = published_models()["ViT-B/16"]
-    write_openai_archive(CLIP(published.config).state_dict(), tmp_path / "home" / ".cache" / "clip" / published.archive_path.name)
+    write_openai_archive(
+        CLIP(published.config).state_dict(),
+        tmp_path / "home" / ".cache" / "clip" / published.archive_path.name,
+    )
     write_eurosat(tmp_path / "data", n_train=2, n_test=1)
     environment = os.environ | {
         "HOME": str(tmp_path / "home"),
@@ -29,7 +34,8 @@ def test_the_published_command_trains_to_the_end(tmp_path: Path) -> None:
         "OUTPUT": str(tmp_path / "out"),
         "PYTHON": sys.executable,
     }
-    command = ["bash", str(REPO / "scripts/mpl/base2new_train.sh"), "eurosat", "1", "1"]  # one epoch instead of five, for the time
+    # one epoch instead of five, for the time
+    command = ["bash", str(REPO / "scripts/mpl/base2new_train.sh"), "eurosat", "1", "1"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     run_dir = tmp_path / "out/base2new/train_base/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed1"

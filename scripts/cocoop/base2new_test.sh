@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Test on the new classes what base2new_train.sh trained:  bash scripts/cocoop/base2new_test.sh DATASET SEED [EPOCHS] [KEY VALUE …] [--force]
-. "$(dirname "$0")/../launch.sh"
+. "$(dirname "$0")/../python.sh"
+exec "$PYTHON" -m experiments base2new_test --method CoCoOp "$@"

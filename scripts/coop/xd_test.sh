@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Test on DATASET what xd_train.sh trained on imagenet, or on $SOURCE:  bash scripts/coop/xd_test.sh DATASET SEED [KEY VALUE …] [--force]
-. "$(dirname "$0")/../launch.sh"
+. "$(dirname "$0")/../python.sh"
+exec "$PYTHON" -m experiments xd_test --method CoOp "$@"

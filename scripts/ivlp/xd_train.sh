@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Train IVLP on all classes of a dataset, imagenet in the papers, for cross-dataset transfer:  bash scripts/ivlp/xd_train.sh DATASET SEED [KEY VALUE …] [--force]
-. "$(dirname "$0")/../launch.sh"
+. "$(dirname "$0")/../python.sh"
+exec "$PYTHON" -m experiments xd_train --method IVLP "$@"

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Domain generalisation: test on the four ImageNet variants what xd_train.sh trained on imagenet:  bash scripts/mpl/dg_test.sh SEED [KEY VALUE …] [--force]
-. "$(dirname "$0")/../launch.sh"
+. "$(dirname "$0")/../python.sh"
+exec "$PYTHON" -m experiments dg_test --method MPL "$@"

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Train VPT on all classes with K = SHOTS pictures a class, without it with 1, 2, 4, 8 and 16 in turn:  bash scripts/vpt/few_shot.sh DATASET SEED [SHOTS] [KEY VALUE …] [--force]
-. "$(dirname "$0")/../launch.sh"
+. "$(dirname "$0")/../python.sh"
+exec "$PYTHON" -m experiments few_shot --method VPT "$@"

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Test zero-shot CLIP on the new classes:  bash scripts/zsclip/base2new_test.sh DATASET [SEED] [KEY VALUE …] [--force]
-. "$(dirname "$0")/../launch.sh"
+. "$(dirname "$0")/../python.sh"
+exec "$PYTHON" -m experiments base2new_test --method ZeroshotCLIP "$@"

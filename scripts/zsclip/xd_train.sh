@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Nothing is trained; test zero-shot CLIP on all classes of a dataset:  bash scripts/zsclip/xd_train.sh DATASET [SEED] [KEY VALUE …] [--force]
-. "$(dirname "$0")/../launch.sh"
+. "$(dirname "$0")/../python.sh"
+exec "$PYTHON" -m experiments xd_train --method ZeroshotCLIP "$@"

@@ -54,7 +54,9 @@ def test_growth_measures_both_sides_and_draws_them(model: CLIP) -> None:
     args = argparse.Namespace(repeats=1, published_up_to=5, prec="fp32", device="cpu")
     row = growth.measure(model, {"classes": 3, "n_ctx": 1, "depth": 3, "batch": 2}, args)
     assert set(row["seconds"]) == set(row["bytes"]) == {"ours", "published"}
-    rows = [row | growth.PUBLISHED | {axis: value} for axis, values in growth.AXES.items() for value in values]
+    rows = [
+        row | growth.PUBLISHED | {axis: value} for axis, values in growth.AXES.items() for value in values
+    ]
     figure = growth.draw(rows)
     assert [len(axes.lines) for axes in figure.axes] == [2] * 8
 
@@ -91,4 +93,6 @@ def test_a_short_training_stores_what_it_trained(tmp_path: Path) -> None:
     assert torch.equal(read.token_embedding.weight, trained.token_embedding.weight)
     torch.testing.assert_close(read.visual.proj, trained.visual.proj.detach(), rtol=1e-3, atol=1e-4)
     with pytest.raises(FloatingPointError, match="--lr"):
-        tiny_shapes.train(argparse.Namespace(**vars(args) | {"lr": math.inf, "steps": 4}), torch.device("cpu"))
+        tiny_shapes.train(
+            argparse.Namespace(**vars(args) | {"lr": math.inf, "steps": 4}), torch.device("cpu")
+        )

@@ -1,0 +1,8 @@
+"""Protocols of the papers as runs: planning them, making them, and the tables and figures of what they gave.
+
+`facts`      the papers' datasets, and each method's configs from configs/protocols/
+`run`        what a run is: its folder, its settings, its state
+`protocols`  from a choice (methods, datasets, seeds, ...) to a list of runs
+`grid`       every combination of some settings
+`execution`  makes runs, in this process or in several
+"""

@@ -1,0 +1,129 @@
+"""Runs, tables and figures of the papers' protocols:  python -m experiments VERB --method METHOD ...
+
+The launchers of scripts/ call the verbs that make runs. These read from the environment:
+  DATA          folder of the datasets (default: data/ in the clone)
+  OUTPUT        folder of the runs (default: output/ in the clone)
+  SHOTS         training images a class (default: 16; of few_shot 1, 2, 4, 8 and 16)
+  CFG           name of a config in configs/trainers/<method> (default: tiny_shapes for the dataset shapes,
+                else what configs/protocols/<method>.yaml says)
+  SOURCE        the dataset that xd_test, dg_test and eval take the training of (default: imagenet)
+  AUTO_PREPARE  1: fetch a dataset that is missing, without asking
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from . import tables
+from .arguments import PAPER_METHODS, VERBS, runs_of
+from .facts import REPO
+from .run import Run, state
+
+# What imports torch is imported where it is needed, so that --help answers at once.
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The verbs."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="experiments", description=__doc__, formatter_class=raw)
+    subparsers = parser.add_subparsers(required=True, metavar="VERB")
+    for verb, (words, text) in VERBS.items():
+        usage = f"bash scripts/METHOD/{verb}.sh {words} [KEY VALUE ...] [--force]"
+        about = f"{text}. DATASET and SEED may be lists such as 1,2,3, or all."
+        sub = subparsers.add_parser(verb, help=text, description=about, usage=usage, allow_abbrev=False)
+        add = sub.add_argument
+        add("words", nargs="*", metavar="WORD", help=f"{words}, then pairs such as OPTIM.LR 0.001")
+        default = PAPER_METHODS if verb == "reproduce" else None
+        add("--method", "--methods", default=default, required=not default, help="such as MPL,CoOp, or all")
+        add("--force", action="store_true", help="move aside what is there, and start afresh")
+        add("--plan", action="store_true", help="print the runs, their states and what is missing, and stop")
+        add("--jobs", type=int, default=1, help="runs at once on the CPU")
+        add("--gpus", default="", help="GPUs such as 0,1,2, with one run at a time each")
+        add("--grid", nargs="+", default=[], metavar="KEY=A,B", help="every combination, in OUTPUT/grid")
+        add("--debug", action="store_true", help="show the traceback of an error")
+        sub.set_defaults(run=run_verb, verb=verb)
+    tables.add_commands(subparsers)
+    return parser
+
+
+def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
+    """Prints each run with its state, and what is missing for those that are to be made."""
+    from clip.weights import find_local
+    from prepare.sources import is_present
+
+    states = {run: state(run, data, output) for run in runs}
+    width = max(len(run.title) for run in runs)
+    for run, found in states.items():
+        print(f"{run.title:{width}}  {found:14}  {run.folder}")
+    counts = [f"{list(states.values()).count(found)} {found}" for found in dict.fromkeys(states.values())]
+    print(f"{len(runs)} runs: {', '.join(counts)}")
+    to_do = [run for run, found in states.items() if found not in ("finished", "other settings")]
+    absent = [name for name in dict.fromkeys(run.dataset for run in to_do) if not is_present(name, data)]
+    if absent:
+        print(f"Not in {data}, or not all of it: {', '.join(absent)}")
+        print(f"  to get them: python -m prepare fetch {' '.join(absent)} --root {shlex.quote(str(data))}")
+    backbones: dict[str, None] = {}
+    for run in to_do:
+        config = yaml.safe_load(run.config_path.read_text(encoding="utf-8"))
+        backbones[dict(run.settings).get("MODEL.BACKBONE.NAME", config["MODEL"]["BACKBONE"]["NAME"])] = None
+    lacking = [name for name in backbones if find_local(name) is None]
+    if lacking:
+        print(f"CLIP weights not on this machine: {', '.join(lacking)}")
+        print(f"  to get them: python -m prepare weights {' '.join(map(shlex.quote, lacking))}")
+
+
+def folder_of(variable: str, default: str) -> Path:
+    """The folder that a variable of the environment names, absolute."""
+    return Path(os.path.abspath(os.path.expanduser(os.environ.get(variable) or REPO / default)))
+
+
+def run_verb(args: argparse.Namespace) -> int:
+    """Plans the runs of a verb, and makes them."""
+    from .execution import Place, execute, execute_in_parallel
+
+    place = Place(folder_of("DATA", "data"), folder_of("OUTPUT", "output"), args.force, args.debug)
+    gpus = args.gpus.split(",") if args.gpus else []
+    if args.jobs < 1 or len(set(gpus)) < len(gpus):
+        raise ValueError(f"--jobs takes 1 or more, --gpus each GPU once; received {args.jobs}, {args.gpus!r}")
+    runs = runs_of(args)
+    if args.plan:
+        print_plan(runs, place.data, place.output)
+        return 0
+    if gpus or args.jobs > 1:
+        status = execute_in_parallel(runs, place, len(gpus) or args.jobs, gpus)
+    else:
+        status = execute(runs, place)
+    if args.verb == "reproduce" and status in (0, 1):
+        table = ["table", str(place.output), "--protocols", "base2new,xd"]
+        page = [*table, "--format", "html", "--out", str(place.output / "results.html")]
+        main(table)
+        main([*page, "--figures", str(place.output / "figures"), "--title", "MPL, arXiv 2502.14125"])
+    return status
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; gives its exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    launched_from = os.environ.pop("LAUNCHED_FROM", "")  # the folder from which a launcher was started
+    if launched_from:
+        os.chdir(launched_from)
+    args, more = build_parser().parse_known_args(argv)
+    unknown = [word for word in more if word.startswith("--") or not hasattr(args, "words")]
+    if unknown:
+        print(f"Error: unknown option {' '.join(unknown)}; --help lists the options", file=sys.stderr)
+        return 2
+    if more:
+        args.words += more  # argparse puts words behind an option in `more`
+    from dassl.utils.command import run_command
+
+    return run_command(lambda: args.run(args), debug=getattr(args, "debug", False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

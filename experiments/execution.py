@@ -1,0 +1,220 @@
+"""Makes runs: one after another in this process, or with one worker process for each GPU."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dassl.engine.record import differing_settings, read_result
+from dassl.utils.command import MISTAKES
+from prepare.sources import fetch_command, is_present
+
+from .protocols import launcher
+from .run import Run, config_of, state
+
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # what train.main gives after Ctrl-C and SIGTERM
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs stand and what they read.
+
+    Args:
+        data: folder of the datasets.
+        output: folder of the runs.
+        force: move aside what is there, and make every run afresh.
+        debug: show the tracebacks of errors.
+    """
+
+    data: Path
+    output: Path
+    force: bool = False
+    debug: bool = False
+
+
+def need_training(run: Run, place: Place) -> None:
+    """Checks that the training that `run` tests is finished and has the settings that are asked for.
+
+    Raises:
+        ValueError: it is not; the message names the command that trains.
+    """
+    if run.training is None:
+        return
+    folder = place.output / run.training.folder
+    command = launcher(run.training)
+    record = read_result(str(folder))
+    if not record.get("finished"):
+        other = "" if run.protocol == "base2new" else "; or name the dataset that was trained on: SOURCE=NAME"
+        raise ValueError(f"there is no finished training in {folder}; run first: {command}{other}")
+    config = config_of(run.training, place.data, place.output)
+    differing = "; ".join(differing_settings(record["config"], config, may_change=("TEST.NO_TEST",)))
+    if differing:
+        raise ValueError(
+            f"the training in {folder} has other settings ({differing}); train afresh: {command} --force"
+        )
+
+
+def offer_dataset(run: Run, data: Path) -> None:
+    """Fetches the dataset of `run` if it is missing, with AUTO_PREPARE=1 or after a yes on the terminal."""
+    makes_split = dict(run.settings).get("DATASET.MAKE_SPLIT", "False") != "False"
+    if makes_split or is_present(run.dataset, data):
+        return
+    answer = "yes" if os.environ.get("AUTO_PREPARE") == "1" else ""
+    if not answer and sys.stdin.isatty() and sys.stdout.isatty():
+        with contextlib.suppress(EOFError):
+            answer = input(f"{run.dataset} is not in {data}, or not all of it. Fetch it now? [y/N] ")
+    if answer.lower() in ("y", "yes"):
+        from prepare.__main__ import main as prepare
+
+        if prepare(["fetch", run.dataset, "--root", str(data)]):
+            raise ValueError(f"{run.dataset} is not ready; to try again: {fetch_command(run.dataset, data)}")
+
+
+def make(run: Run, place: Place) -> int:
+    """Makes one run through train.py's main, unless it is finished; gives the exit status."""
+    import train
+
+    need_training(run, place)
+    found = state(run, place.data, place.output)
+    if found not in ("finished", "other settings") or place.force:
+        offer_dataset(run, place.data)
+    load_epoch, tested = None, None
+    if run.training:
+        folder = place.output / run.training.folder
+        record = read_result(str(folder))
+        tested = {"folder": str(folder), "ended": record["ended"]}
+        if record["config"]["TEST"]["FINAL_MODEL"] != "best_val":
+            load_epoch = record["epochs_done"]
+    words = run.arguments(place.data, place.output, load_epoch)
+    flags = ["--debug"] if place.debug else []
+    if place.force:
+        flags.append("--force")
+    elif found == "outdated":
+        print(f"Testing again, since the training is newer than the test: {place.output / run.folder}")
+        flags.append("--force")
+    return train.main(flags + words, protocol=run.protocol, part=run.part, tested=tested)
+
+
+def execute(runs: Sequence[Run], place: Place) -> int:
+    """Makes `runs` in order; those that need a run that failed are left out, and the others go on.
+
+    Returns:
+        exit status: 0; 2 if every run that was tried was refused for its settings or files; 1 if some failed;
+        130 or 143 after Ctrl-C or SIGTERM.
+    """
+    statuses: dict[Run, int] = {}
+    for run in runs:
+        if run.training and statuses.get(run.training):
+            print(f"Left out: {run.title}: its training failed", file=sys.stderr)
+            continue
+        try:
+            status = make(run, place)
+        except MISTAKES as error:
+            if place.debug:
+                traceback.print_exc()
+            print(f"Error: {error}", file=sys.stderr)
+            status = 2
+        except Exception:  # a defect in one run, which the others may not have
+            traceback.print_exc()
+            status = 1
+        if status in STOPPED:
+            return status
+        statuses[run] = status
+        if status == 0 and run.protocol in ("base2new", "zero_shot") and run.part == "new":
+            base = run.training or replace(run, part="base")
+            if statuses.get(base) == 0:
+                show_base2new(base, run, place.output)
+    failed = {run: status for run, status in statuses.items() if status}
+    if failed and len(runs) > 2:
+        print(f"Not finished because of errors ({len(failed)}):", file=sys.stderr)
+        print("\n".join(f"  {run.title}: {place.output / run.folder}" for run in failed), file=sys.stderr)
+    if not failed:
+        return 0
+    return 2 if set(statuses.values()) == {2} else 1
+
+
+def show_base2new(base: Run, new: Run, output: Path) -> None:
+    """Prints base, new and their harmonic mean H (Xian et al., CVPR 2017)."""
+    record = read_result(str(output / base.folder))
+    a, b = record["accuracy"], read_result(str(output / new.folder))["accuracy"]
+    h = 2 * a * b / (a + b) if a + b else 0.0
+    print(f"{record['dataset']}: base {a:.2f}  new {b:.2f}  H {h:.2f}", flush=True)
+
+
+def chains(runs: Sequence[Run]) -> list[list[Run]]:
+    """Lists of runs that do not need each other: a training and its tests, halves of a zero-shot dataset."""
+    found: dict[Any, list[Run]] = {}
+    for run in runs:
+        key = replace(run, part="") if run.protocol == "zero_shot" else run.training or run
+        found.setdefault(key, []).append(run)
+    return list(found.values())
+
+
+def execute_in_parallel(runs: Sequence[Run], place: Place, n_workers: int, gpus: Sequence[str]) -> int:
+    """Makes `runs` in worker processes, each with a GPU of its own, or on the CPU if no `gpus` are given.
+
+    Each worker writes what its runs print to OUTPUT/workers/<number>.log.
+
+    Returns:
+        exit status: 0; 1 if a run is not finished; 130 or 143 after Ctrl-C or SIGTERM.
+    """
+    unseen = [gpu for gpu in gpus if gpu.isdigit() and int(gpu) >= torch.cuda.device_count()]
+    if unseen:
+        raise ValueError(f"--gpus {','.join(unseen)}: PyTorch sees {torch.cuda.device_count()} GPUs here")
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    queue.cancel_join_thread()  # after a signal, chains that nobody takes are left in it
+    for chain in [*chains(runs), *[None] * n_workers]:
+        queue.put(chain)
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, n_cores // n_workers))
+    (place.output / "workers").mkdir(parents=True, exist_ok=True)
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    workers = []
+    for i in range(n_workers):
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[i] if gpus else ""  # the next process inherits it
+        workers.append(context.Process(target=work, args=(queue, place, place.output / f"workers/{i}.log")))
+        workers[-1].start()
+    stop_status = 0
+    while any(worker.is_alive() for worker in workers):
+        try:
+            for worker in workers:
+                worker.join()
+        except KeyboardInterrupt as signalled:
+            stop_status = signalled.args[0]
+            for worker in workers:
+                worker.terminate()  # SIGTERM, upon which its run saves and ends
+    unfinished = [run for run in runs if state(run, place.data, place.output) != "finished"]
+    print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished")
+    for run in unfinished:
+        print(f"  not finished: {run.title}: {place.output / run.folder}")
+    return stop_status or int(bool(unfinished))
+
+
+def work(queue: Any, place: Place, log: Path) -> None:
+    """Makes the chains of a queue until it gives None, its parent is gone, or a signal ends a run."""
+    os.setsid()  # Ctrl-C reaches the parent alone, which passes it on
+    parent = os.getppid()
+    terminal = os.fdopen(os.dup(1), "w", buffering=1)
+    with log.open("a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    while (chain := queue.get()) is not None and os.getppid() == parent:
+        print(f"started  {chain[0].title} ({log})", file=terminal)
+        status = execute(chain, place)
+        if status in STOPPED:
+            return
+        print(f"{'failed ' if status else 'finished'} {chain[0].title}", file=terminal)

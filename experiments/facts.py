@@ -1,0 +1,119 @@
+"""What the protocols stand on: the papers' datasets, and each method's configs from configs/protocols/."""
+
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPO = Path(__file__).resolve().parents[1]
+
+# CoOp, arXiv 2109.01134, section 4.1: the datasets of few-shot learning; CoCoOp, arXiv 2203.05557, sections
+# 4.1 to 4.3: the same for base-to-new; ImageNet as the source of the ten others (cross-dataset) and of its
+# four variants (domain generalisation). MPL, arXiv 2502.14125, takes CoCoOp's.
+TRANSFER_TARGETS = (
+    "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft", "sun397",
+    "dtd", "eurosat", "ucf101",
+)  # fmt: skip
+ELEVEN = ("imagenet", *TRANSFER_TARGETS)
+IMAGENET_VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
+FEW_SHOTS = (1, 2, 4, 8, 16)  # CoOp, section 4.1
+
+
+@lru_cache
+def known_datasets() -> tuple[str, ...]:
+    """Names of the configs in configs/datasets."""
+    return tuple(sorted(path.stem for path in (REPO / "configs/datasets").glob("*.yaml")))
+
+
+@lru_cache
+def dataset_name(config: str) -> str:
+    """The registered name of a dataset's config: `eurosat` gives `EuroSAT`."""
+    path = REPO / f"configs/datasets/{config}.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"] if path.is_file() else config
+
+
+def check_name(kind: str, name: str, known: Collection[str]) -> None:
+    """Raises a ValueError that lists the known names and the nearest, unless `name` is among them."""
+    if name in known:
+        return
+    lowered = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1)
+    hint = f"; nearest: {lowered[near[0]]}" if near else ""
+    raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's file in configs/protocols/.
+
+    Args:
+        scripts: folder of its launchers in scripts/.
+        trains: whether anything is learned; zero-shot CLIP learns nothing.
+        variant_of: the method whose launchers and configs it shares, or empty.
+        node: its settings are those below TRAINER.<node>; its name in capitals, unless the file says another.
+        rules: protocol -> rules of config, datasets, shots and settings, of which the first that fits counts.
+    """
+
+    name: str
+    scripts: str
+    trains: bool
+    variant_of: str
+    node: str
+    rules: dict[str, list[dict[str, Any]]]
+
+    @property
+    def configs(self) -> str:
+        """The folder of its configs in configs/trainers."""
+        return self.variant_of or self.name
+
+    def choose(self, protocol: str, dataset: str, shots: int, given: str = "") -> tuple[str, dict[str, str]]:
+        """The config's name for a training, and settings that go with it.
+
+        Args:
+            given: a config's name that takes precedence.
+
+        Raises:
+            ValueError: there is no such config.
+        """
+        rules: list[dict[str, Any]] = [*self.rules.get(protocol, ()), *self.rules["default"]]
+        if dataset == "shapes":
+            rules = [{"config": "tiny_shapes"}]
+        fits = [
+            r for r in rules if dataset in r.get("datasets", [dataset]) and shots in r.get("shots", [shots])
+        ]
+        config = given or fits[0]["config"]
+        known = sorted(path.stem for path in (REPO / "configs/trainers" / self.configs).glob("*.yaml"))
+        check_name(f"config of {self.name}", config, known)
+        settings = fits[0].get("settings", {}) if config == fits[0]["config"] else {}
+        return config, {key: str(value) for key, value in settings.items()}
+
+
+@lru_cache
+def methods() -> dict[str, Method]:
+    """The methods by their registered names."""
+    found = {}
+    for path in sorted((REPO / "configs/protocols").glob("*.yaml")):
+        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rules = {
+            key: [{"config": value}] if isinstance(value, str) else value
+            for key, value in entry.items()
+            if key in ("default", "base2new", "xd", "few_shot")
+        }
+        found[path.stem] = Method(
+            name=path.stem,
+            scripts=entry["scripts"],
+            trains=entry.get("trains", True),
+            variant_of=entry.get("variant_of", ""),
+            node=entry.get("node", path.stem.upper()),
+            rules=rules,
+        )
+    return found
+
+
+def method_names() -> list[str]:
+    """The methods, but for variants of another, in the order of `methods`."""
+    return [name for name, method in methods().items() if not method.variant_of]

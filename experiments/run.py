@@ -1,0 +1,124 @@
+"""What a run is: its folder, the command of train.py that makes it, and its state."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .facts import REPO, methods
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: a training that ends with a test, or a test alone.
+
+    Args:
+        protocol: `base2new`, `xd`, `dg`, `few_shot`, `zero_shot`, or CoOp's own `coop_main` and `coop_eval`.
+        method: registered name.
+        dataset: name of the config of the dataset that is tested.
+        part: its role in the protocol: `base`, `new`, `all`, `source` or `target`.
+        shots: training images a class; 0 if nothing is trained.
+        config: name of the method's config.
+        settings: KEY, VALUE pairs, of which the last of a key counts.
+        training: the training that it tests; None for a training, and for zero-shot CLIP.
+        point: name of its grid point, or empty.
+    """
+
+    protocol: str
+    method: str
+    dataset: str
+    part: str
+    shots: int
+    seed: int
+    config: str
+    settings: Pairs = ()
+    training: "Run | None" = None
+    point: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Its place below the output folder, as in the released code of CoOp, MaPLe and MPL."""
+        below_shots = f"{self.method}/{self.config}/seed{self.seed}"
+        config_shots = f"{self.config}_{self.shots}shots"
+        if self.protocol == "zero_shot":
+            half = "" if self.part == "all" else f"/{self.part}"
+            below = f"{self.method}/{self.config}/{self.dataset}{half}"
+        elif self.protocol == "base2new":
+            half = "train_base" if self.part == "base" else "test_new"
+            below = f"base2new/{half}/{self.dataset}/shots_{self.shots}/{below_shots}"
+        elif self.protocol == "few_shot":
+            below = f"fewshot/{self.dataset}/shots_{self.shots}/{below_shots}"
+        elif self.protocol in ("xd", "dg"):
+            role = self.dataset if self.part == "source" else f"evaluation/{self.dataset}"
+            below = f"crossdataset/{role}/{self.method}/{config_shots}/seed{self.seed}"
+        else:
+            words = {key.rpartition(".")[2]: value for key, value in self.settings}
+            context = f"nctx{words['N_CTX']}_csc{words['CSC']}_ctp{words['CLASS_TOKEN_POSITION']}"
+            if self.protocol == "coop_main":
+                below = f"{self.dataset}/{self.method}/{config_shots}/{context}/seed{self.seed}"
+            else:
+                below = f"evaluation/{self.method}/{config_shots}/{context}/{self.dataset}/seed{self.seed}"
+        return f"grid/{self.point}/{below}" if self.point else below
+
+    @property
+    def title(self) -> str:
+        """A few words that tell the run."""
+        draw = f" K={self.shots} seed {self.seed}" if self.shots else ""
+        point = f" [{self.point}]" if self.point else ""
+        return f"{self.method} {self.dataset} {self.part}{draw}{point}"
+
+    @property
+    def trains(self) -> bool:
+        """Whether prompts are trained."""
+        return self.training is None and self.protocol != "zero_shot"
+
+    @property
+    def config_path(self) -> Path:
+        """The method's YAML file."""
+        return REPO / "configs/trainers" / methods()[self.method].configs / f"{self.config}.yaml"
+
+    def arguments(self, data: Path, output: Path, load_epoch: int | None = None) -> list[str]:
+        """The arguments of train.py.
+
+        Args:
+            data: folder of the datasets.
+            output: folder of the runs.
+            load_epoch: of a test, the epoch whose checkpoint is tested; None for the best on val.
+        """
+        words = ["--root", str(data), "--seed", str(self.seed), "--trainer", self.method]
+        words += ["--dataset-config-file", str(REPO / f"configs/datasets/{self.dataset}.yaml")]
+        words += ["--config-file", str(self.config_path), "--output-dir", str(output / self.folder)]
+        if self.training:
+            words += ["--model-dir", str(output / self.training.folder)]
+        if load_epoch is not None:
+            words += ["--load-epoch", str(load_epoch)]
+        if not self.trains:
+            words.append("--eval-only")
+        if self.trains or self.protocol == "base2new":
+            words += ["DATASET.NUM_SHOTS", str(self.shots)]
+        if self.protocol in ("base2new", "zero_shot"):
+            words += ["DATASET.SUBSAMPLE_CLASSES", self.part]
+        return words + [word for pair in self.settings for word in pair]
+
+
+def config_of(run: Run, data: Path, output: Path) -> Any:
+    """The config with which train.py would make `run`."""
+    import train
+
+    return train.setup_cfg(train.build_parser().parse_args(run.arguments(data, output)))
+
+
+def state(run: Run, data: Path, output: Path) -> str:
+    """`missing`, `unfinished`, `other settings`, `finished`, or `outdated` (its training was made again)."""
+    folder = output / run.folder
+    if not (folder / "result.json").exists():
+        return "missing"
+    from dassl.engine.record import read_result, run_state
+
+    found, _ = run_state(str(folder), config_of(run, data, output))
+    tested = (read_result(str(folder)).get("tested") or {}).get("ended")
+    if found == "finished" and run.training and tested:
+        ended = read_result(str(output / run.training.folder)).get("ended")
+        return "finished" if tested == ended else "outdated"
+    return found

@@ -1,5 +1,0 @@
-# MaPLe, arXiv 2210.03117.
-TRAINER=MaPLe
-MODEL=MultiModalPromptLearner
-DEFAULT_CFG=vit_b16_c2_ep5_batch4_2ctx
-XD_CFG=vit_b16_c2_ep5_batch4_2ctx_cross_datasets

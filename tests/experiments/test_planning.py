@@ -1,0 +1,218 @@
+"""Which runs a command line asks for, where they stand, and what it refuses."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import train
+from experiments.__main__ import build_parser, main, runs_of
+from experiments.facts import ELEVEN, IMAGENET_VARIANTS, TRANSFER_TARGETS, method_names, methods
+from experiments.grid import points
+from experiments.protocols import launcher
+from experiments.run import Run
+
+VARIABLES = ("SHOTS", "CFG", "SOURCE", "TRAINER", "NCTX", "CSC", "CTP", "DATA", "OUTPUT")
+LISTS = {"eleven": ELEVEN, "twelve": (*ELEVEN, "shapes"), "ten": TRANSFER_TARGETS}
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def planned(words: str) -> list[Run]:
+    args, more = build_parser().parse_known_args(words.split())
+    args.words += more
+    return runs_of(args)
+
+
+def method_of(folder: str) -> str:
+    return next(name for name in method_names() if methods()[name].scripts == folder)
+
+
+def recorded() -> list[tuple[str, list[str]]]:
+    """Each command of folders.txt with its runs' lines."""
+    found: list[tuple[str, list[str]]] = []
+    for line in (Path(__file__).parent / "folders.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("  "):
+            found[-1][1].append(line.strip())
+        elif not line.startswith("#"):
+            found.append((line, []))
+    return found
+
+
+@pytest.mark.parametrize(("recorded_command", "lines"), recorded())
+def test_runs_stand_where_they_always_stood(
+    recorded_command: str, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, datasets, seeds = [*(part.strip() for part in recorded_command.split("|")), "", ""][:3]
+    variables = [word for word in command.split() if re.match(r"[A-Z]+=", word)]
+    launch, *words = command.split()[len(variables) :]
+    for variable in variables:
+        monkeypatch.setenv(*variable.split("="))
+    folder, verb = launch.split("/")
+    for dataset in LISTS.get(datasets, datasets.split()) or [""]:
+        for seed in seeds.split() or [""]:
+            given = " ".join(words).format(d=dataset, s=seed)
+            runs = planned(f"{verb} --method {method_of(folder)} {given}")
+            assert [facts_of(run) for run in runs] == [
+                read_line(line.format(d=dataset, s=seed)) for line in lines
+            ]
+
+
+def facts_of(run: Run) -> tuple[str, str | None, set[tuple[str, str]]]:
+    """Its folder, what it tests (empty: no training; None: nothing, it trains), and its pairs."""
+    args = train.build_parser().parse_args(run.arguments(Path("data"), Path("output")))
+    tested = (run.training.folder if run.training else "") if args.eval_only else None
+    return run.folder, tested, set(zip(args.opts[::2], args.opts[1::2], strict=True))
+
+
+def read_line(line: str) -> tuple[str, str | None, set[tuple[str, str]]]:
+    """The same of a line of folders.txt."""
+    before, _, after = re.sub(r"(NUM_SHOTS|SUBSAMPLE_CLASSES)", r"DATASET.\1", line).partition(" : ")
+    folder, is_test, tested = before.partition(" <")
+    words = after.split()
+    return folder, tested.strip() if is_test else None, set(zip(words[::2], words[1::2], strict=True))
+
+
+def test_the_mpl_papers_set() -> None:
+    runs = planned("reproduce")
+    assert len([run for run in runs if run.protocol == "base2new"]) == 4 * 11 * 3 * 2
+    assert len([run for run in runs if run.part == "source"]) == 4 * 3
+    assert len([run for run in runs if run.part == "target"]) == 4 * 10 * 3
+    assert len({run.folder for run in runs}) == len(runs)
+    position = {run: i for i, run in enumerate(runs)}
+    assert all(position[run.training] < position[run] for run in runs if run.training)
+    assert (len(set(ELEVEN)), len(set(TRANSFER_TARGETS)), len(set(IMAGENET_VARIANTS))) == (11, 10, 4)
+
+
+def test_a_whole_transfer_and_lists() -> None:
+    runs = planned("xd --method MPL shapes 3")
+    assert [run.folder for run in runs] == [
+        "crossdataset/shapes/MPL/tiny_shapes_16shots/seed3",
+        "crossdataset/evaluation/shapes/MPL/tiny_shapes_16shots/seed3",
+    ]
+    assert [run.dataset for run in planned("dg --method MPL 1")] == ["imagenet", *IMAGENET_VARIANTS]
+    runs = planned("base2new --method MPL,CoOp eurosat,dtd 1,2 TRAINER.COOP.N_CTX 8 OPTIM.LR 0.1")
+    assert len(runs) == 2 * 2 * 2 * 2
+    assert dict(runs[0].settings) == {"OPTIM.LR": "0.1"} and runs[0].method == "MPL"
+    assert dict(runs[-1].settings) == {"OPTIM.LR": "0.1", "TRAINER.COOP.N_CTX": "8"}
+
+
+def test_the_command_of_a_training_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOTS", "4")
+    monkeypatch.setenv("CFG", "tiny_shapes")
+    (test,) = planned("base2new_test --method MPL dtd 1 7 OPTIM.LR 0.1")
+    assert test.training and launcher(test.training) == (
+        "SHOTS=4 CFG=tiny_shapes bash scripts/mpl/base2new_train.sh dtd 1 7 OPTIM.LR 0.1"
+    )
+    monkeypatch.delenv("CFG")
+    (test,) = planned("xd_test --method MPL dtd 1 DATASET.MAKE_SPLIT True")
+    assert test.training and launcher(test.training) == "SHOTS=4 bash scripts/mpl/xd_train.sh imagenet 1"
+    monkeypatch.setenv("CTP", "front")
+    test = planned("eval --method CoOp dtd rn50")[0]
+    assert (
+        test.training
+        and launcher(test.training) == "bash scripts/coop/main.sh imagenet rn50 front 16 4 False"
+    )
+
+
+def test_grids() -> None:
+    found = points(["TRAINER.MPL.N_ADD_OP=1,2", "TRAINER.MPL.N_RM_OP=0,1"])
+    assert list(found)[:2] == ["N_ADD_OP=1,N_RM_OP=0", "N_ADD_OP=1,N_RM_OP=1"] and len(found) == 4
+    assert points([]) == {"": ()}
+    assert points(["TRAINER.MPL.N_ADD_OP=[1,2],[2,1]"])["N_ADD_OP=1_2"] == (
+        ("TRAINER.MPL.N_ADD_OP", "[1,2]"),
+    )
+    assert list(points(["MODEL.BACKBONE.NAME=ViT-B/16", "OPTIM.NAME=sgd"])) == [
+        "MODEL.BACKBONE.NAME=ViT-B_16,OPTIM.NAME=sgd"
+    ]
+    run = planned("base2new --method MPL eurosat 1 --grid TRAINER.MPL.N_ADD_OP=1,2")[-1]
+    assert run.folder.startswith("grid/N_ADD_OP=2/base2new/test_new/eurosat/")
+    assert dict(run.settings) == {"TRAINER.MPL.N_ADD_OP": "2"}
+
+
+@pytest.mark.parametrize(
+    "grid",
+    ["OPTIM.LR", "OPTIM.LR=", "optim.lr=1", "OPTIM.LR=1,1", "OPTIM.LR=1 OPTIM.LR=2",
+     "MODEL.BACKBONE.NAME=ViT-B/16,ViT-B_16", "TRAINER.COOP.N_CTX=1,2"],
+)  # fmt: skip
+def test_what_is_no_grid(grid: str) -> None:
+    with pytest.raises(ValueError, match="--grid"):
+        planned(f"base2new --method MPL eurosat 1 --grid {grid}")
+
+
+REFUSED = [  # command, variables, a part of the message
+    ("base2new --method MPL shape 1", "", "nearest: shapes"),
+    ("base2new --method MLP shapes 1", "", "nearest: MPL"),
+    ("base2new --method MPL shapes one", "", "'one'"),
+    ("base2new --method MPL shapes", "", "DATASET SEED"),
+    ("base2new --method MPL shapes 1 2 3", "", "DATASET SEED"),
+    ("base2new --method MPL shapes 01", "", "leading zeros"),
+    ("base2new --method MPL shapes 1 0", "", "EPOCHS"),
+    ("few_shot --method MPL shapes 1 04", "", "SHOTS"),
+    ("xd_train --method MPL shapes 1", "SHOTS=016", "SHOTS"),
+    ("base2new --method MPL shapes 1 --fource", "", "--fource"),
+    ("base2new --method MPL shapes 1 OPTIM.LR", "", "KEY VALUE"),
+    ("base2new --method MPL shapes 1 OPTIM.LR 0.1 DATASET.NUM_SHOTS 4", "", "SHOTS"),
+    ("base2new --method MPL shapes 1 DATASET.SUBSAMPLE_CLASSES all", "", "DATASET.SUBSAMPLE_CLASSES"),
+    ("base2new --method MPL shapes 1 DATASET.ROOT /data", "", "DATA="),
+    ("base2new --method MPL shapes 1 DATASET.NAME EuroSAT", "", "DATASET"),
+    ("base2new --method MPL shapes 1 OUTPUT_DIR /runs", "", "OUTPUT="),
+    ("base2new --method MPL shapes 1 OPTIM.MAX_EPOCH 2", "", "EPOCHS"),
+    ("base2new --method MPL shapes 1 TRAINER.NAME MaPLe", "", "TRAINER.NAME"),
+    ("base2new --method MPL shapes 1 SEED 2", "", "SEED"),
+    ("base2new --method MPL shapes 1 TEST.NO_TEST True", "", "TEST.NO_TEST"),
+    ("main --method CoOp shapes tiny_shapes end 16 16 False TRAINER.COOP.N_CTX 4", "", "NCTX"),
+    ("base2new --method MPL shapes 1", "CFG=vit_b4", "vit_b4_c1_add2_rm1"),
+    ("xd_test --method MPL shapes 1", "SOURCE=imagenot", "imagenet"),
+    ("main --method CoOp shapes rn51 end 16 16 False", "", "rn50"),
+    ("main --method CoOp shapes tiny_shapes last 16 16 False", "", "CTP"),
+    ("main --method CoOp shapes tiny_shapes end 16 16 false", "", "CSC"),
+    ("zeroshot --method ZeroshotCLIP shapes tiny_shapes old", "", "base"),
+    ("base2new --method MPL shapes 1", "TRAINER=CoOp", "TRAINER"),
+    ("base2new --method ZeroshotCLIP shapes", "TRAINER=MPL", "TRAINER"),
+    ("base2new_test --method MPL shapes 1 3", "", "bash scripts/mpl/base2new_train.sh shapes 1 3"),
+    ("xd_test --method MaPLe eurosat 2", "", "bash scripts/maple/xd_train.sh imagenet 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "variable", "part"), REFUSED)
+def test_what_cannot_work_is_refused(
+    command: str, variable: str, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "output"))
+    if variable:
+        monkeypatch.setenv(*variable.split("="))
+    assert main(command.split()) == 2
+    assert part in capsys.readouterr().err
+    assert not (tmp_path / "output").exists()
+
+
+def test_paths_among_the_pairs_are_made_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.pt").touch()
+    words = "MODEL.INIT_WEIGHTS a/b.pt MODEL.BACKBONE.NAME weights.pt"
+    settings = dict(planned(f"base2new --method MPL dtd 1 {words}")[0].settings)
+    assert settings["MODEL.INIT_WEIGHTS"] == str(tmp_path / "a/b.pt")
+    assert settings["MODEL.BACKBONE.NAME"] == str(tmp_path / "weights.pt")
+    settings = dict(planned("base2new --method MPL dtd 1 MODEL.BACKBONE.NAME ViT-B/32")[0].settings)
+    assert settings["MODEL.BACKBONE.NAME"] == "ViT-B/32"
+
+
+def test_a_plan_starts_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setenv("DATA", str(tmp_path / "data"))
+    assert main(["base2new", "--method", "MPL", "eurosat,shapes", "1", "--plan"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "4 runs: 4 missing" in out
+        and "base2new/test_new/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed1" in out
+    )
+    assert "python -m prepare fetch eurosat" in out and "python -m prepare weights ViT-B/16" in out
+    assert list(tmp_path.iterdir()) == []
