@@ -1,6 +1,5 @@
 """What a run runs on."""
 
-import contextlib
 import os
 import platform
 import subprocess
@@ -31,24 +30,6 @@ def device_name(device: torch.device | str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def usable_device(name: torch.device | str | None = None) -> torch.device:
-    """The device of a name such as `cpu` or `cuda:1`; without a name, a GPU if there is one, else the CPU.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    if not name:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    seen = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    with contextlib.suppress(RuntimeError):  # not a device's name
-        device = torch.device(name)
-        if device.type == "cpu" or f"{device.type}:{device.index or 0}" in seen:
-            return device
-    raise ValueError(
-        f"there is no device {str(name)!r} here; there are {', '.join(seen)} (torch {torch.__version__})"
-    )
 
 
 def git_commit() -> str | None:

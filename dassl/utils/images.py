@@ -1,7 +1,6 @@
 """Reading images as RGB, as `Image.open(path).convert("RGB")` gives them, or an error that names the file."""
 
 import os
-from pathlib import Path
 
 from PIL import Image
 
@@ -17,15 +16,11 @@ class ImageError(OSError, ValueError):
         super().__init__(message.rpartition("ImageError: ")[2].strip())
 
 
-def read_image(path: str, draft_size: int | None = None) -> Image.Image:
+def read_image(path: str) -> Image.Image:
     """Read an image as RGB.
 
     Transparency is dropped, the first frame of an animation is taken, and a rotation that EXIF states is not
     applied, as in the published pipelines.
-
-    Args:
-        path: the file.
-        draft_size: decode a JPEG at the smallest size of at least this many pixels a side, which is faster.
 
     Raises:
         ImageError: the file is missing or cannot be decoded, or RGB would cut off its values above 255.
@@ -35,8 +30,6 @@ def read_image(path: str, draft_size: int | None = None) -> Image.Image:
     try:
         Image.init()
         with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
-            if draft_size is not None:
-                image.draft(None, (draft_size, draft_size))
             image.load()
             if image.mode.startswith(("I", "F")) and image.getextrema()[1] > 255:  # type: ignore[operator]
                 raise ValueError(
@@ -46,12 +39,3 @@ def read_image(path: str, draft_size: int | None = None) -> Image.Image:
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         reason = str(error) or type(error).__name__
         raise ImageError(f"cannot decode the image {path}: {reason}; copy or download it again") from error
-
-
-def why_unreadable(path: Path) -> str:
-    """Why an image cannot be decoded, empty if it can be; a JPEG is decoded at a reduced size, but whole."""
-    try:
-        read_image(str(path), draft_size=32)
-    except ImageError as error:
-        return str(error)
-    return ""

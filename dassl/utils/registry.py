@@ -53,16 +53,15 @@ class Registry:
         return list(self._obj_map)
 
 
-def unknown_name_message(name: str, known: Sequence[str], kind: str) -> str:
-    """The text of an error about an unknown name, with the nearest known name and all known names."""
-    nearest = max(
-        known, key=lambda k: difflib.SequenceMatcher(None, name.lower(), k.lower()).ratio(), default=""
-    )
-    hint = f" Did you mean {nearest}?" if nearest else ""
-    return f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(known)) or 'none is registered'}"
-
-
 def check_availability(requested: str, available: Sequence[str], kind: str = "name") -> None:
     """Raise an UnknownNameError, which is a KeyError, unless `requested` is in `available`."""
-    if requested not in available:
-        raise UnknownNameError(unknown_name_message(requested, available, kind))
+    if requested in available:
+        return
+
+    def likeness(name: str) -> float:
+        return difflib.SequenceMatcher(None, requested.lower(), name.lower()).ratio()
+
+    nearest = max(available, key=likeness, default="")
+    hint = f" Did you mean {nearest}?" if nearest else ""
+    known = ", ".join(sorted(available)) or "none is registered"
+    raise UnknownNameError(f"unknown {kind} {requested!r}.{hint} Known: {known}")
