@@ -22,16 +22,14 @@ POINTER_NAME = "checkpoint"
 BEST_NAME = "model-best.pth.tar"
 
 _scalar, _reconstruct = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
-_PLAIN: dict[str, Any] = {  # plain data of published files: making it runs nothing else
+_MAKERS: dict[str, Any] = {  # functions that make plain data of published files, and run nothing else
     "collections.defaultdict": lambda *args: OrderedDict(),
-    "numpy.dtype": np.dtype,
-    "numpy.ndarray": np.ndarray,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy._core.multiarray.scalar": _scalar,
     "numpy.core.multiarray._reconstruct": _reconstruct,
     "numpy._core.multiarray._reconstruct": _reconstruct,
 }
-_NUMPY_DTYPES = [type(np.dtype(kind)) for kind in "?bhilqBHILQefdSU"]  # classes of what "numpy.dtype" makes
+_NUMPY = [np.dtype, np.ndarray, *(type(np.dtype(kind)) for kind in "?bhilqBHILQefdSU")]
 
 
 class _Inert:
@@ -118,9 +116,8 @@ def _load(path: str) -> dict[str, Any]:
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            allowed: list[Any] = list(_NUMPY_DTYPES)
-            for name in get_unsafe_globals_in_checkpoint(path):
-                allowed.append((_PLAIN.get(name) or type("Inert", (_Inert,), {}), name))
+            names = set(get_unsafe_globals_in_checkpoint(path)) - {"numpy.dtype", "numpy.ndarray"}
+            allowed = [*_NUMPY, *map(_stand_in, names)]
             with safe_globals(allowed):
                 checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict):
@@ -128,6 +125,19 @@ def _load(path: str) -> dict[str, Any]:
     if not isinstance(checkpoint.get("state_dict", {}), dict) or type(checkpoint.get("epoch", 0)) is not int:
         raise TypeError("its state_dict is no dict of weights, or its epoch no number")
     return checkpoint
+
+
+def _stand_in(path: str) -> Any:
+    """What a file gets for the class or function that it names: a maker of plain data, or an inert class."""
+    module, _, name = path.rpartition(".")
+    if path not in _MAKERS:
+        return type(name, (_Inert,), {"__module__": module})
+
+    def make(*args: Any) -> Any:
+        return _MAKERS[path](*args)
+
+    make.__module__, make.__name__, make.__qualname__ = module, name, name  # how PyTorch finds it
+    return make
 
 
 def _holds_inert(tree: Any) -> bool:
