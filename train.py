@@ -2,74 +2,63 @@
 """Train and test one method on one dataset: the command line of CoOp and MaPLe.
 
     python train.py --root data --trainer MPL --dataset-config-file configs/datasets/shapes.yaml \\
-        --config-file configs/trainers/MPL/tiny_shapes.yaml --output-dir output/try --seed 1 DATASET.NUM_SHOTS 16
+        --config-file configs/trainers/MPL/tiny_shapes.yaml --output-dir output/try --seed 1 \\
+        DATASET.NUM_SHOTS 16
 
-Settings come from, each before overridden by the next: the defaults, the dataset's YAML file, the method's YAML file, the flags, the KEY VALUE pairs.
+Each source of settings overrides those before it: defaults, the dataset's YAML file, the method's YAML file,
+flags, KEY VALUE pairs.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import gc
 import os
-import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
-# The engine, the methods and torch are imported where they are needed, so that --help answers at once.
+# Everything that imports torch is imported where it is needed, so that --help answers at once.
 
-LAUNCHER_SETTINGS = "LAUNCH_SETTINGS"  # environment variable: what the launchers want noted in the run's settings.txt
-AGAIN = {
-    False: "the same command",
-    True: "the same command without --fresh (--force in the launchers)",
-}  # what goes on with a run that --fresh began or not
 FLAG_KEYS = {  # flag -> the setting that it gives
     "root": "DATASET.ROOT",
     "output_dir": "OUTPUT_DIR",
     "resume": "RESUME",
     "seed": "SEED",
-    "source_domains": "DATASET.SOURCE_DOMAINS",
-    "target_domains": "DATASET.TARGET_DOMAINS",
     "transforms": "INPUT.TRANSFORMS",
     "trainer": "TRAINER.NAME",
     "backbone": "MODEL.BACKBONE.NAME",
-    "head": "MODEL.HEAD.NAME",
 }
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags of CoOp's and MaPLe's train.py; every one not given leaves its setting alone."""
+    """The flags; one that is not given leaves its setting alone."""
     parser = argparse.ArgumentParser(description="Train and test one prompt-learning method on one dataset.")
-    parser.add_argument("--root", help="folder that holds the datasets (DATASET.ROOT)")
-    parser.add_argument("--output-dir", help="folder of this run: log.txt, result.json, metrics.jsonl, checkpoints (OUTPUT_DIR)")
-    parser.add_argument("--resume", help="folder of the run to go on with, if not the output folder (RESUME)")
-    parser.add_argument("--seed", type=int, help="0 or more; without it the run is not seeded (SEED)")
-    parser.add_argument("--source-domains", nargs="+", help="domains to train on, for datasets that have domains")
-    parser.add_argument("--target-domains", nargs="+", help="domains to test on, for datasets that have domains")
-    parser.add_argument("--transforms", nargs="+", help="training transforms (INPUT.TRANSFORMS)")
-    parser.add_argument("--config-file", help="the method's YAML file, one of configs/trainers/")
-    parser.add_argument("--dataset-config-file", help="the dataset's YAML file, one of configs/datasets/")
-    parser.add_argument("--trainer", help="the method: MPL, ZeroshotCLIP, … (TRAINER.NAME)")
-    parser.add_argument(
-        "--backbone",
-        help="a published CLIP such as ViT-B/16, open_clip:<model>/<weights>, or the path of a weights file (MODEL.BACKBONE.NAME)",
+    add = parser.add_argument
+    add("--root", help="folder of the datasets (DATASET.ROOT)")
+    add(
+        "--output-dir",
+        help="folder of this run: log.txt, result.json, metrics.jsonl, checkpoints (OUTPUT_DIR)",
     )
-    parser.add_argument("--head", help="head of models that have one, which no method here has (MODEL.HEAD.NAME)")
-    parser.add_argument("--eval-only", action="store_true", help="test without training")
-    parser.add_argument("--model-dir", help="folder of the run whose checkpoint is tested with --eval-only")
-    parser.add_argument("--load-epoch", type=int, help="epoch of that checkpoint; without it the best on val")
-    parser.add_argument("--fresh", action="store_true", help="remove the run that the output folder holds, and begin anew")
-    parser.add_argument("--no-train", action="store_true", help="build everything and stop")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(has_begun_anew=False)  # whether --fresh has removed what was there
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings, such as TRAINER.MPL.N_CTX 1")
+    add("--resume", help="folder of the run to resume from, if not the output folder (RESUME)")
+    add("--seed", type=int, help="0 or more; without it the run is not seeded (SEED)")
+    add("--transforms", nargs="+", help="training transforms (INPUT.TRANSFORMS)")
+    add("--config-file", help="the method's YAML file, one of configs/trainers/")
+    add("--dataset-config-file", help="the dataset's YAML file, one of configs/datasets/")
+    add("--trainer", help="the method: MPL, ZeroshotCLIP, … (TRAINER.NAME)")
+    add("--backbone", help="a published CLIP such as ViT-B/16, or a weights file (MODEL.BACKBONE.NAME)")
+    add("--eval-only", action="store_true", help="test without training")
+    add("--model-dir", help="folder of the run whose checkpoint is tested with --eval-only")
+    add("--load-epoch", type=int, help="epoch of that checkpoint; without it the best on val")
+    add("--force", action="store_true", help="move the run in the output folder aside, and start afresh")
+    add("--no-train", action="store_true", help="build everything and stop")
+    add("--debug", action="store_true", help="show the traceback of an error")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings, such as TRAINER.MPL.N_CTX 1")
     return parser
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare every dataset's and every method's settings in ``cfg``, and register readers and trainers."""
+    """Declare every dataset's and every method's settings in `cfg`, and register readers and trainers."""
     import datasets
     import trainers
 
@@ -78,11 +67,7 @@ def extend_cfg(cfg: Any) -> None:
 
 
 def setup_cfg(args: argparse.Namespace) -> Any:
-    """The frozen config of a run.
-
-    Raises:
-        ValueError: a file or pair sets an unknown key or a value of another type; all such mistakes of one source together.
-    """
+    """The frozen config of a run; a ValueError names unknown keys and values of another type."""
     from dassl.config import get_cfg_default
 
     cfg = get_cfg_default()
@@ -90,254 +75,161 @@ def setup_cfg(args: argparse.Namespace) -> Any:
     for path in (args.dataset_config_file, args.config_file):
         if path:
             cfg.merge_from_file(path)
-    for flag in ("source_domains", "target_domains", "transforms"):
-        swallowed = [word for word in getattr(args, flag) or () if "." in word]
-        if swallowed:
-            raise ValueError(
-                f"--{flag.replace('_', '-')} took {' '.join(swallowed)} for its values; put another flag before the KEY VALUE pairs"
-            )
-    flags = {key: getattr(args, flag) for flag, key in FLAG_KEYS.items() if getattr(args, flag) is not None}
-    cfg.merge_from_list([item for pair in flags.items() for item in pair])
+    for flag, key in FLAG_KEYS.items():
+        if getattr(args, flag) is not None:
+            cfg.merge_from_list([key, getattr(args, flag)])
     cfg.merge_from_list(args.opts)
     cfg.freeze()
     return cfg
 
 
-def run(args: argparse.Namespace, cfg: Any) -> None:
-    """Hold the run's folder, build the trainer that the config names, then train it, or test it alone.
-
-    Args:
-        args: the flags.
-        cfg: their config, from :func:`setup_cfg`.
-    """
-    from dassl.engine.checks import loader_of
-    from dassl.engine.records import holds_training
-    from dassl.utils.run_lock import hold_run_folder, note_settings
-
-    check_flags(args, cfg)
-    check_head(cfg)
-    with hold_run_folder(cfg.OUTPUT_DIR):
-        if args.eval_only and holds_training(cfg.OUTPUT_DIR):
-            raise ValueError(
-                f"{cfg.OUTPUT_DIR} holds a training, and --eval-only would write its test over that training's result.json: give the test an --output-dir of "
-                "its own"
-            )
-        if LAUNCHER_SETTINGS in os.environ and not args.fresh:
-            note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
-        trainer = build(cfg)
-        check_domains(trainer, cfg)
-        if args.eval_only:
-            load_what_is_tested(trainer, args, cfg)
-            if args.fresh:
-                loader_of(trainer, cfg.TEST.SPLIT)
-                begin_anew(trainer, args, cfg)
-            trainer.test()
-            trainer.finish()
-        elif not args.no_train:
-            if getattr(trainer.dm.dataset, "test_only", False):
-                raise ValueError(
-                    f"{cfg.DATASET.NAME} is for testing alone, and training on it would train on its test pictures: add --eval-only"
-                )
-            if args.fresh:
-                check_new_training(trainer, cfg)
-                begin_anew(trainer, args, cfg)
-            trainer.train()
-            trainer.finish()  # the engine's own loop has done so; a trainer with a loop of its own may not have
-
-
-def load_what_is_tested(trainer: Any, args: argparse.Namespace, cfg: Any) -> None:
-    """Load the checkpoint that --eval-only tests.
-
-    Raises:
-        ValueError, FileNotFoundError: there is none; the message says what to give.
-    """
-    if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
-        raise ValueError(
-            f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without it, untrained prompts would be tested"
-        )
-    if args.model_dir and not trainer.get_model_names():
-        print(f"Note: --model-dir {args.model_dir} is not read: {cfg.TRAINER.NAME} learns nothing that could be loaded")
-    trainer.load_model(args.model_dir, epoch=args.load_epoch)
-
-
-def check_new_training(trainer: Any, cfg: Any) -> None:
-    """Raise what the training would, before --fresh removes the run that is there."""
-    from dassl.engine.checks import check_epochs, check_source
-
-    trainer.check_training()
-    if cfg.RESUME:
-        check_source(cfg.RESUME, trainer.get_model_names())
-        check_epochs(trainer, trainer.resume_model_if_exist(cfg.RESUME))
-
-
-def begin_anew(trainer: Any, args: argparse.Namespace, cfg: Any) -> None:
-    """Remove the run that the output folder holds, now that all that --fresh asks for has been seen to work."""
-    from dassl.utils.logger import take_wanted_name
-    from dassl.utils.run_lock import note_settings, remove_run
-
-    remove_run(cfg.OUTPUT_DIR, checkpoint_folders(trainer))
-    args.has_begun_anew = True
-    take_wanted_name()
-    if LAUNCHER_SETTINGS in os.environ:
-        note_settings(cfg.OUTPUT_DIR, os.environ[LAUNCHER_SETTINGS])
-
-
 def check_flags(args: argparse.Namespace, cfg: Any) -> None:
-    """Refuse flags, and RESUME as a pair, that would do nothing beside the others, so that nobody takes the run for what it is not.
+    """Raise ValueError for flags that would do nothing, or something else than they seem to."""
+    from dassl.engine import TRAINER_REGISTRY
 
-    Raises:
-        ValueError: says what to give instead.
-    """
+    if not cfg.TRAINER.NAME:
+        raise ValueError(f"give --trainer, one of {', '.join(sorted(TRAINER_REGISTRY.registered_names()))}")
+    TRAINER_REGISTRY.get(cfg.TRAINER.NAME)  # raises for an unknown name
+    if not cfg.OUTPUT_DIR:
+        raise ValueError("OUTPUT_DIR is empty; give the folder of the run with --output-dir")
     if args.model_dir and not args.eval_only:
         raise ValueError(
-            f"--model-dir {args.model_dir} is what --eval-only tests, and training would not begin from it: add --eval-only; or, to train, --resume FOLDER "
-            "goes on with a run, and MODEL.INIT_WEIGHTS FILE begins with the prompts of a checkpoint"
+            "--model-dir is what --eval-only tests: add --eval-only; or, to train, --resume FOLDER resumes a "
+            "run and MODEL.INIT_WEIGHTS FILE starts from the prompts of a checkpoint"
         )
     if args.load_epoch is not None and not args.model_dir:
         raise ValueError(
-            f"--load-epoch {args.load_epoch} says which checkpoint of --model-dir is tested: give --model-dir FOLDER and --eval-only, or leave it out"
+            "--load-epoch chooses a checkpoint of --model-dir: give --model-dir and --eval-only too"
         )
-    if args.fresh:
-        check_fresh(args, cfg)
-    if cfg.RESUME and args.eval_only:
-        raise ValueError(
-            f"--resume {cfg.RESUME} (RESUME) goes on with a training, and --eval-only trains nothing: name the run to test by --model-dir, or leave one of "
-            "them out"
-        )
+    if args.force:
+        output = os.path.realpath(cfg.OUTPUT_DIR)
+        for path in (args.model_dir, cfg.RESUME, cfg.MODEL.INIT_WEIGHTS):
+            if path and os.path.join(os.path.realpath(path), "").startswith(os.path.join(output, "")):
+                raise ValueError(
+                    f"--force would move {path} aside, which this run reads; give another --output-dir"
+                )
 
 
-def check_fresh(args: argparse.Namespace, cfg: Any) -> None:
-    """Refuse --fresh where it would remove what the run begins with, or begin none.
+def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
+    """Whether the output folder holds the results of this very run.
 
     Raises:
-        ValueError: names the flag or the setting.
+        ValueError: it holds a run with other settings; the message names them.
     """
-    if args.no_train and not args.eval_only:
-        raise ValueError("--fresh would remove the run that is there, and --no-train begin none: leave one of them out")
-    output = os.path.realpath(os.path.expanduser(cfg.OUTPUT_DIR))
-    for name, path in (("--model-dir", args.model_dir), ("--resume", cfg.RESUME)):
-        if path and os.path.realpath(os.path.expanduser(path)) == output:
-            raise ValueError(f"--fresh would remove the run in {path}, which {name} asks for: leave one of them out")
-    start = cfg.MODEL.INIT_WEIGHTS
-    if start and os.path.realpath(os.path.expanduser(start)).startswith(os.path.join(output, "")):
+    from dassl.engine.record import read_result, run_state
+
+    state, lines = run_state(cfg.OUTPUT_DIR, cfg)
+    old = read_result(cfg.OUTPUT_DIR)
+    if old and is_test != (old.get("epochs_done") is None):
+        lines.insert(0, "--eval-only: was not given" if is_test else "--eval-only: was given")
+    elif old.get("tested") and tested:
+        was = {**old["tested"], "folder": os.path.abspath(old["tested"]["folder"])}
+        now = {**tested, "folder": os.path.abspath(tested["folder"])}
+        lines += [
+            f"tested {key}: was {was.get(key)}, now {now[key]}" for key in now if was.get(key) != now[key]
+        ]
+    if lines:
         raise ValueError(
-            f"--fresh would remove {start} with the run that is there, and MODEL.INIT_WEIGHTS begins with it: copy it elsewhere, or give another --output-dir"
+            "\n  ".join([f"{cfg.OUTPUT_DIR} holds a run with other settings:", *lines])
+            + "\nGive another --output-dir, or --force to move it aside and start afresh"
         )
+    return state == "finished"
 
 
-def checkpoint_folders(trainer: Any) -> set[str]:
-    """The names of the folders in which this trainer and those of the registered methods keep checkpoints."""
-    from dassl.engine import TRAINER_REGISTRY
+def run(args: argparse.Namespace, entries: dict[str, Any]) -> None:
+    """Train or test as the flags say; a finished run is skipped.
 
-    methods = (TRAINER_REGISTRY.get(name) for name in TRAINER_REGISTRY.registered_names())
-    return {*trainer.get_model_names(), *(method.checkpoint_name for method in methods if hasattr(method, "checkpoint_name"))}
-
-
-def check_head(cfg: Any) -> None:
-    """Refuse a head for a method without one, before data and weights are read.
-
-    Raises:
-        ValueError: names the setting.
+    Args:
+        args: the flags.
+        entries: further entries of the run's record.
     """
-    from dassl.engine import TRAINER_REGISTRY
-    from trainers.base import PromptTrainer
-    from trainers.zsclip import ZeroshotCLIP
-
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME) if cfg.MODEL.HEAD.NAME else None
-    if isinstance(trainer, type) and issubclass(trainer, PromptTrainer | ZeroshotCLIP):
-        raise ValueError(
-            f"--head {cfg.MODEL.HEAD.NAME} (MODEL.HEAD.NAME): {cfg.TRAINER.NAME} has no head, it compares pictures with the class names' prompts; leave it out"
-        )
-
-
-def check_domains(trainer: Any, cfg: Any) -> None:
-    """Refuse domains for a dataset that has none.
-
-    Raises:
-        ValueError: names the setting.
-    """
-    dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
-    for key in ("SOURCE_DOMAINS", "TARGET_DOMAINS"):
-        if cfg.DATASET[key] and dataset is not None and not getattr(dataset, "domains", None):
-            raise ValueError(
-                f"--{key.lower().replace('_', '-')} {' '.join(cfg.DATASET[key])} (DATASET.{key}): {cfg.DATASET.NAME} has no domains; leave it out"
-            )
-
-
-def build(cfg: Any) -> Any:
-    """The trainer of a config, with the random generators seeded and standard output copied to log.txt."""
     from dassl.engine import build_trainer
+    from dassl.engine.record import hold_folder, read_result
     from dassl.utils import collect_env_info, set_random_seed, setup_logger
+    from dassl.utils.signals import raise_if_stopped, stop_signals
 
-    if cfg.SEED >= 0:
-        print(f"Setting fixed seed: {cfg.SEED}")
-        set_random_seed(cfg.SEED)
-    setup_logger(cfg.OUTPUT_DIR)
-    print(f"** Command **\n{' '.join(sys.argv)}\n** Config **\n{cfg}\n** Environment **\n{collect_env_info()}\n")
-    try:
-        return build_trainer(cfg)
-    except FileNotFoundError as e:
-        raise FileNotFoundError(f"{e}{note_on_missing_weights(cfg, e)}") from e
+    cfg = setup_cfg(args)
+    check_flags(args, cfg)
+    if args.model_dir and not entries.get("tested"):
+        ended = read_result(args.model_dir).get("ended")
+        entries = {**entries, "tested": {"folder": args.model_dir, "ended": ended, "epoch": args.load_epoch}}
+    with stop_signals(), hold_folder(cfg.OUTPUT_DIR, args.force):
+        if not args.no_train and is_finished(cfg, args.eval_only, entries.get("tested")):
+            print(f"Results are there: {cfg.OUTPUT_DIR} (--force runs it afresh)")
+            return
+        setup_logger(cfg.OUTPUT_DIR)
+        if cfg.SEED != -1:
+            print(f"Setting fixed seed: {cfg.SEED}")
+            set_random_seed(cfg.SEED)
+        print(f"** Command **\n{' '.join(sys.argv)}\n** Config **\n{cfg}")
+        print(f"** Environment **\n{collect_env_info()}\n")
+        try:
+            trainer = build_trainer(cfg)
+            trainer.record.extra = entries
+            raise_if_stopped()
+            if args.eval_only:
+                test(trainer, args.model_dir, args.load_epoch)
+            elif not args.no_train:
+                if getattr(trainer.dm.dataset, "test_only", False):
+                    raise ValueError(f"{cfg.DATASET.NAME} is for testing alone: add --eval-only")
+                trainer.train()
+        except Exception as error:
+            if hasattr(sys.stdout, "file"):
+                print(f"Error: {error}", file=sys.stdout.file)  # the log; the terminal gets it from main
+            raise
 
 
-def note_on_missing_weights(cfg: Any, error: FileNotFoundError) -> str:
-    """Where data are missing, whether the weights are missing as well, so that both can be fetched at once."""
-    from clip.weights import WeightsNotFoundError, find_local, missing_message, published_models
+def test(trainer: Any, model_dir: str | None, epoch: int | None) -> None:
+    """Test a trained model, and write the record of the test."""
+    cfg = trainer.cfg
+    if trainer.get_model_names() and not model_dir and not cfg.MODEL.INIT_WEIGHTS:
+        raise ValueError(
+            f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without it, "
+            "untrained prompts would be tested"
+        )
+    trainer.load_model(model_dir, epoch=epoch)
+    trainer.begin_record()
+    trainer.test()
+    trainer.finish_record()
 
-    name = cfg.MODEL.BACKBONE.NAME
-    if isinstance(error, WeightsNotFoundError) or name not in published_models() or find_local(name):
-        return ""
-    return f"\n\n{missing_message(name)}"
 
+def main(
+    argv: Sequence[str] | None = None,
+    protocol: str = "",
+    part: str = "",
+    tested: dict[str, Any] | None = None,
+) -> int:
+    """Run the command line; it can be called many times in one process.
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    Args:
+        argv: the arguments; `sys.argv` by default.
+        protocol, part: what the run is for, such as base2new and base; entries of the run's record.
+        tested: the training that a test tests: its `folder`, and when that `ended`.
 
     Returns:
-        exit status: 0; 2 for an error that a setting, a file or the machine caused, which is told in a few lines; 143 or 130 for a run that was stopped by
-        SIGTERM or Ctrl-C.
+        0 when the run is done or was finished before, 2 after a mistake that the user can correct, 143 or 130
+        when it was stopped by SIGTERM or Ctrl-C.
     """
     args = build_parser().parse_args(argv)
-    from dassl.engine.failures import asides_in_short, explain
-    from dassl.engine.stopping import STOP, StopRequested
+    import torch
 
-    cfg = None
-    with contextlib.nullcontext() if args.debug else asides_in_short():  # also around the end of what a failed run leaves
-        try:
-            with STOP.listening():
-                cfg = setup_cfg(args)
-                run(args, cfg)
-        except StopRequested as stop:
-            if args.debug:
-                traceback.print_exc()
-            # A fresh test follows a training that a launcher's --force may just have made, and would make again.
-            is_anew = args.has_begun_anew or bool(args.fresh and args.eval_only and args.model_dir)
-            tell(f"\n{str(stop).capitalize()}. What is saved is whole, and {AGAIN[is_anew]} goes on from there.")
-            return stop.exit_status
-        except Exception as error:
-            message = explain(error, cfg)
-            if not message:  # a mistake of the program, whose traceback is what helps
-                raise
-            if args.debug:
-                traceback.print_exc()
-            tell(f"\nError: {message.replace(AGAIN[False], AGAIN[args.has_begun_anew])}\n(--debug shows where it was raised)")
-            return 2
-    return 0
+    from dassl.utils.command import run_command
+    from dassl.utils.logger import close_logger
+    from dassl.utils.seeding import make_deterministic
+    from dassl.utils.signals import Stopped
 
-
-def tell(text: str) -> None:
-    """Print to standard error, and into the run's log.txt if there is one."""
-    print(text, file=sys.stderr)
-    log = getattr(sys.stdout, "file", None)  # the engine's tee of standard output
-    if log:
-        with contextlib.suppress(OSError):  # as when the disk is full, which has been told
-            print(text, file=log, flush=True)
+    entries = {"protocol": protocol, "part": part, "tested": tested}
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    try:
+        return run_command(lambda: run(args, entries), args.debug)
+    except Stopped as stop:
+        print(f"Stopped by {stop.name}; the same command resumes at the last finished epoch", file=sys.stderr)
+        return int(stop.code or 0)
+    finally:
+        close_logger()
+        make_deterministic(was_deterministic)
+        gc.collect()  # the trainer, with its loading processes
 
 
 if __name__ == "__main__":
-    if hasattr(signal, "SIGUSR1"):  # by which a launcher passes on what came to its shell; before the run listens, it ends as by SIGTERM
-        signal.signal(signal.SIGUSR1, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:  # while torch was being imported
-        sys.exit(130)
+    sys.exit(main())

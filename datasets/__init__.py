@@ -1,8 +1,4 @@
-"""Dataset readers: one file a dataset, holding only its facts; what they share stands once.
-
-Importing this package imports every module of the folder, so that each reader enters `DATASET_REGISTRY`: adding a
-dataset adds a file and edits nothing here. `base.py` says what a reader is made of.
-"""
+"""Dataset readers, one file a dataset; importing the package registers them all."""
 
 import importlib
 import pkgutil
@@ -12,8 +8,7 @@ _MODULES = [importlib.import_module(f"{__name__}.{module.name}") for module in p
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare the settings of every dataset module on `cfg`, by calling the `extend_cfg` of each module that has one."""
+    """Declares the settings of every dataset module that has an `extend_cfg`."""
     for module in _MODULES:
-        declare = getattr(module, "extend_cfg", None)
-        if declare is not None:
-            declare(cfg)
+        if hasattr(module, "extend_cfg"):
+            module.extend_cfg(cfg)

@@ -1,4 +1,4 @@
-"""Caltech101: pictures of 100 kinds of object; the background class and a second folder of faces are left out."""
+"""Caltech101: 100 kinds of object; the background class and a second folder of faces are left out."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 
@@ -7,12 +7,15 @@ from .base import ImageDataset
 
 @DATASET_REGISTRY.register()
 class Caltech101(ImageDataset):
-    """Caltech101, in class folders under 101_ObjectCategories/."""
-
     dataset_dir = "caltech-101"
     image_dir = "101_ObjectCategories"
     split_file = "split_zhou_Caltech101.json"
     source = "https://data.caltech.edu/records/mzrjq-6wc02"
     split_source = "https://drive.google.com/file/d/1hyarUivQE36mY6jSomru6Fjd-JzwcCzN/view"
-    folder_names = {"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"}
+    folder_names = {
+        "airplanes": "airplane",
+        "Faces": "face",
+        "Leopards": "leopard",
+        "Motorbikes": "motorbike",
+    }
     folders_left_out = ("BACKGROUND_Google", "Faces_easy")

@@ -1,4 +1,4 @@
-"""Describable Textures (DTD): 5,640 pictures of 47 textures (CVPR 2014, arXiv 1311.3618)."""
+"""Describable Textures (DTD): 5,640 images of 47 textures (CVPR 2014, arXiv 1311.3618)."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 
@@ -7,8 +7,6 @@ from .base import ImageDataset
 
 @DATASET_REGISTRY.register()
 class DescribableTextures(ImageDataset):
-    """DTD, in class folders under images/."""
-
     dataset_dir = "dtd"
     image_dir = "images"
     split_file = "split_zhou_DescribableTextures.json"

@@ -1,4 +1,4 @@
-"""EuroSAT: 27,000 satellite pictures of 64x64 in 10 classes of land use (arXiv 1709.00029)."""
+"""EuroSAT: 27,000 satellite images of 64x64 pixels in 10 classes of land use (arXiv 1709.00029)."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 
@@ -7,15 +7,12 @@ from .base import ImageDataset
 
 @DATASET_REGISTRY.register()
 class EuroSAT(ImageDataset):
-    """EuroSAT, its RGB pictures in class folders under 2750/."""
-
     dataset_dir = "eurosat"
     image_dir = "2750"
     split_file = "split_zhou_EuroSAT.json"
     source = "https://github.com/phelber/EuroSAT"
     split_source = "https://drive.google.com/file/d/1Ip7yaCWFi0eaOFUGga0lUdVi_DDQth1o/view"
-    # Published class names; Forest and River keep their folder's.
-    folder_names = {
+    folder_names = {  # Forest and River keep their folder's
         "AnnualCrop": "Annual Crop Land",
         "HerbaceousVegetation": "Herbaceous Vegetation Land",
         "Highway": "Highway or Road",

@@ -1,59 +1,46 @@
-"""Your own pictures: class folders, with or without train, val and test above them, or a list of path, class and split.
+"""Own images: class folders, alone or inside train, val and test folders, or a list (docs/OWN_IMAGES.md)."""
 
-docs/OWN_PICTURES.md leads from a folder of pictures to results; `folder_layout.py` reads folders, `folder_lists.py` lists, and
-`folder_split.py` draws and keeps a split where none is stated.
-"""
-
+import hashlib
 import os
+import random
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import ImageError, read_image, write_json
 
 from .base import ImageDataset
-from .base_new import check_halves
-from .folder_layout import check_files, read_class_folders
-from .folder_lists import Listing, read_any_json, read_list
-from .folder_split import KeptSplit, labels_of, to_split
-from .images import N_SHOWN, list_folders
-from .splits import PARTS, Split, shown, wrong_with_name
-
-GUIDE = "docs/OWN_PICTURES.md"
+from .folder_layout import OwnImage, read_class_folders
+from .folder_lists import read_list
+from .images import list_folders
+from .make_split import SPLIT_SEED
+from .splits import PARTS, Row, Split, checked_rows, read_json, read_split_file
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare the settings of DATASET.NAME Folder; paths may begin with ~."""
-    # The folder of the pictures: relative to DATASET.ROOT ($DATA in the scripts), or absolute. Has to be given.
+    """Declares the settings of DATASET.NAME Folder; paths may begin with ~."""
+    # The folder of the images: relative to DATASET.ROOT ($DATA in the scripts), or absolute. Required.
     cfg.DATASET.FOLDER_PATH = ""
-    # A .csv, .tsv, .txt or .json file of path, class and (optional) split, relative to the folder, or absolute. Empty: class folders.
+    # A list of path, class and (optional) split, relative to the folder, or absolute. Empty: class folders.
     cfg.DATASET.FOLDER_LIST = ""
-    # A .json file {folder or entry: class name}, for classes whose prompt should not be made of the folder's name; relative to the
-    # folder, or absolute. Empty: the names as they are.
+    # A .json file {class folder: class name}, relative to the folder, or absolute. Empty: the folders' names.
     cfg.DATASET.FOLDER_CLASS_NAMES = ""
-    # Whether links that lead out of the folder are followed: True or False.
+    # Whether links that lead out of the folder are followed.
     cfg.DATASET.FOLDER_LINKS = False
 
 
 @DATASET_REGISTRY.register()
 class Folder(ImageDataset):
-    """A folder of one's own pictures; the settings are those of `extend_cfg`.
+    """A folder of own images. Labels follow the sorted class folders, or the list if it states labels."""
 
-    Labels follow the classes in sorted order (or the list, where it states labels), so that base is the first half of the alphabet.
-
-    Raises:
-        FileNotFoundError: the folder, a list or pictures of a list are missing.
-        ValueError: a setting, a folder, a list or a picture is not usable.
-    """
-
-    source = "where they came from"
-    can_make_split = False
+    is_listed = True  # and `read_split` checks what a list names
 
     def __init__(self, cfg: Any) -> None:
         self.settings = cfg.DATASET
         self.dataset_dir = os.path.expanduser(cfg.DATASET.FOLDER_PATH)
-        self.identity: dict[str, str] = {}  # which pictures and which split; goes into the run's result.json
         super().__init__(cfg)
 
     @property
@@ -61,107 +48,177 @@ class Folder(ImageDataset):
         """What results call this dataset: two folders are two datasets."""
         return f"Folder {self.folder.name}"
 
-    @property
-    def list_path(self) -> Path | None:
-        """The list of pictures, or None for class folders."""
-        given = self.settings.FOLDER_LIST
-        return self.folder / os.path.expanduser(given) if given else None
-
     def prepare(self) -> None:
-        """Say what DATASET.FOLDER_PATH should be where it is not given or no folder."""
-        given = self.settings.FOLDER_PATH
-        self.keep_dir = self.root  # for a split, where the folder cannot be written
-        if given and self.folder.is_dir():
-            self.root = self.folder.parent  # an absolute folder needs no DATASET.ROOT
-            return
-        what = f"DATASET.FOLDER_PATH is {given!r}, but {self.folder} is no folder" if given else "DATASET.FOLDER_PATH is not given"
-        found = [name for name in list_folders(self.root) if name != "own_splits"] if self.root.is_dir() else []
-        raise FileNotFoundError(
-            f"Folder: {what}.\n"
-            f"  accepted:  a folder relative to DATASET.ROOT, now {str(self.root)!r} (--root; $DATA in the scripts), or an absolute path\n"
-            f"  found:     {', '.join(map(repr, found[:10])) or 'no folders'} in DATASET.ROOT\n"
-            f"  next step: bash scripts/mpl/base2new.sh folder 1 DATASET.FOLDER_PATH my_pictures   (see {GUIDE})"
-        )
+        """Raises FileNotFoundError if DATASET.FOLDER_PATH is no folder."""
+        if not self.dataset_dir or not self.folder.is_dir():
+            found = list_folders(self.root) if self.root.is_dir() else []
+            raise FileNotFoundError(
+                f"DATASET.FOLDER_PATH is {self.dataset_dir!r}, which is no folder. Give a folder of "
+                f"DATASET.ROOT (now {self.root}; --root, or $DATA in the scripts), such as one of "
+                f"{found[:10]}, or an absolute path. See docs/OWN_IMAGES.md."
+            )
 
     def read_split(self) -> Split:
-        """The split that a list or the folders state, or else one's own, drawn once and kept."""
-        owner = type(self).__name__
-        listing = self._listing(owner)
-        check_files(listing.pictures, self.folder, bool(self.settings.FOLDER_LINKS), owner)
-        pictures, origin = listing.pictures, str(self.list_path or self.folder)
-        check_halves(len({picture.class_name for picture in pictures}), self.settings.SUBSAMPLE_CLASSES, f"{owner}: {origin}")
-        split_from = origin
-        if not pictures[0].part:
-            kept = KeptSplit(self.folder, self.keep_dir, self.list_path.name if self.list_path else "", owner)
-            pictures, split_from, notes = kept.apply(pictures)
-            self._tell(notes)
-        labels = listing.labels or labels_of(pictures)
-        split = to_split(pictures, labels, self._class_names(labels, owner), f"{owner}: {origin}")
+        """The split that a list or the folders state, or else one that is drawn once and kept."""
+        labels: dict[str, int] = {}
+        list_path = self.folder / os.path.expanduser(self.settings.FOLDER_LIST)
+        if self.settings.FOLDER_LIST:
+            images, labels = read_list(list_path)
+        else:
+            images, left_out = read_class_folders(self.folder)
+            checked_rows([(image.path, 0, image.class_name) for image in images], str(self.folder))
+            if left_out:
+                print(
+                    f"{self.title}: {len(left_out):,} files are left out (no images by their names, in no "
+                    f"class folder, or linked folders), such as {', '.join(map(ascii, left_out[:5]))}"
+                )
+        self._check_files([image.path for image in images])
+        split_from = str(list_path)
+        if not images[0].part:
+            name = f"split_own-{list_path.name}.json" if self.settings.FOLDER_LIST else "split_own.json"
+            images, split_from = self._apply_kept_split(images, name)
+        labels = labels or _labels_of(images)
+        split = _to_split(images, labels, self._class_names(labels), str(list_path))
         if not split.val:
-            self._tell(["no val pictures: TEST.FINAL_MODEL best_val cannot be used, nothing else needs them"])
-        self.identity = {"pictures": str(self.folder), "split": split_from, "split_sha256": split.digest(PARTS)}
+            print(f"{self.title}: there are no val images, so TEST.FINAL_MODEL best_val cannot be used.")
+        self.identity = {"pictures": str(self.folder), "split": split_from, "split_sha256": split.digest()}
         return split
 
-    def _listing(self, owner: str) -> Listing:
-        """The pictures, from the list or from the class folders."""
-        path = self.list_path
-        if path is None:
-            self.is_listed = True
-            pictures, notes = read_class_folders(self.folder, owner)
-            self._tell(notes)
-            return Listing(pictures, {}, 0)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{owner}: DATASET.FOLDER_LIST is {self.settings.FOLDER_LIST!r}, but there is no file {path}; a path is relative to "
-                f"DATASET.FOLDER_PATH, {self.folder}, or absolute."
-            )
-        listing = read_list(path, owner)
-        if listing.n_repeated:
-            self._tell([f"{listing.n_repeated:,} rows of {path.name} say the same as a row before and are left out"])
-        return listing
+    def _check_files(self, paths: Sequence[str]) -> None:
+        """ValueError for a path that is no file, or a link out of the folder."""
+        home = os.path.realpath(self.folder)
+        for path in paths:
+            full = self.folder / path
+            if not full.is_file():
+                raise ValueError(f"{full} is missing, or a broken link or no ordinary file: take it out.")
+            real = os.path.realpath(full)
+            if not self.settings.FOLDER_LINKS and os.path.commonpath([home, real]) != home:
+                raise ValueError(
+                    f"{full} is a link out of the folder, to {real}. Put the images themselves there, or "
+                    "follow your own links with DATASET.FOLDER_LINKS True."
+                )
 
-    def _class_names(self, labels: Iterable[str], owner: str) -> dict[str, str]:
-        """Class -> its name in prompts."""
-        names = {name: unicodedata.normalize("NFC", name) for name in labels}  # macOS writes accents as characters of their own
-        given = self.settings.FOLDER_CLASS_NAMES
-        if given:
-            names.update(read_class_names(self.folder / os.path.expanduser(given), names, f"{owner}: DATASET.FOLDER_CLASS_NAMES"))
-        refuse_alike(names, owner)
+    def _apply_kept_split(self, images: Sequence[OwnImage], name: str) -> tuple[list[OwnImage], str]:
+        """The images with their part, by the kept split or one drawn and kept now; and where it is kept.
+
+        That is beside the images or, if their folder cannot be written, below DATASET.ROOT.
+        """
+        key = hashlib.sha256(str(self.folder).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        places = (self.folder / name, self.root / "own_splits" / f"{self.folder.name}-{key}" / name)
+        for place in places:
+            if place.exists():
+                return self._read_kept(place, images), str(place)
+        drawn = draw_split(images)
+        # A split that named damaged images would no longer fit when they are removed.
+        with ThreadPoolExecutor() as pool:
+            reasons = list(filter(None, pool.map(_why_unreadable, [self.folder / i.path for i in drawn])))
+        if reasons:
+            raise ValueError(f"{len(reasons):,} images cannot be read: {'; '.join(reasons[:5])}")
+        split = _to_split(drawn, _labels_of(drawn), {}, "")
+        how = f"drawn (seed {SPLIT_SEED}, 50/20/30 a class)"
+        for place in places:
+            try:
+                rows = {part: getattr(split, part) for part in PARTS}
+                write_json({"made_by": f"DATASET.NAME Folder: {how}", **rows}, str(place))
+            except OSError:
+                continue
+            print(f"{self.title}: no split is stated, so one was {how} and kept as {place}")
+            return drawn, str(place)
+        raise OSError(
+            f"Neither {places[0]} nor {places[1]} can be written, to keep the split that was drawn."
+        )
+
+    def _read_kept(self, place: Path, images: Sequence[OwnImage]) -> list[OwnImage]:
+        split = read_split_file(place)
+        kept = [OwnImage(row.path, row.name, part) for part in PARTS for row in getattr(split, part)]
+        present = {image.path: image.class_name for image in images}
+        gone = [image.path for image in kept if present.get(image.path) != image.class_name]
+        if gone:
+            raise ValueError(
+                f"{len(gone):,} images of the split {place} are gone or have another class, such as "
+                f"{', '.join(gone[:5])}. Put them back; or delete the file to draw a new split, whose "
+                "results are not comparable with the old ones."
+            )
+        if len(kept) < len(present):
+            print(
+                f"{self.title}: {len(present) - len(kept):,} images came after the split was drawn and "
+                f"are left out; delete {place} to draw a new one, whose results are not comparable with "
+                "the old ones."
+            )
+        return kept
+
+    def _class_names(self, classes: Collection[str]) -> dict[str, str]:
+        """Class -> its name in prompts; ValueError if two read alike."""
+        names = {name: unicodedata.normalize("NFC", name) for name in classes}  # macOS writes accents apart
+        if self.settings.FOLDER_CLASS_NAMES:
+            path = os.path.expanduser(self.settings.FOLDER_CLASS_NAMES)
+            names |= read_class_names(self.folder / path, classes)
+        read_as: dict[str, str] = {}
+        for key, name in names.items():
+            other = read_as.setdefault(name.replace("_", " "), key)
+            if other != key:
+                raise ValueError(
+                    f"The classes {other!r} and {key!r} both read {name.replace('_', ' ')!r} in prompts: put "
+                    "their images together, or name them with DATASET.FOLDER_CLASS_NAMES."
+                )
         return names
 
-    def _tell(self, notes: list[str]) -> None:
-        for note in notes:
-            print(f"{self.title}: {note}")
 
+def draw_split(images: Sequence[OwnImage]) -> list[OwnImage]:
+    """The images with a part each, drawn class by class with a fixed seed.
 
-def read_class_names(path: Path, classes: Collection[str], owner: str) -> dict[str, str]:
-    """What the JSON file {class: name} calls some of the `classes`; `owner` opens the message.
-
-    Raises FileNotFoundError, or ValueError where the file is no such object or names a class that is none.
+    Of the n images of a class, round(0.3 n) go to test, then round(0.2 n) to val if one is left for train,
+    and the rest to train: 10 give 5, 2 and 3; 2 give 1, 0 and 1. The shares are those of the published
+    readers.
     """
-    renamed = read_any_json(path, owner)
-    if not isinstance(renamed, dict) or not all(
-        isinstance(name, str) and name.strip() and not wrong_with_name(name) for name in renamed.values()
-    ):
-        raise ValueError(f'{owner}: {path} has to hold an object of classes and their names, such as {{"n02089867": "walker hound"}}.')
-    unknown = sorted(set(renamed) - set(classes))
-    if unknown:
-        raise ValueError(f"{owner}: {path} names {_few(unknown)}, which are no classes; the classes are {_few(sorted(classes))}.")
+    by_class: dict[str, list[OwnImage]] = {}
+    for image in sorted(images):
+        by_class.setdefault(image.class_name, []).append(image)
+    rng = random.Random(SPLIT_SEED)
+    drawn = []
+    for name in sorted(by_class):
+        n = len(by_class[name])
+        if n < 2:
+            raise ValueError(f"Class {name!r} has one image; it needs two, to train on and to test on.")
+        n_test = round(0.3 * n)
+        n_val = min(round(0.2 * n), n - n_test - 1)
+        parts = ["test"] * n_test + ["val"] * n_val + ["train"] * (n - n_test - n_val)
+        shuffled = rng.sample(by_class[name], n)
+        drawn += [image._replace(part=part) for image, part in zip(shuffled, parts, strict=True)]
+    return drawn
+
+
+def read_class_names(path: Path, classes: Collection[str]) -> dict[str, str]:
+    """Class -> its name, of some of the `classes`, from a JSON file."""
+    renamed = read_json(path)
+    if not isinstance(renamed, dict):
+        raise ValueError(f'{path} needs classes and names, such as {{"n02089867": "walker hound"}}.')
+    for key, name in renamed.items():
+        if key not in classes:
+            raise ValueError(f"{path} names {key!r:.80}; the classes are {', '.join(sorted(classes)):.300}.")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"{path} calls the class {key!r} {name!r:.80}, which is no name.")
     return {key: name.strip() for key, name in renamed.items()}
 
 
-def _few(names: Sequence[str]) -> str:
-    """The first names of a list, and whether there are more."""
-    return f"[{', '.join(map(shown, names[:N_SHOWN]))}]" + (" …" if len(names) > N_SHOWN else "")
+def _labels_of(images: Sequence[OwnImage]) -> dict[str, int]:
+    return {name: label for label, name in enumerate(sorted({image.class_name for image in images}))}
 
 
-def refuse_alike(names: Mapping[str, str], owner: str) -> None:
-    """ValueError where two classes have names (class -> name) that read alike in prompts, so that nothing would tell them apart."""
-    read_as: dict[str, str] = {}
-    for key, name in names.items():
-        other = read_as.setdefault(name.replace("_", " "), key)
-        if other != key:
-            raise ValueError(
-                f"{owner}: the classes {other!r} and {key!r} both read {name.replace('_', ' ')!r} in prompts, so nothing tells them apart: put "
-                "their pictures together, or name them with DATASET.FOLDER_CLASS_NAMES."
-            )
+def _to_split(
+    images: Sequence[OwnImage], labels: dict[str, int], names: dict[str, str], origin: str
+) -> Split:
+    """The images as rows; `names` says what a class is called, if not like its folder."""
+    split = Split([], [], [], origin)
+    for image in images:
+        name = names.get(image.class_name, image.class_name)
+        getattr(split, image.part).append(Row(image.path, labels[image.class_name], name))
+    return split
+
+
+def _why_unreadable(path: Path) -> str:
+    try:
+        read_image(str(path))
+    except ImageError as error:
+        return str(error)
+    return ""

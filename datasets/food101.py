@@ -1,4 +1,4 @@
-"""Food101: 101,000 pictures of 101 dishes (ECCV 2014)."""
+"""Food101: 101,000 images of 101 dishes (ECCV 2014)."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 
@@ -7,8 +7,6 @@ from .base import ImageDataset
 
 @DATASET_REGISTRY.register()
 class Food101(ImageDataset):
-    """Food101, in class folders under images/."""
-
     dataset_dir = "food-101"
     image_dir = "images"
     split_file = "split_zhou_Food101.json"

@@ -1,4 +1,4 @@
-"""ImageNet-A: 7,500 natural pictures that mislead ResNets, of 200 ImageNet classes (arXiv 1907.07174)."""
+"""ImageNet-A: 7,500 natural images that mislead ResNets, of 200 ImageNet classes (arXiv 1907.07174)."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 
@@ -7,8 +7,6 @@ from .imagenet_variants import ImageNetVariant
 
 @DATASET_REGISTRY.register()
 class ImageNetA(ImageNetVariant):
-    """ImageNet-A, in wnid folders under imagenet-a/, labels from 0 over the 200 folders."""
-
     dataset_dir = "imagenet-adversarial"
     image_dir = "imagenet-a"
     source = "https://github.com/hendrycks/natural-adv-examples"

@@ -7,8 +7,6 @@ from .imagenet_variants import ImageNetVariant
 
 @DATASET_REGISTRY.register()
 class ImageNetR(ImageNetVariant):
-    """ImageNet-R, in wnid folders under imagenet-r/, labels from 0 over the 200 folders."""
-
     dataset_dir = "imagenet-rendition"
     image_dir = "imagenet-r"
     source = "https://github.com/hendrycks/imagenet-r"

@@ -7,8 +7,6 @@ from .imagenet_variants import ImageNetVariant
 
 @DATASET_REGISTRY.register()
 class ImageNetSketch(ImageNetVariant):
-    """ImageNet-Sketch, in wnid folders under images/."""
-
     dataset_dir = "imagenet-sketch"
     image_dir = "images"
     source = "https://github.com/HaohanWang/ImageNet-Sketch"

@@ -1,18 +1,16 @@
-"""The pictures of the Shapes dataset: one coloured form in a messy, camera-like scene.
+"""The images of Shapes: one coloured form in a messy, camera-like scene, drawn with numpy alone.
 
-Every picture is a pure function of (split, label, index): it draws from a numpy generator seeded with these numbers, and
-the global generators of Python, numpy and torch are neither read nor moved. Pixels are made with numpy alone and stored
-without loss, so all machines hold the same dataset.
+Every image is a pure function of (split, label, index), which seed its generator; the global generators are
+neither read nor moved. Changing anything here makes another dataset, whose accuracies cannot be compared:
+tests/shapes pins the pixels.
 
 The style is deliberately unlike the flat icons that the small CLIP `Tiny-Shapes` is trained on
-(`tools/train_tiny_shapes.py`): any rotation and squash, lit and textured surfaces, cast shadows, clutter, blur and
-noise, and the cool light of shallow water over all. The light is a shift that a few pictures can teach, the rest is what
-makes pictures differ. All ranges below are our choice. They were set so that zero-shot lies well above chance and
-few-shot training, measured with a linear probe and with fine-tuning of the image tower, well above zero-shot.
+(benchmarks/): any rotation and squash, lit and textured surfaces, cast shadows, clutter, blur and
+noise, and cool light over all. The light is a shift that a few images can teach; the rest makes images
+differ. All ranges are our choice, set so that zero-shot lies well above chance, and few-shot training
+(a linear probe, and fine-tuning of the image tower) well above zero-shot.
 
-Changing anything here makes another dataset, whose accuracies cannot be compared: `tests/shapes` pins the pixels.
-
-Letters of shapes: S is the side of a picture in pixels.
+S is the side of an image in pixels.
 """
 
 from collections.abc import Callable
@@ -21,13 +19,13 @@ import numpy as np
 from numpy.random import Generator
 
 IMAGE_SIZE = 64
-"""Side of a picture, in pixels."""
+"""Side of an image, in pixels."""
 
 SEED = 20250214
-"""Root of every picture's generator."""
+"""Root of every image's generator."""
 
 SPLITS: dict[str, int] = {"train": 32, "val": 8, "test": 60}
-"""Split name -> pictures a class. 32 leave the seeds a choice when 16 are drawn; 60 keep an evaluation short."""
+"""Split -> images a class. 32 leave the seeds a choice when 16 are drawn; 60 keep an evaluation short."""
 
 SUPERSAMPLING = 3
 """The outline is sampled at this many points a pixel along each axis, and averaged."""
@@ -57,7 +55,7 @@ def _cross(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def _heart(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
-    x, y = 1.2 * x, 0.12 - 1.15 * y  # picture rows grow downwards; the heart's point looks down
+    x, y = 1.2 * x, 0.12 - 1.15 * y  # image rows grow downwards; the heart's point looks down
     ring = x * x + y * y - 1
     return ring * ring * ring <= x * x * y * y * y
 
@@ -96,8 +94,8 @@ FORMS: dict[str, Callable[[np.ndarray, np.ndarray, Generator], np.ndarray]] = {
 def class_names() -> list[str]:
     """The 24 class names; the place in the list is the label.
 
-    Labels 0-11 (base) and 12-23 (new) both hold every colour twice and every form twice, in different pairs: the new
-    half asks for known words in unseen combinations. Within each half the names are sorted.
+    Labels 0-11 (base) and 12-23 (new) both hold every colour twice and every form twice, in different pairs:
+    the new half asks for known words in unseen combinations. Within each half the names are sorted.
     """
     colours, forms = list(COLOUR_HUES), list(FORMS)
 
@@ -109,27 +107,9 @@ def class_names() -> list[str]:
 
 
 def render(split: str, label: int, index: int) -> np.ndarray:
-    """Render picture `index` of class `label` in `split`.
-
-    Args:
-        split: "train", "val" or "test".
-        label: 0-23, a place in `class_names()`.
-        index: 0 or more; the dataset holds the first `SPLITS[split]` of them.
-
-    Returns:
-        uint8 RGB picture [S, S, 3].
-
-    Raises:
-        ValueError: for an unknown split, label or a negative index.
-    """
-    names = class_names()
-    if split not in SPLITS or not 0 <= label < len(names) or index < 0:
-        raise ValueError(
-            f"Shapes has no picture (split={split!r}, label={label}, index={index}): "
-            f"splits are {', '.join(SPLITS)}, labels 0-{len(names) - 1}, indices start at 0"
-        )
+    """Image `index` of class `label` in train, val or test; uint8 RGB [S, S, 3]."""
     rng = np.random.default_rng([SEED, list(SPLITS).index(split), label, index])
-    colour, form = names[label].split()
+    colour, form = class_names()[label].split()
     scene = _background(rng)
     scene = _with_clutter(scene, rng)
     scene = _with_object(scene, colour, form, rng)
@@ -167,9 +147,15 @@ def _with_clutter(scene: np.ndarray, rng: Generator) -> np.ndarray:
         u = (x - centre_x) * np.cos(angle) + (y - centre_y) * np.sin(angle)
         v = -(x - centre_x) * np.sin(angle) + (y - centre_y) * np.cos(angle)
         length, width = rng.uniform(0.08, 0.5), rng.uniform(0.05, 0.14)
-        distance = np.maximum(abs(u) / length, abs(v) / width) if rng.random() < 0.5 else np.hypot(u / length, v / width)
+        distance = (
+            np.maximum(abs(u) / length, abs(v) / width)
+            if rng.random() < 0.5
+            else np.hypot(u / length, v / width)
+        )
         cover = rng.uniform(0.5, 0.95) * np.clip((1 - distance) * 4, 0, 1)
-        scene = _mix(scene, hsv_to_rgb(rng.uniform(0, 360), rng.uniform(0.1, 0.8), rng.uniform(0.2, 0.95)), cover)
+        scene = _mix(
+            scene, hsv_to_rgb(rng.uniform(0, 360), rng.uniform(0.1, 0.8), rng.uniform(0.2, 0.95)), cover
+        )
     return scene
 
 
@@ -189,7 +175,7 @@ def _with_object(scene: np.ndarray, colour: str, form: str, rng: Generator) -> n
 def _object_mask(form: str, rng: Generator) -> np.ndarray:
     """How much of each pixel the rotated, squashed, shifted form covers; [S, S] in 0-1."""
     x, y = _grid(SUPERSAMPLING)
-    size = rng.uniform(0.4, 0.75)  # 1 is half the side of the picture
+    size = rng.uniform(0.4, 0.75)  # 1 is half the side of the image
     room = 0.95 - size
     x, y = x - rng.uniform(-room, room), y - rng.uniform(-room, room)
     squash, squash_angle, turn = rng.uniform(0.7, 1), rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi)
@@ -203,10 +189,10 @@ def _object_mask(form: str, rng: Generator) -> np.ndarray:
 def _photographed(scene: np.ndarray, rng: Generator) -> np.ndarray:
     """Cool light, contrast, lens blur and sensor noise; uint8 [S, S, 3]."""
     tint = rng.uniform(*COOL_LIGHT)
-    picture = 0.5 + (scene * tint - 0.5) * rng.uniform(0.7, 1.1) + rng.uniform(-0.1, 0.1)
-    picture = _blurred(picture, int(rng.integers(0, 3)))
-    picture = picture + rng.normal(0, rng.uniform(0.01, 0.06), picture.shape)
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    image = 0.5 + (scene * tint - 0.5) * rng.uniform(0.7, 1.1) + rng.uniform(-0.1, 0.1)
+    image = _blurred(image, int(rng.integers(0, 3)))
+    image = image + rng.normal(0, rng.uniform(0.01, 0.06), image.shape)
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def hsv_to_rgb(hue: float, saturation: float, value: float) -> np.ndarray:
@@ -216,7 +202,7 @@ def hsv_to_rgb(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def _grid(samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates x (right) and y (down) of `samples` points a pixel a side, from -1 to 1 over the picture."""
+    """Coordinates x (right) and y (down) of `samples` points a pixel a side, from -1 to 1 over the image."""
     n = IMAGE_SIZE * samples
     line = (np.arange(n) + 0.5) * 2 / n - 1
     return np.broadcast_to(line, (n, n)), np.broadcast_to(line[:, None], (n, n))
@@ -233,14 +219,14 @@ def _clouds(cells: int, rng: Generator) -> np.ndarray:
     return rows[:, cell] * (1 - weight) + rows[:, cell + 1] * weight
 
 
-def _blurred(picture: np.ndarray, times: int) -> np.ndarray:
+def _blurred(image: np.ndarray, times: int) -> np.ndarray:
     """Repeat a (1, 2, 1)/4 blur along both axes; each pass adds half a squared pixel of variance."""
     for _ in range(times):
         for axis in (0, 1):
-            lines = picture.swapaxes(0, axis)
+            lines = image.swapaxes(0, axis)
             before, after = np.concatenate([lines[:1], lines[:-1]]), np.concatenate([lines[1:], lines[-1:]])
-            picture = (0.5 * lines + 0.25 * (before + after)).swapaxes(0, axis)
-    return picture
+            image = (0.5 * lines + 0.25 * (before + after)).swapaxes(0, axis)
+    return image
 
 
 def _mix(below: np.ndarray, above: np.ndarray, cover: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""SUN397: 39,700 pictures (in the published split) of 397 kinds of scene (CVPR 2010)."""
+"""SUN397: 39,700 images (in the published split) of 397 kinds of scene (CVPR 2010)."""
 
 import random
 
@@ -11,8 +11,6 @@ from .splits import Row, Split, read_lines
 
 @DATASET_REGISTRY.register()
 class SUN397(ImageDataset):
-    """SUN397, pictures in SUN397/<letter>/<scene>/; a split made here follows the first published partition."""
-
     dataset_dir = "sun397"
     image_dir = "SUN397"
     split_file = "split_zhou_SUN397.json"
@@ -20,23 +18,17 @@ class SUN397(ImageDataset):
     split_source = "https://drive.google.com/file/d/1y2RD81BYuiyvebdN-JymPfyWYcd8_MUq/view"
 
     def make_split(self, rng: random.Random) -> Split:
-        """Train and val from Training_01.txt, test from Testing_01.txt, labels by the line of ClassName.txt."""
-        classes = read_lines(self.folder / "ClassName.txt", type(self).__name__)
-        labels = {scene: label for label, scene in enumerate(classes)}
-        train, val = hold_out_val(self._read_list("Training_01.txt", labels), type(self).__name__, rng)
-        return Split(train, val, self._read_list("Testing_01.txt", labels))
+        """Train and val from Training_01.txt, test from Testing_01.txt; labels are lines of ClassName.txt."""
+        labels = {scene: label for label, scene in enumerate(read_lines(self.folder / "ClassName.txt"))}
 
-    def _read_list(self, name: str, labels: dict[str, int]) -> list[Row]:
-        """Rows of a list whose lines are "/a/abbey/sun_x.jpg", the folder being the scene."""
-        path = self.folder / name
-
-        def row(line: str) -> Row:
+        def row(line: str) -> Row:  # "/a/abbey/sun_x.jpg", the folder being the scene
             scene = line.rpartition("/")[0]
             return Row(line.lstrip("/"), labels[scene], scene_name(scene))
 
-        return read_listed(read_lines(path, type(self).__name__), row, f"{type(self).__name__}: {path}")
+        train, val = hold_out_val(read_listed(self.folder / "Training_01.txt", row), rng)
+        return Split(train, val, read_listed(self.folder / "Testing_01.txt", row))
 
 
 def scene_name(scene: str) -> str:
-    """A scene's class name: the parts of its path without the letter, last part first: "/c/church/indoor" -> "indoor church"."""
+    """The parts of a scene's path without the letter, last first: "/c/church/indoor" -> "indoor church"."""
     return " ".join(reversed(scene.strip("/").split("/")[1:]))

@@ -7,13 +7,11 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import ImageDataset
 from .make_split import hold_out_val, read_listed
-from .splits import Row, Split, read_lines, shown
+from .splits import Row, Split, read_lines
 
 
 @DATASET_REGISTRY.register()
 class UCF101(ImageDataset):
-    """UCF101 as middle frames, in class folders under UCF-101-midframes/; a split made here follows ucfTrainTestlist/."""
-
     dataset_dir = "ucf101"
     image_dir = "UCF-101-midframes"
     split_file = "split_zhou_UCF101.json"
@@ -23,26 +21,21 @@ class UCF101(ImageDataset):
 
     def make_split(self, rng: random.Random) -> Split:
         """Train and val from trainlist01.txt, test from testlist01.txt, labels (from 1) by classInd.txt."""
-        path = self.folder / "ucfTrainTestlist" / "classInd.txt"
+        lists = self.folder / "ucfTrainTestlist"
         labels = {}
-        for line in read_lines(path, type(self).__name__):
-            number, _, action = line.partition(" ")
-            if not number.isdecimal() or not action:
-                raise ValueError(f'{type(self).__name__}: {path}: {shown(line)} is not "number action". Fetch the file again.')
+        for line in read_lines(lists / "classInd.txt"):
+            number, action = line.split()
             labels[action] = int(number) - 1
-        train, val = hold_out_val(self._read_list("trainlist01.txt", labels), type(self).__name__, rng)
-        return Split(train, val, self._read_list("testlist01.txt", labels))
 
-    def _read_list(self, name: str, labels: dict[str, int]) -> list[Row]:
-        """Rows of a list whose lines are "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi", perhaps with a number after it."""
-        path = self.folder / "ucfTrainTestlist" / name
-
-        def row(line: str) -> Row:
+        def row(
+            line: str,
+        ) -> Row:  # "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi", perhaps with a number after it
             action, video = line.split()[0].split("/")
             frame = video.removesuffix(".avi") + ".jpg"
             return Row(f"{action_name(action)}/{frame}", labels[action], action_name(action))
 
-        return read_listed(read_lines(path, type(self).__name__), row, f"{type(self).__name__}: {path}")
+        train, val = hold_out_val(read_listed(lists / "trainlist01.txt", row), rng)
+        return Split(train, val, read_listed(lists / "testlist01.txt", row))
 
 
 def action_name(action: str) -> str:

@@ -58,12 +58,14 @@ def choose_precision(prec: str, device: torch.device) -> Precision:
     on_gpu = device.type == "cuda"
     if prec == "fp32":
         return Precision(device_type=device.type)
+    # PyTorch has no public question for it; where the private one is missing, the answer is no.
+    cpu_has_bfloat16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     missing = ""
     if on_gpu and prec == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         missing = "this GPU has no bfloat16"
     elif not on_gpu and prec == "fp16":
         missing = "float16 is for GPUs"
-    elif not on_gpu and not _cpu_has_bfloat16():
+    elif not on_gpu and not cpu_has_bfloat16():
         missing = "this CPU has no bfloat16 instructions"
     if missing:
         print(f"PREC {prec} is not available on the device '{device}' ({missing}): computing in fp32")
@@ -71,9 +73,3 @@ def choose_precision(prec: str, device: torch.device) -> Precision:
     if prec == "amp":
         return Precision(autocast_dtype=torch.float16 if on_gpu else torch.bfloat16, device_type=device.type)
     return Precision(torch.float16 if prec == "fp16" else torch.bfloat16, device_type=device.type)
-
-
-def _cpu_has_bfloat16() -> bool:
-    # PyTorch has no public question for it; where the private one is missing, the answer is no.
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return bool(supported and supported())

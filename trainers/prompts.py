@@ -166,12 +166,8 @@ class DeepPrompts(nn.Module):
     Args:
         n_prompts: P, prompts of each layer.
         depth: how many layers, from the first on, have prompts of their own.
-        n_layers, width: layers and D of the tower.
-        tower: its name, for messages.
+        n_layers, width, tower: layers, D and name of the tower.
         has_initial: whether the first layer's prompts stand here, and not in a class prompt.
-
-    Raises:
-        ValueError: `depth` is below 1 or beyond the tower.
     """
 
     def __init__(
@@ -179,19 +175,15 @@ class DeepPrompts(nn.Module):
     ) -> None:
         super().__init__()
         self.schedule = PromptSchedule.replace_all(n_layers, n_prompts, depth, tower)
-        self.first_layer = 0 if has_initial else 1
+        layers = range(0 if has_initial else 1, depth)
         self.tokens = nn.ParameterDict(
-            {
-                str(layer): nn.Parameter(random_prompts(n_prompts, width))
-                for layer in range(self.first_layer, depth)
-            }
+            {str(i): nn.Parameter(random_prompts(n_prompts, width)) for i in layers}
         )
 
     def layer_prompts(self, initial: Tensor | None = None) -> LayerPrompts:
-        """The prompts as a tower takes them; `initial` are the first layer's where they are not held here."""
-        return LayerPrompts(
-            self.schedule, [*([] if self.first_layer == 0 else [initial]), *self.tokens.values()]
-        )
+        """The prompts as a tower takes them, with the first layer's if they are not here."""
+        tokens = list(self.tokens.values())
+        return LayerPrompts(self.schedule, tokens if initial is None else [initial, *tokens])
 
     def published_names(self, encoder: str) -> Mapping[str, nn.Parameter]:
         """Names in published checkpoints: `VPT` of the first layer, `VPT_shallow` of the deeper blocks."""

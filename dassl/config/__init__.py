@@ -1,20 +1,14 @@
-"""The config tree: defaults, strict merging, and what clears other trainers' settings away."""
+"""The config tree: defaults, and merging that refuses unknown keys and values of another type."""
 
-from .checks import check_ranges
 from .defaults import get_cfg_default
-from .node import CfgNode, ConfigError
+from .node import CfgNode
 
 
 def clean_cfg(cfg: CfgNode, trainer: str) -> None:
-    """Remove the settings of every other trainer from `cfg.TRAINER`, so that a printed config shows only what is used.
-
-    Args:
-        cfg: the whole config, changed in place.
-        trainer: the trainer's name; its node is `cfg.TRAINER.<NAME IN CAPITALS>`.
-    """
+    """Remove the settings of every other trainer from `cfg.TRAINER`, so that a printed config is short."""
     for key in list(cfg.TRAINER):
         if key not in ("NAME", trainer.upper()):
             cfg.TRAINER.pop(key)
 
 
-__all__ = ["CfgNode", "ConfigError", "check_ranges", "clean_cfg", "get_cfg_default"]
+__all__ = ["CfgNode", "clean_cfg", "get_cfg_default"]

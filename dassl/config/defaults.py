@@ -1,21 +1,25 @@
-"""Every setting of the engine with its default; methods and datasets add their own in `extend_cfg`."""
+"""Every setting of the engine with its default; methods and datasets add their own in `extend_cfg`.
+
+Settings marked "unused" are those of the published Dassl that config files and train.py files set; nothing
+reads them.
+"""
 
 from .node import CfgNode
 
 _INPUT = {
     "SIZE": (224, 224),  # height, width in pixels
-    "INTERPOLATION": "bilinear",  # bilinear, bicubic or nearest, wherever a picture is resized
+    "INTERPOLATION": "bilinear",  # bilinear, bicubic or nearest, wherever an image is resized
     "TRANSFORMS": (),  # names of dassl.data.transforms.TRANSFORM_NAMES
-    "NO_TRANSFORM": False,  # give the loaders PIL pictures; needs a dataset wrapper of one's own
+    "NO_TRANSFORM": False,  # give the loaders PIL images; needs a dataset wrapper of one's own
     "PIXEL_MEAN": [0.485, 0.456, 0.406],  # ImageNet's; CLIP's configs set CLIP's
     "PIXEL_STD": [0.229, 0.224, 0.225],
     "CROP_PADDING": 4,  # random_crop, pixels on each side
     "RRCROP_SCALE": (0.08, 1.0),  # random_resized_crop, range of the crop's share of the area
-    "CUTOUT_N": 1,  # cutout, number of holes
-    "CUTOUT_LEN": 16,  # cutout, side of a hole in pixels
-    "GN_MEAN": 0.0,  # gaussian_noise, in units of the (normalised) pixel
-    "GN_STD": 0.15,
-    "RANDAUGMENT_N": 2,  # randaugment*, operations a picture
+    "CUTOUT_N": 1,  # unused
+    "CUTOUT_LEN": 16,  # unused
+    "GN_MEAN": 0.0,  # unused
+    "GN_STD": 0.15,  # unused
+    "RANDAUGMENT_N": 2,  # randaugment, operations an image
     "RANDAUGMENT_M": 10,  # randaugment, strength in 0..30
     "COLORJITTER_B": 0.4,  # colorjitter: brightness, contrast, saturation, hue
     "COLORJITTER_C": 0.4,
@@ -29,41 +33,36 @@ _INPUT = {
 _DATASET = {
     "ROOT": "",  # folder that holds all datasets
     "NAME": "",  # a name of dassl.data.datasets.DATASET_REGISTRY
-    "SOURCE_DOMAINS": (),
-    "TARGET_DOMAINS": (),
-    "NUM_LABELED": -1,  # labelled pictures in all, for semi-supervised readers; -1: not given
-    "NUM_SHOTS": -1,  # training pictures a class; below 1: all of them
+    "SOURCE_DOMAINS": (),  # unused
+    "TARGET_DOMAINS": (),  # unused
+    "NUM_LABELED": -1,  # unused
+    "NUM_SHOTS": -1,  # training images a class; below 1: all of them
     "VAL_PERCENT": 0.1,  # share held out for validation, for readers that split themselves
-    "STL10_FOLD": -1,
-    "CIFAR_C_TYPE": "",
-    "CIFAR_C_LEVEL": 1,
-    "ALL_AS_UNLABELED": False,
+    "STL10_FOLD": -1,  # unused
+    "CIFAR_C_TYPE": "",  # unused
+    "CIFAR_C_LEVEL": 1,  # unused
+    "ALL_AS_UNLABELED": False,  # unused
 }
 
 _TRAIN_LOADER = {
-    "SAMPLER": "RandomSampler",  # a name of dassl.data.samplers.SAMPLER_NAMES
+    "SAMPLER": "RandomSampler",  # or SequentialSampler
     "BATCH_SIZE": 32,
-    "N_DOMAIN": 0,  # RandomDomainSampler, domains a batch; below 1: all of them
-    "N_INS": 16,  # RandomClassSampler, pictures a class in a batch
+    "N_DOMAIN": 0,  # unused
+    "N_INS": 16,  # unused
 }
 
 _DATALOADER = {
     "NUM_WORKERS": 4,  # loading processes, at most one a core; results do not depend on it
-    "K_TRANSFORMS": 1,  # how many times a training picture is augmented
-    "RETURN_IMG0": False,  # also give the unaugmented picture, as img0
-    # Decoded (for tests also resized) pictures are kept in .picture_cache of this folder, and change no result; "": of DATASET.ROOT.
-    "CACHE_DIR": "",
-    # Bound of that folder in GiB; 0: no cache. The test pictures of the eleven datasets take 19 at 224 x 224; the rest is for few-shot training ones.
-    "CACHE_GIB": 24.0,
+    "RETURN_IMG0": False,  # also give the unaugmented image, as img0
     "TRAIN_X": dict(_TRAIN_LOADER),
-    "TRAIN_U": {"SAME_AS_X": True, **_TRAIN_LOADER},  # SAME_AS_X: take TRAIN_X's settings
+    "TRAIN_U": {"SAME_AS_X": True, **_TRAIN_LOADER},  # unused
     "TEST": {"SAMPLER": "SequentialSampler", "BATCH_SIZE": 32},
 }
 
 _MODEL = {
     "INIT_WEIGHTS": "",  # file with weights to start from
-    "BACKBONE": {"NAME": "", "PRETRAINED": True},
-    # A head between backbone and classifier: its name and the widths of its hidden layers.
+    "BACKBONE": {"NAME": "", "PRETRAINED": True},  # PRETRAINED: unused
+    # unused
     "HEAD": {"NAME": "", "HIDDEN_LAYERS": (), "ACTIVATION": "relu", "BN": True, "DROPOUT": 0.0},
 }
 
@@ -81,7 +80,7 @@ _OPTIM = {
     "NEW_LAYERS": (),
     "BASE_LR_MULT": 0.1,
     "LR_SCHEDULER": "single_step",  # single_step, multi_step or cosine; steps once an epoch
-    "STEPSIZE": (-1,),  # single_step: epochs between steps, below 1: MAX_EPOCH; multi_step: the epochs of the steps
+    "STEPSIZE": (-1,),  # single_step: epochs between steps, -1: MAX_EPOCH; multi_step: their epochs
     "GAMMA": 0.1,
     "MAX_EPOCH": 10,
     "WARMUP_EPOCH": -1,  # below 1: no warm-up
@@ -94,7 +93,8 @@ _OPTIM = {
 _TRAIN = {
     "CHECKPOINT_FREQ": 0,  # keep the checkpoint of every so many epochs; below 1: only the last epoch's
     "PRINT_FREQ": 10,  # batches between printed lines
-    "COUNT_ITER": "train_x",  # train_x, train_u or smaller_one: whose batches make an epoch of TrainerXU
+    "COUNT_ITER": "train_x",  # unused
+    "CUDA_GRAPHS": True,  # on a GPU, launch all kernels of a training step at once
 }
 
 _TEST = {
@@ -116,9 +116,7 @@ def get_cfg_default() -> CfgNode:
             "RESUME": "",  # folder of a run to go on with; empty: OUTPUT_DIR, if it holds one
             "SEED": -1,  # below 0: not seeded
             "USE_CUDA": True,  # when there is a GPU
-            # Two runs give the same numbers on a GPU too. Costs speed there, 32 MiB of its memory for cuBLAS, and the operations that have no such
-            # version: one ends the run, by name. On a CPU the numbers are the same in any case.
-            "DETERMINISTIC": False,
+            "DETERMINISTIC": False,  # the same numbers each time on a GPU too, at some cost
             "VERBOSE": True,
             "INPUT": _INPUT,
             "DATASET": _DATASET,

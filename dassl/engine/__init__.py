@@ -1,14 +1,6 @@
-"""The training loop and the registry that methods register with."""
+"""The training loop, the record of a run, and the registry of trainers."""
 
 from .build import TRAINER_REGISTRY, build_trainer
-from .trainer import SimpleNet, SimpleTrainer, TrainerBase, TrainerX, TrainerXU
+from .trainer import SimpleTrainer, TrainerBase, TrainerX
 
-__all__ = [
-    "TRAINER_REGISTRY",
-    "SimpleNet",
-    "SimpleTrainer",
-    "TrainerBase",
-    "TrainerX",
-    "TrainerXU",
-    "build_trainer",
-]
+__all__ = ["TRAINER_REGISTRY", "SimpleTrainer", "TrainerBase", "TrainerX", "build_trainer"]

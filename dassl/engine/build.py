@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from dassl.utils.registry import Registry
+from dassl.utils import Registry
 from dassl.utils.seeding import make_deterministic
 
 TRAINER_REGISTRY = Registry("TRAINER")
 
 
 def build_trainer(cfg: Any) -> Any:
-    """Build the trainer that TRAINER.NAME names, with DETERMINISTIC obeyed; KeyError lists the known names for an unknown one."""
+    """Build the trainer that TRAINER.NAME names, under the setting DETERMINISTIC."""
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    if cfg.get("DETERMINISTIC", False):
+    if cfg.DETERMINISTIC:
         make_deterministic()
     if cfg.VERBOSE:
         print(f"Loading trainer: {cfg.TRAINER.NAME}")

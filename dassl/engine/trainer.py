@@ -1,71 +1,320 @@
-"""Trainers that get data, model and evaluator from the config, and their epochs."""
+"""The trainers: registered models, their checkpoints, the loop over epochs, and the test."""
 
 import contextlib
-import copy
 import datetime
 import math
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from operator import length_hint
+from collections import OrderedDict
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from dassl.config import check_ranges
 from dassl.data import DataManager
-from dassl.data.loader import EpochLoader, repeated
 from dassl.evaluation import build_evaluator
-from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import count_num_param, load_pretrained_weights
-from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs
-from dassl.utils.registry import check_availability
+from dassl.utils import AverageMeter, MetricMeter, check_availability, load_checkpoint, save_checkpoint
+from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs, last_checkpoints, restore
+from dassl.utils.seeding import get_random_state, set_random_state
+from dassl.utils.signals import raise_if_stopped
 
-from . import interrupted
-from .base import TrainerBase
-from .checks import check_before_training, check_epochs, check_place, check_source, loader_of, settle_best_model
-from .identity import digest_rows, method_settings, training_settings
-from .progress import EpochProgress
-from .records import RunRecord, describe_run
-from .simple_net import SimpleNet
-from .stopping import STOP, StopRequested
+from . import record
 
-__all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
+try:
+    from torch.utils.tensorboard import SummaryWriter
+except ImportError:  # tensorboard is not installed
+    SummaryWriter = None  # type: ignore[assignment,misc]
+
+__all__ = ["AverageMeter", "MetricMeter", "SimpleTrainer", "SummaryWriter", "TrainerBase", "TrainerX"]
+
+
+class TrainerBase:
+    """Runs epochs over registered models; what an epoch does is up to subclasses.
+
+    A registered model needs `state_dict`, `load_state_dict`, `parameters`, `train` and `eval`.
+    """
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[str, Any] = OrderedDict()
+        self._optims: OrderedDict[str, Any] = OrderedDict()
+        self._scheds: OrderedDict[str, Any] = OrderedDict()
+        self._writer: Any = None
+        self._first_bad_batch: torch.Tensor | None = None  # on the GPU; -1: every loss was finite
+        self.scaler: Any = None  # a GradScaler, where the method has one
+        self.run: dict[str, Any] = {}  # what makes this run the run it is; saved with its checkpoints
+        self.best_result = -math.inf
+        self.loaded_from: dict[str, str] = {}
+        self.start_epoch = self.epoch = self.max_epoch = 0
+        self.batch_idx = self.num_batches = 0
+
+    # Models
+
+    def register_model(
+        self, name: str = "model", model: Any = None, optim: Any = None, sched: Any = None
+    ) -> None:
+        """Register a model, and its optimiser and scheduler if it learns; `name` is its checkpoint folder."""
+        if name in self._models:
+            raise ValueError(f"a model named {name!r} is registered already; names: {list(self._models)}")
+        self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
+
+    def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
+        """`names` as a list, all registered names by default; a KeyError for one that is not registered."""
+        if names is None:
+            return list(self._models)
+        names = names if isinstance(names, list) else [names]
+        for name in names:
+            check_availability(name, list(self._models), "model")
+        return names
+
+    def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
+        """Call `train()` or, for "eval" and "test", `eval()` of the models."""
+        check_availability(mode, ("train", "eval", "test"), "mode")
+        for name in self.get_model_names(names):
+            self._models[name].train() if mode == "train" else self._models[name].eval()
+
+    def update_lr(self, names: str | list[str] | None = None) -> None:
+        """Step the schedulers; trainers call it on the last batch of an epoch."""
+        for name in self.get_model_names(names):
+            if self._scheds[name] is not None:
+                self._scheds[name].step()
+
+    def get_current_lr(self, names: str | list[str] | None = None) -> float:
+        """The learning rate of the first model that has an optimiser."""
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                return self._optims[name].param_groups[0]["lr"]
+        raise ValueError(
+            f"{type(self).__name__} has no learning rate: no model with an optimiser is registered"
+        )
+
+    # Steps
+
+    def detect_anomaly(self, loss: Any) -> None:
+        """Stop the run with a FloatingPointError if a loss is not finite.
+
+        A loss on a GPU is looked at with the next printed step and at the epoch's end, so that no step waits
+        for it.
+        """
+        is_bad = ~torch.as_tensor(loss).detach().isfinite().all()
+        if is_bad.is_cuda:
+            if self._first_bad_batch is None:
+                self._first_bad_batch = torch.full((), -1, device=is_bad.device)
+            is_first = is_bad & (self._first_bad_batch < 0)
+            self._first_bad_batch = torch.where(is_first, self.batch_idx, self._first_bad_batch)
+        elif is_bad:
+            self._stop_not_finite("the loss", self.batch_idx)
+
+    def _check_losses(self) -> None:
+        if self._first_bad_batch is not None and int(self._first_bad_batch) >= 0:
+            self._stop_not_finite("the loss", int(self._first_bad_batch))
+
+    def _check_learned(self) -> None:
+        """Stop the run if a learned parameter is not finite, as after an epoch's last gradient overflowed."""
+        for model in self._models.values():
+            for name, parameter in getattr(model, "named_parameters", dict)():
+                if parameter.requires_grad and not bool(parameter.detach().isfinite().all()):
+                    self._stop_not_finite(f"the learned parameter {name}", self.batch_idx)
+
+    def _stop_not_finite(self, what: str, batch_idx: int) -> None:
+        raise FloatingPointError(
+            f"{what} is not finite at epoch [{self.epoch + 1}/{self.max_epoch}] batch "
+            f"[{batch_idx + 1}/{self.num_batches}], learning rate {self.get_current_lr()}; try the trainer's "
+            "PREC amp or fp32, with which the run resumes at its last epoch, or a lower OPTIM.LR, which is "
+            "another run"
+        )
+
+    def model_zero_grad(self, names: str | list[str] | None = None) -> None:
+        """Clear the gradients of models that have an optimiser."""
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                self._optims[name].zero_grad()
+
+    def model_backward(self, loss: torch.Tensor) -> None:
+        """Check a loss and compute its gradients."""
+        self.detect_anomaly(loss)
+        loss.backward()
+
+    def model_update(self, names: str | list[str] | None = None) -> None:
+        """Step the optimisers."""
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                self._optims[name].step()
+
+    def model_backward_and_update(self, loss: torch.Tensor, names: str | list[str] | None = None) -> None:
+        """Clear the gradients, compute those of `loss`, and step the optimisers."""
+        self.model_zero_grad(names)
+        self.model_backward(loss)
+        self.model_update(names)
+
+    # Checkpoints
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a method must save beside its models to resume, as plain data and tensors."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what `extra_state` gave; {} comes from a file that holds none."""
+
+    def save_model(
+        self,
+        epoch: int,
+        directory: str,
+        is_best: bool = False,
+        val_result: float | None = None,
+        model_name: str = "",
+    ) -> None:
+        """Save every model with all that resuming needs.
+
+        Args:
+            epoch: the epoch that has just ended, from 0.
+            directory: gets a folder for each model.
+            is_best, model_name: see `save_checkpoint`.
+            val_result: the result on val that the model is saved for.
+        """
+        for name in self.get_model_names():
+            optim, sched = self._optims[name], self._scheds[name]
+            state = {
+                "state_dict": self._models[name].state_dict(),
+                "epoch": epoch + 1,
+                "optimizer": None if optim is None else optim.state_dict(),
+                "scheduler": None if sched is None else sched.state_dict(),
+                "val_result": None if val_result is None else float(val_result),
+                "best_result": float(self.best_result),
+                "scaler": None if self.scaler is None else self.scaler.state_dict(),
+                "random_state": get_random_state(),
+                "run": self.run,
+                "extra_state": self.extra_state(),
+            }
+            save_checkpoint(state, os.path.join(directory, name), is_best=is_best, model_name=model_name)
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Restore models, random generators and the best result from the last checkpoints in `directory`.
+
+        Returns:
+            the number of finished epochs; 0 when a model has no checkpoint there.
+
+        Raises:
+            ValueError: the checkpoints are of a run with other settings, or do not fit.
+        """
+        if finished_epochs(directory, self.get_model_names()) == 0:
+            print("No checkpoint found, train from scratch")
+            return 0
+        print(f"Found checkpoint at {directory} (will resume training)")
+        checkpoints = last_checkpoints(directory, self.get_model_names())
+        for name, (path, checkpoint) in checkpoints.items():
+            lines = record.differing_runs(checkpoint.get("run") or {}, self.run)
+            if lines:
+                raise ValueError(
+                    "\n  ".join([f"{path} is of a run with other settings:", *lines])
+                    + "\nGive those settings, another --output-dir, or --force to start afresh"
+                )
+            restore(checkpoint, path, self._models[name], self._optims[name], self._scheds[name])
+        if isinstance(checkpoint.get("best_result"), float):
+            self.best_result = checkpoint["best_result"]
+        if self.scaler is not None and checkpoint.get("scaler"):
+            self.scaler.load_state_dict(checkpoint["scaler"])
+        self.load_extra_state(checkpoint.get("extra_state") or {})
+        if checkpoint.get("random_state"):
+            set_random_state(checkpoint["random_state"])
+        return checkpoint["epoch"]
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load the weights of a run.
+
+        Args:
+            directory: the run's folder; empty: nothing happens.
+            epoch: finished epochs; None: the model that was best on val.
+
+        Raises:
+            FileNotFoundError: there is no such checkpoint.
+            ValueError: it does not fit the model, or was trained with another backbone or other settings of
+                the method.
+        """
+        if not directory:
+            print("load_model() is skipped: no folder of a trained model is given (--model-dir)")
+            return
+        file_name = BEST_NAME if epoch is None else epoch_file_name(epoch)
+        for name in self.get_model_names():
+            path = os.path.join(directory, name, file_name)
+            checkpoint = load_checkpoint(path)
+            own = {key: self.run[key] for key in ("backbone", "method") if key in self.run}
+            lines = record.differing_settings(checkpoint.get("run") or {}, own)
+            if lines:
+                raise ValueError("\n  ".join([f"{path} was trained with other settings:", *lines]))
+            about = f"epoch={checkpoint.get('epoch')}, val_result={checkpoint.get('val_result')}"
+            print(f"Load {path} to {name} ({about})")
+            try:
+                self._models[name].load_state_dict(checkpoint["state_dict"])
+            except (ValueError, RuntimeError, KeyError) as error:
+                raise ValueError(f"{path}: {error}") from error
+            self.loaded_from[name] = path
+
+    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
+        """Give the writer a number; nothing happens without a writer, as when only testing."""
+        if self._writer is not None:
+            self._writer.add_scalar(tag, scalar_value, global_step)
+
+    # The loop and its hooks
+
+    def train(self, start_epoch: int, max_epoch: int) -> None:
+        """Run the epochs `start_epoch` to `max_epoch` - 1; `before_train` may move the start to resume."""
+        self.start_epoch = start_epoch
+        self.max_epoch = max_epoch
+        self.before_train()
+        for self.epoch in range(self.start_epoch, self.max_epoch):  # noqa: B020, the hooks read self.epoch
+            self._first_bad_batch = None
+            self.before_epoch()
+            self.run_epoch()
+            self._check_losses()
+            self._check_learned()
+            self.after_epoch()
+            raise_if_stopped()
+        self.after_train()
+
+    def before_train(self) -> None:
+        """Runs once before the first epoch."""
+
+    def before_epoch(self) -> None:
+        """Runs before each epoch."""
+
+    def after_epoch(self) -> None:
+        """Runs after each epoch."""
+
+    def after_train(self) -> None:
+        """Runs once after the last epoch."""
+
+    def run_epoch(self) -> None:
+        """One pass over the training data."""
+        raise NotImplementedError
 
 
 class SimpleTrainer(TrainerBase):
-    """Builds everything from a config, trains, keeps checkpoints and records, and tests.
+    """Builds everything from a config, trains, saves checkpoints and the record, and tests.
 
     Args:
         cfg: the config.
     """
 
-    n_batches_a_step = 1  # how many batches `forward_backward` and `parse_batch_train` take
-    model: torch.nn.Module
-    num_batches: int
-    batch_idx: int
-    train_loader_x: Any  # an `EpochLoader`, or a loader of the trainer's own
-    train_loader_u: Any
+    model: Any
+    train_loader_x: Any
+    computed_in: str | None = None  # fp16, bf16, amp or fp32, for the record; methods that have a PREC set it
 
     def __init__(self, cfg: Any) -> None:
         super().__init__()
-        check_ranges(cfg)
+        if cfg.OPTIM.MAX_EPOCH < 1 or not cfg.OPTIM.LR > 0:
+            given = f"{cfg.OPTIM.MAX_EPOCH} and {cfg.OPTIM.LR}"
+            raise ValueError(f"OPTIM.MAX_EPOCH must be 1 or more and OPTIM.LR above 0; they are {given}")
         self.check_cfg(cfg)
-        self.settings_node = getattr(self, "settings_node", cfg.TRAINER.NAME.upper())  # of cfg.TRAINER
+        self.cfg = cfg
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
-        self.start_epoch = self.epoch = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
         self.output_dir = cfg.OUTPUT_DIR
-        self.cfg = cfg
-        self.record = RunRecord(self.output_dir)
-        self._outcome: dict[str, Any] = {}  # of the last test
-        self._recorded: dict[str, Any] | None = None  # the outcome that `finish` has recorded
-        self._record_begun = False
-        self._is_own_further: bool | None = None  # than the run that RESUME names; None: not looked yet
-        self._train_rows = ""
-        self._training_settings = training_settings(cfg)  # now, while the file of MODEL.INIT_WEIGHTS is what is about to be read
+        self.record = record.RunRecord(self.output_dir)
+        self._tested: dict[str, Any] = {}  # split, seconds and results of the last test
         self.build_data_loader()
+        node = cfg.TRAINER.get(getattr(self, "settings_node", cfg.TRAINER.NAME.upper()), {})
+        self.run = record.identity(cfg, node, self.lab2cname, self.dm.dataset.train_x or ())
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
@@ -73,248 +322,134 @@ class SimpleTrainer(TrainerBase):
         """Raise ValueError if the config does not suit the method; runs before anything is built."""
 
     def build_data_loader(self) -> None:
-        """Set `train_loader_x`, `train_loader_u`, `val_loader`, `test_loader`, `num_classes`, `lab2cname` and `dm`."""
+        """Set `dm`, `train_loader_x`, `val_loader`, `test_loader`, `num_classes` and `lab2cname`."""
         self.dm = DataManager(self.cfg)
         self.train_loader_x = self.dm.train_loader_x
-        self.train_loader_u = self.dm.train_loader_u
         self.val_loader = self.dm.val_loader
         self.test_loader = self.dm.test_loader
         self.num_classes = self.dm.num_classes
-        self.num_source_domains = self.dm.num_source_domains
         self.lab2cname = self.dm.lab2cname
 
     def build_model(self) -> None:
-        """Build and register a `SimpleNet`; methods build and register their own."""
-        cfg = self.cfg
-        print("Building model")
-        self.model = SimpleNet(cfg, cfg.MODEL, self.num_classes)
-        if cfg.MODEL.INIT_WEIGHTS:
-            load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
-        self.model.to(self.device)
-        print(f"# params: {count_num_param(self.model):,}")
-        self.optim = build_optimizer(self.model, cfg.OPTIM)
-        self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
-        self.register_model("model", self.model, self.optim, self.sched)
+        """Build and register the models."""
+        raise NotImplementedError
 
-    # --- training -------------------------------------------------------------------------------------------------
+    # Training
 
     def train(self) -> None:  # type: ignore[override]  # Dassl's signature
-        """Train from the first epoch, or from where a checkpoint in the output folder left off, then test."""
-        self.check_training()
-        super().train(self.start_epoch, self.max_epoch)
-
-    def check_training(self) -> None:
-        """Raise for what would only fail after training or in its first step: ValueError, or KeyError for an unknown name."""
+        """Train from the first epoch, or from the last checkpoint in the output folder, then test."""
+        test = self.cfg.TEST
         if not self._models:
-            raise ValueError(f"{type(self).__name__} registers no model, so there is nothing to train; use --eval-only")
-        check_before_training(self)
+            raise ValueError(f"{self.cfg.TRAINER.NAME} learns nothing that could be trained: add --eval-only")
+        if self.train_loader_x is None:
+            raise ValueError(f"{self.cfg.DATASET.NAME} has no training images: test with --eval-only")
+        check_availability(test.FINAL_MODEL, ("last_step", "best_val"), "TEST.FINAL_MODEL")
+        for split in [] if test.NO_TEST else [test.SPLIT] + ["val"] * self._chooses_on_val():
+            self._loader_of(split)  # raises where it is missing, before the training and not after it
+        super().train(self.start_epoch, self.max_epoch)
+        self.finish_record()
+
+    def begin_record(self, epochs_done: int | None = None, source: str = "") -> None:
+        """Write `result.json`, unfinished; see `RunRecord.begin`."""
+        run = record.description(self.cfg, self.dm.dataset, self.device)
+        run |= {"computed_in": self.computed_in, "loaded_from": self.loaded_from}
+        self.record.begin(run, epochs_done, source)
+
+    def finish_record(self) -> None:
+        """Complete `result.json` with the results of the last test."""
+        tested = self._tested
+        if not tested and getattr(self.evaluator, "summary", None):  # a trainer's own test
+            tested = {"split": self.cfg.TEST.SPLIT, **self.evaluator.summary}
+        self.record.finish({**tested, "loaded_from": self.loaded_from})
 
     def before_train(self) -> None:
-        """Resume if there is something to resume, open the writer, and begin the record.
+        """Resume if there is a checkpoint, open the writer, and begin the record.
 
-        Raises:
-            ValueError: more epochs are done than OPTIM.MAX_EPOCH asks for, or another run's results are there.
-            FileNotFoundError: RESUME names a folder without a checkpoint.
+        With RESUME, the run resumes from that folder until its own is as far.
         """
-        if self._resumed_dir():
-            check_source(self.cfg.RESUME, self.get_model_names())
-        self.start_epoch = self.resume_model_if_exist(self._resumed_dir() or self.output_dir)
-        check_place(self)
-        check_epochs(self, self.start_epoch)
-        settle_best_model(self, self._resumed_dir() or self.output_dir)
-        if not self._resumed_dir():
-            self._drop_checkpoint(self.start_epoch - 1)  # in case that a run was killed before it did so
+        source, names = self.output_dir, self.get_model_names()
+        if self.cfg.RESUME:
+            if finished_epochs(self.cfg.RESUME, names) > finished_epochs(source, names):
+                source = self.cfg.RESUME
+            elif finished_epochs(source, names) == 0:
+                raise FileNotFoundError(f"RESUME {self.cfg.RESUME} holds no checkpoint of {', '.join(names)}")
+        self.start_epoch = self.resume_model_if_exist(source)
+        if self.start_epoch == 0 and record.read_result(self.output_dir).get("finished"):
+            raise ValueError(
+                f"{self.output_dir} holds the results of a finished run: give another --output-dir, or "
+                "--force to move them aside"
+            )
+        if self.start_epoch > self.max_epoch:
+            raise ValueError(
+                f"{source} has {self.start_epoch} finished epochs and OPTIM.MAX_EPOCH is {self.max_epoch}; "
+                "raise it, or give another --output-dir"
+            )
+        if source == self.output_dir:
+            self._drop_checkpoint(self.start_epoch - 1)  # a killed run may have left it
+        if self.start_epoch and self._chooses_on_val():
+            best = [os.path.join(source, name, BEST_NAME) for name in names]
+            if self.best_result == -math.inf or not all(map(os.path.isfile, best)):
+                raise ValueError(
+                    f"TEST.FINAL_MODEL best_val: the best model of the {self.start_epoch} finished epochs in "
+                    f"{source} is not known; set it to last_step, or start afresh in another --output-dir"
+                )
+            if source != self.output_dir:
+                for name, path in zip(names, best, strict=True):
+                    os.makedirs(os.path.join(self.output_dir, name), exist_ok=True)
+                    shutil.copyfile(path, os.path.join(self.output_dir, name, BEST_NAME))
         self.epoch = max(self.start_epoch - 1, 0)
-        self.init_writer(os.path.join(self.output_dir, "tensorboard"))
+        if self._writer is None and SummaryWriter is not None:
+            self._writer = SummaryWriter(os.path.join(self.output_dir, "tensorboard"))
         self.time_start = time.time()
-        self._record_begun = False
-        self.begin_record()
-
-    def _resumed_dir(self) -> str:
-        """The folder of the run that is gone on from, if it is not the output folder; else "".
-
-        A job with RESUME that is stopped and started again goes on from its own folder, once that is further.
-        """
-        resume, names = self.cfg.RESUME, self.get_model_names()
-        if not resume or os.path.realpath(resume) == os.path.realpath(self.output_dir):
-            return ""
-        if self._is_own_further is None:
-            n_own, n_other = (finished_epochs(folder, names) for folder in (self.output_dir, resume))
-            begun = interrupted.read(self.output_dir)
-            n_own = max(n_own, begun["epoch"]) if begun else n_own
-            self._is_own_further = n_own > n_other or (n_own == n_other and begun is not None)
-            if self._is_own_further:
-                print(f"{self.output_dir} is further than {resume}, which RESUME names, and is gone on from")
-        return "" if self._is_own_further else resume
-
-    def begin_record(self) -> None:
-        """Write `result.json`, unfinished, and keep the metrics of finished epochs alone; once a training."""
-        if self._record_begun:
-            return
-        self._record_begun, self._recorded = True, None
-        n_batches = self.interrupted["n_batches"] if self.interrupted else 0
-        self.record.start(describe_run(self), self.start_epoch, self._resumed_dir(), n_batches)
+        self.begin_record(self.start_epoch, source)
 
     def after_epoch(self) -> None:
-        """Evaluate on val if the best model is wanted, then save, then drop the checkpoint before."""
-        if self.chooses_on_val():
+        """Test on val if the best model is wanted, then save, then remove the checkpoint before."""
+        if self._chooses_on_val():
             result = self.test(split="val")
             if result > self.best_result:
                 self.best_result = result
                 self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_NAME)
-        self.begin_record()  # for a loop that does without before_train
-        if self.record.last_line_epoch != self.epoch + 1:  # an epoch of the trainer's own, or PRINT_FREQ below 1
-            self.record.step({"epoch": self.epoch + 1, "max_epoch": self.max_epoch})
-        self.record.sync()  # a checkpoint never counts an epoch whose metrics are not on disk
         self.save_model(self.epoch, self.output_dir)
-        interrupted.drop(self.output_dir)
         self._drop_checkpoint(self.epoch)
         self.record.epoch_done(self.epoch + 1)
 
-    def chooses_on_val(self) -> bool:
-        """Whether the model of the epoch that is best on val is the run's."""
+    def _drop_checkpoint(self, n_epochs: int) -> None:
+        """Remove the checkpoints after `n_epochs` epochs, unless TRAIN.CHECKPOINT_FREQ keeps them."""
+        frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
+        if frequency < 1 or n_epochs % frequency != 0:
+            for name in self.get_model_names():
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(os.path.join(self.output_dir, name, epoch_file_name(n_epochs)))
+
+    def _chooses_on_val(self) -> bool:
         return self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
 
-    def _close_epoch(self) -> None:
-        """`after_epoch`; a signal in its test on val, which may be long, saves the epoch as it was before."""
-        with STOP.held():
-            state = copy.deepcopy(interrupted.capture(self, self.num_batches)) if self.chooses_on_val() else None
-            try:
-                super()._close_epoch()
-            except StopRequested as stop:
-                if state is None or stop.saved:
-                    raise
-                interrupted.write(state, self.output_dir)
-                raise StopRequested(stop.signum, f"the test on val after epoch {self.epoch + 1}") from stop
-
-    def _drop_checkpoint(self, n_epochs: int) -> None:
-        """Remove the models' files of `n_epochs` finished epochs, unless TRAIN.CHECKPOINT_FREQ keeps them."""
-        frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
-        if frequency > 0 and n_epochs % frequency == 0:
-            return
-        for name in self.get_model_names():
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.join(self.output_dir, name, epoch_file_name(n_epochs)))
-
     def after_train(self) -> None:
-        """Test the model that TEST.FINAL_MODEL names, and say how long all took."""
+        """Test the model that TEST.FINAL_MODEL names, and print how long all took."""
         print("Finish training")
         if not self.cfg.TEST.NO_TEST:
-            if self.cfg.TEST.FINAL_MODEL == "best_val":
-                if self.best_result == -math.inf:
-                    raise ValueError("no epoch's test on val gave a number, so there is no best model: set TEST.FINAL_MODEL to last_step")
+            if self._chooses_on_val():
                 print("Deploy the model with the best val performance")
                 self.load_model(self.output_dir)
             else:
                 print("Deploy the last-epoch model")
             self.test()
         print(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
-        self.close_writer()
+        if self._writer is not None:
+            self._writer.close()
 
-    def finish(self) -> None:
-        """End the loading processes and write the final `result.json`, with `finished` true; once an outcome.
-
-        The outcome of a test of the trainer's own is taken from the evaluator.
-        """
-        for loader in (self.train_loader_x, self.train_loader_u):
-            if isinstance(loader, EpochLoader):
-                loader.stop_workers()
-        outcome = self._outcome
-        if not outcome and getattr(self.evaluator, "summary", None):
-            outcome = {"split": self.cfg.TEST.SPLIT, **self.evaluator.summary}
-        if self._recorded is None or self._recorded != outcome:
-            self.record.finish(describe_run(self), outcome)
-            self._recorded = outcome
-
-    def run_identity(self) -> dict[str, Any]:
-        """Trainer, backbone, dataset, shots, seed, class names, and the settings and pictures that training depends on.
-
-        Left out is what may change on the way: the precision, the number of epochs, and the folders.
-        """
-        cfg = self.cfg
-        backbone = cfg.MODEL.BACKBONE.NAME
-        return {
-            "trainer": cfg.TRAINER.NAME,
-            "backbone": os.path.basename(backbone) if os.path.isfile(os.path.expanduser(backbone)) else backbone,
-            "dataset": cfg.DATASET.NAME,
-            "shots": cfg.DATASET.NUM_SHOTS,
-            "seed": cfg.SEED,
-            "classnames": [self.lab2cname[label] for label in sorted(self.lab2cname)],
-            "method": method_settings(cfg, self.settings_node),
-            **self._training_settings,
-            "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
-            "train_rows": self._digest_train_rows(),
-        }
-
-    def _digest_train_rows(self) -> str:
-        if not self._train_rows:
-            rows = getattr(getattr(getattr(self, "dm", None), "dataset", None), "train_x", None)
-            self._train_rows = digest_rows(rows or (), self.cfg.DATASET.ROOT)
-        return self._train_rows
-
-    def _run_batches(self, batches: Callable[[int], Iterable[tuple]]) -> None:
-        """One epoch: a step a tuple of batches, with its time, losses, lines and scalars.
-
-        Args:
-            batches: gives them from a step on; 0, unless the run was stopped within the epoch.
-        """
-        self.set_model_mode("train")
-        self._loss_watch.reset()
-        progress = EpochProgress(self)
-        first = interrupted.enter(self, self.interrupted, progress)
-        self.interrupted, self.batch_idx = None, first - 1
-        with STOP.held(goes_on=True):  # to the end of `_close_epoch`
-            for self.batch_idx, batch in enumerate(batches(first), first):
-                progress.data_ready()
-                self._loss_watch.begin_step(self.batch_idx, batch)
-                lr = self.get_current_lr()
-                summary = self.forward_backward(*batch)
-                if isinstance(summary, dict) and "loss" in summary:
-                    self.detect_anomaly(summary["loss"])
-                if progress.is_to_print:
-                    self._stop_if_bad(self._loss_watch.first_bad())
-                progress.step_done(summary, lr)
-                if progress.is_to_print:
-                    progress.show(lr)
-                if STOP.is_requested:
-                    self._stop_in_epoch(progress)
-            interrupted.leave(self)
-            self._check_numbers()
-            progress.end(self.num_batches - first)
-
-    def _check_numbers(self) -> None:
-        self._stop_if_bad(self._loss_watch.first_bad())
-        self._stop_if_not_learned()
-
-    def _stop_in_epoch(self, progress: EpochProgress) -> None:
-        """Save the run as it is after this step, and end it; with loaders of the trainer's own nothing is saved, and the epoch begins anew."""
-        self._check_numbers()
-        progress.flush_scalars()
-        self.close_writer()
-        state = interrupted.capture(self, self.batch_idx + 1, progress)
-        if state is not None:
-            self.record.sync()
-            interrupted.write(state, self.output_dir)
-            self.record.epoch_done(self.epoch)
-        STOP.look(f"{'' if state else 'an earlier moment than '}{self.where()}")
-
-    # --- testing --------------------------------------------------------------------------------------------------
-
-    def _loader_of(self, split: str) -> Iterable[Any]:
-        return loader_of(self, split)
+    # Testing
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
         """Evaluate the present models.
 
         Args:
-            split: "test" or "val"; TEST.SPLIT by default. One is never taken for the other.
+            split: "test" or "val"; TEST.SPLIT by default.
 
         Returns:
             the evaluator's first result; accuracy in percent with the default one.
-
-        Raises:
-            ValueError: the dataset has no such pictures.
         """
         split = self.cfg.TEST.SPLIT if split is None else split
         loader = self._loader_of(split)
@@ -322,76 +457,91 @@ class SimpleTrainer(TrainerBase):
         self.evaluator.reset()
         print(f"Evaluate on the *{split}* set")
         start = time.perf_counter()
-        # disable=None: no bar where standard error is not a terminal, so that no log file holds one
-        with contextlib.ExitStack() as at_end:
-            outputs = self.test_outputs(loader)
-            if hasattr(outputs, "close"):  # a generator, which ends what it has begun for this test, however that ends
-                at_end.callback(outputs.close)
-            for output, label in tqdm(outputs, total=length_hint(loader) or None, disable=None, leave=False):
-                self.evaluator.process(output, label)
-                STOP.look()
+        for batch in tqdm(
+            loader, disable=None, leave=False
+        ):  # disable=None: no bar where there is no terminal
+            input, label = self.parse_batch_test(batch)
+            self.evaluator.process(self.model_inference(input), label)
+            raise_if_stopped()
         results = self.evaluator.evaluate()
-        self._outcome = {"split": split, "test_seconds": time.perf_counter() - start, **results, **getattr(self.evaluator, "summary", {})}
+        seconds = time.perf_counter() - start
+        summary = getattr(self.evaluator, "summary", {})
+        self._tested = {"split": split, "test_seconds": seconds, **results, **summary}
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         return next(iter(results.values()))
 
-    def test_outputs(self, loader: Iterable[Any]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Logits [B, C] and labels [B] of each batch; a method may have them without the pictures."""
-        for batch in loader:
-            input, label = self.parse_batch_test(batch)
-            yield self.model_inference(input), label
+    def _loader_of(self, split: str) -> Any:
+        check_availability(split, ("val", "test"), "TEST.SPLIT")
+        loader = self.val_loader if split == "val" else self.test_loader
+        if loader is None:
+            raise ValueError(
+                f"{self.cfg.DATASET.NAME} has no {split} images: set TEST.SPLIT or TEST.FINAL_MODEL otherwise"
+            )
+        return loader
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:
-        """Logits [B, C] of pictures [B, 3, height, width]."""
+        """Logits [B, C] of images [B, 3, height, width]."""
         return self.model(input)
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pictures and labels on the run's device."""
-        # Nothing waits for the copies: where there is a GPU, the loaders bring pictures into page-locked memory.
-        return batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True)
+        """Images and labels on the run's device."""
+        return batch["img"].to(self.device, non_blocking=True), batch["label"].to(
+            self.device, non_blocking=True
+        )
 
 
 class TrainerX(SimpleTrainer):
-    """Trains on labelled pictures; a method defines `forward_backward(batch)`."""
+    """Trains on labelled images; a method defines `forward_backward(batch)`."""
+
+    def forward_backward(self, batch: Any) -> dict[str, Any]:
+        """One training step; returns its metrics."""
+        raise NotImplementedError
 
     def run_epoch(self) -> None:
-        """One pass over `train_loader_x`."""
+        """One pass over `train_loader_x`; every PRINT_FREQ-th step, or each of few, is printed."""
+        self.set_model_mode("train")
+        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
+        print_freq = self.cfg.TRAIN.PRINT_FREQ
         self.num_batches = len(self.train_loader_x)
-        self._run_batches(lambda first: ((batch,) for batch in self.train_loader_x))
+        end = time.perf_counter()
+        for self.batch_idx, batch in enumerate(self.train_loader_x):  # noqa: B020, read by hooks
+            data_time.update(time.perf_counter() - end)
+            lr = self.get_current_lr()
+            loss_summary = self.forward_backward(batch)
+            losses.update(loss_summary)
+            if loss_summary and "loss" in loss_summary:
+                self.detect_anomaly(loss_summary["loss"])
+            is_printed = print_freq > 0 and (
+                (self.batch_idx + 1) % print_freq == 0 or self.num_batches < print_freq
+            )
+            if is_printed:
+                self._check_losses()  # waits for the GPU, so that the step's time is that of its computation
+            batch_time.update(time.perf_counter() - end)
+            if is_printed:
+                self._report_step(losses, batch_time, data_time, lr)
+            raise_if_stopped()
+            end = time.perf_counter()
+
+    def _report_step(
+        self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter, lr: float
+    ) -> None:
+        n_left = self.num_batches - self.batch_idx - 1 + (self.max_epoch - self.epoch - 1) * self.num_batches
+        print(
+            f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{self.batch_idx + 1}/{self.num_batches}] "
+            f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
+            f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
+            f"{losses} lr {lr:.4e} eta {datetime.timedelta(seconds=int(batch_time.avg * n_left))}"
+        )
+        n_iter = self.epoch * self.num_batches + self.batch_idx
+        line: dict[str, float] = {"epoch": self.epoch + 1, "max_epoch": self.max_epoch}
+        line |= {"batch": self.batch_idx + 1, "num_batches": self.num_batches, "step": n_iter + 1}
+        for name, meter in losses.meters.items():
+            line |= {name: meter.val, f"{name}_avg": meter.avg}
+            self.write_scalar(f"train/{name}", meter.avg, n_iter)
+        self.write_scalar("train/lr", lr, n_iter)
+        self.record.add_metrics({**line, "lr": lr, "batch_time": batch_time.val, "data_time": data_time.val})
 
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, ...]:
-        """Pictures, labels and domains on the run's device."""
+        """Images, labels and domains on the run's device."""
         return batch["img"].to(self.device), batch["label"].to(self.device), batch["domain"].to(self.device)
-
-
-class TrainerXU(SimpleTrainer):
-    """Trains on labelled and unlabelled pictures; a method defines `forward_backward(batch_x, batch_u)`."""
-
-    n_batches_a_step = 2
-
-    def check_training(self) -> None:
-        """As `SimpleTrainer`; there are unlabelled pictures, and COUNT_ITER is known."""
-        super().check_training()
-        check_availability(self.cfg.TRAIN.COUNT_ITER, ("train_x", "train_u", "smaller_one"), "TRAIN.COUNT_ITER")
-        if self.train_loader_u is None:
-            raise ValueError(f"{type(self).__name__} needs unlabelled pictures, and {self.cfg.DATASET.NAME} has none")
-
-    def run_epoch(self) -> None:
-        """As many steps as TRAIN.COUNT_ITER says; the shorter of the two sets starts over when it ends."""
-        n_x, n_u = len(self.train_loader_x), len(self.train_loader_u)
-        counts = {"train_x": n_x, "train_u": n_u, "smaller_one": min(n_x, n_u)}
-        self.num_batches = counts[self.cfg.TRAIN.COUNT_ITER]
-
-        def pairs(first: int) -> Iterator[tuple]:
-            numbers = range(first, self.num_batches)
-            for _, *pair in zip(numbers, repeated(self.train_loader_x), repeated(self.train_loader_u), strict=False):
-                yield tuple(pair)
-
-        self._run_batches(pairs)
-
-    def parse_batch_train(  # type: ignore[override]  # Dassl's signature
-        self, batch_x: dict[str, Any], batch_u: dict[str, Any]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Labelled pictures, their labels, and unlabelled pictures, on the run's device."""
-        return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dassl.utils.registry import check_availability
+from dassl.utils import check_availability
 
 SCHEDULER_NAMES = ("single_step", "multi_step", "cosine")
 WARMUP_NAMES = ("linear", "constant")
@@ -17,8 +17,8 @@ Factor = Callable[[int], float]
 class EpochSchedule:
     """Sets an optimiser's learning rates once an epoch.
 
-    Each rate is computed from the epoch's number, never from the rate before, so a resumed run cannot drift, the state is
-    plain numbers, and the order of `optimizer.step()` and `step()` does not matter.
+    Each rate is computed from the epoch's number, never from the rate before, so a resumed run cannot drift,
+    the state is plain numbers, and the order of `optimizer.step()` and `step()` does not matter.
 
     Args:
         optimizer: its groups' present rates are the base rates.
@@ -49,7 +49,11 @@ class EpochSchedule:
 
     def state_dict(self) -> dict[str, Any]:
         """The epoch and the rates, as plain numbers."""
-        return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs), "_last_lr": self.get_last_lr()}
+        return {
+            "last_epoch": self.last_epoch,
+            "base_lrs": list(self.base_lrs),
+            "_last_lr": self.get_last_lr(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to the epoch of a saved state; the rates follow from this run's settings.
@@ -58,16 +62,18 @@ class EpochSchedule:
             ValueError: the state holds no epoch.
         """
         if not isinstance(state_dict.get("last_epoch"), int):
-            raise ValueError(f"a scheduler's state must hold last_epoch, an integer; got the keys {list(state_dict)}")
+            raise ValueError(
+                f"a scheduler's state must hold last_epoch, an integer; got the keys {list(state_dict)}"
+            )
         self.set_epoch(state_dict["last_epoch"])
 
 
 def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: Any) -> EpochSchedule:
     """Build the schedule of a config: a warm-up of WARMUP_EPOCH epochs, then LR_SCHEDULER.
 
-    With WARMUP_RECOUNT the schedule counts its epochs from the end of the warm-up, and begins at the full rate. Without, it
-    counts them from the start of training; it still begins at the full rate, and falls from there in the proportions that
-    it has at those epochs.
+    With WARMUP_RECOUNT the schedule counts its epochs from the end of the warm-up, and begins at the full
+    rate. Without, it counts them from the start of training; it still begins at the full rate, and falls from
+    there in the proportions that it has at those epochs.
 
     Args:
         optimizer: its groups' rates are the full rates.

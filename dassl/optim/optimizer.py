@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from dassl.utils.registry import check_availability
+from dassl.utils import check_availability
 
 OPTIMIZER_NAMES = ("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw")
 
 
-def build_optimizer(model: nn.Module | Iterable[Any], optim_cfg: Any, param_groups: list[Any] | None = None) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module | Iterable[Any], optim_cfg: Any, param_groups: list[Any] | None = None
+) -> torch.optim.Optimizer:
     """Build the optimiser of a config.
 
     Args:
@@ -40,7 +42,9 @@ def build_optimizer(model: nn.Module | Iterable[Any], optim_cfg: Any, param_grou
             **common,
         )
     if optim_cfg.NAME == "rmsprop":
-        return torch.optim.RMSprop(param_groups, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common)
+        return torch.optim.RMSprop(
+            param_groups, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common
+        )
     if optim_cfg.NAME == "amsgrad":
         return torch.optim.Adam(param_groups, betas=betas, amsgrad=True, **common)
     adaptive = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam, "adamw": torch.optim.AdamW}

@@ -1,59 +1,73 @@
-"""Checkpoints: written whole or not at all, read without running anything from the file.
+"""Checkpoints: written whole or not at all, and read without running anything from the file.
 
-Layout of a model's folder: `model.pth.tar-<epoch>`, `model-best.pth.tar`, and a text file `checkpoint` that holds the name
-of the file to resume from.
+A model's folder holds `model.pth.tar-<epoch>`, `model-best.pth.tar`, and a text file `checkpoint` with the
+name of the file to resume from.
 """
 
 import os
-import shutil
+import pickle
+import warnings
+from collections import OrderedDict
 from collections.abc import Iterable
-from functools import partial
-from reprlib import Repr
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from .files import write_whole
-from .safe_unpickle import find_inert, load_tensors_and_plain
 
 POINTER_NAME = "checkpoint"
 BEST_NAME = "model-best.pth.tar"
-MAX_EPOCHS = 10**9  # what is above in a file is no number of epochs; our choice
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
+
+_scalar, _reconstruct = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+_PLAIN: dict[str, Any] = {  # plain data of published files: making it runs nothing else
+    "collections.defaultdict": lambda *args: OrderedDict(),
+    "numpy.dtype": np.dtype,
+    "numpy.ndarray": np.ndarray,
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
+    "numpy.core.multiarray._reconstruct": _reconstruct,
+    "numpy._core.multiarray._reconstruct": _reconstruct,
+}
+_NUMPY_DTYPES = [type(np.dtype(kind)) for kind in "?bhilqBHILQefdSU"]  # classes of what "numpy.dtype" makes
+
+
+class _Inert:
+    """Stands for an object of a foreign class: it takes whatever the file gives it, and does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "_Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 def epoch_file_name(epoch: int) -> str:
-    """File name of the checkpoint after `epoch` epochs (1: after the first)."""
+    """File name of the checkpoint after `epoch` epochs."""
     return f"model.pth.tar-{epoch}"
 
 
-def save_checkpoint(
-    state: dict[str, Any],
-    save_dir: str,
-    is_best: bool = False,
-    remove_module_from_keys: bool = True,
-    model_name: str = "",
-) -> str:
+def save_checkpoint(state: dict[str, Any], save_dir: str, is_best: bool = False, model_name: str = "") -> str:
     """Save a training state and point `checkpoint` at it.
 
-    Both files appear whole or not at all: each is written beside its place, forced to disk, and renamed.
-
     Args:
-        state: holds at least `state_dict` and `epoch`, the number of finished epochs.
+        state: at least `state_dict` and `epoch`, the number of finished epochs; a leading "module." is taken
+            off the names of `state_dict`.
         save_dir: the model's folder; it is created.
-        is_best: save a second file, `model-best.pth.tar`.
-        remove_module_from_keys: take a leading "module.", as DataParallel adds it, off the keys of `state_dict`.
-        model_name: file name; `model.pth.tar-<epoch>` by default. `model-best.pth.tar` does not move the pointer, so that
-            an interrupted run never resumes from a best file older than its last epoch.
+        is_best: also save it as `model-best.pth.tar`.
+        model_name: file name, `model.pth.tar-<epoch>` by default. `model-best.pth.tar` does not move the
+            pointer.
 
     Returns:
         the path of the file.
     """
-    if remove_module_from_keys:
-        weights = {key.removeprefix("module."): value for key, value in state["state_dict"].items()}
-        state = {**state, "state_dict": weights}
+    weights = {name.removeprefix("module."): value for name, value in state["state_dict"].items()}
+    state = {**state, "state_dict": weights}
     name = model_name or epoch_file_name(state["epoch"])
     path = os.path.join(save_dir, name)
     write_whole(path, lambda file: torch.save(state, file))
@@ -66,165 +80,143 @@ def save_checkpoint(
 
 
 def load_checkpoint(fpath: str) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU, safely.
+    """Read a checkpoint onto the CPU as tensors and plain data.
 
-    First as tensors and plain data only. A file that also pickles objects, as the published Dassl's scheduler entry does,
-    is read again with those objects replaced by stand-ins, and every entry that holds one becomes None.
-
-    Args:
-        fpath: the file.
-
-    Returns:
-        the saved dict.
+    Objects of other classes, as the published Dassl's scheduler entry holds, are not made: that entry becomes
+    None.
 
     Raises:
-        ValueError: `fpath` is None; the file is damaged, is not a checkpoint, or its weights are not plain tensors.
         FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, is no checkpoint, or holds weights that are not plain tensors.
     """
-    if fpath is None:
-        raise ValueError("load_checkpoint: the path is None; give the path of a checkpoint file")
     if not os.path.isfile(fpath):
-        raise FileNotFoundError(f"no checkpoint at {fpath}; check the folder and the epoch{_beside(fpath)}")
+        folder = os.path.dirname(fpath) or "."
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        raise FileNotFoundError(f"no checkpoint at {fpath}; {folder} holds {', '.join(names) or 'nothing'}")
     try:
-        checkpoint = load_tensors_and_plain(fpath)
-    except PermissionError:
-        raise
-    except Exception as error:  # a damaged or hostile pickle can fail in any way, and none of them is ours
-        raise ValueError(_damaged(fpath, error)) from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f"{fpath} holds a {type(checkpoint).__name__}, not a checkpoint (a dict with a state_dict)")
-    checkpoint = _drop_stand_ins(checkpoint, fpath)
-    if "state_dict" in checkpoint:
-        _check_entries(checkpoint, fpath)
-    return checkpoint
-
-
-def _check_entries(checkpoint: dict[str, Any], path: str) -> None:
-    """ValueError where the entries that every checkpoint has are of another kind."""
-    weights, epoch = checkpoint["state_dict"], checkpoint.get("epoch", 0)
-    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
-        raise ValueError(f"{path}: its state_dict is no dictionary of names and arrays; it is damaged, or not a checkpoint")
-    if type(epoch) is not int or not 0 <= epoch < MAX_EPOCHS:
-        raise ValueError(f"{path}: its epoch is {_SHORT.repr(epoch)}, not a number of epochs from 0; it is damaged, or not a checkpoint")
-
-
-def resume_from_checkpoint(
-    fdir: str,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer | None = None,
-    scheduler: Any = None,
-) -> int:
-    """Put a model, its optimiser and its scheduler back to where the folder's last checkpoint left them.
-
-    Args:
-        fdir: the model's folder.
-
-    Returns:
-        the number of finished epochs, which is the index of the epoch to start with.
-
-    Raises:
-        FileNotFoundError: the folder holds no `checkpoint` file, or the file it names is missing.
-        ValueError: the checkpoint does not fit.
-    """
-    path = pointed_path(fdir)
-    checkpoint = load_checkpoint(path)
-    restore(checkpoint, path, model, optimizer, scheduler)
-    return checkpoint["epoch"]
-
-
-def pointed_path(fdir: str) -> str:
-    """Path of the file that a model folder's `checkpoint` names; FileNotFoundError when there is no pointer."""
-    pointer = os.path.join(fdir, POINTER_NAME)
-    if not os.path.isfile(pointer):
-        raise FileNotFoundError(f"no file {pointer}, which names the checkpoint to resume from; is {fdir} a model's folder?")
-    with open(pointer, encoding="utf-8") as file:
-        return os.path.join(fdir, os.path.basename(file.readline().strip()))
-
-
-def finished_epochs(directory: str, model_names: Iterable[str]) -> int:
-    """How many epochs all models of a run have checkpoints of, by their pointers alone; 0 where one has none."""
-    counts = []
-    for name in model_names:
-        try:
-            _, _, count = os.path.basename(pointed_path(os.path.join(directory, name))).rpartition("-")
-        except FileNotFoundError:
-            return 0
-        counts.append(int(count) if count.isdecimal() else 1)  # a name of the trainer's own
-    return min(counts, default=0)
-
-
-def bring_best_models(source: str, target: str, model_names: Iterable[str]) -> bool:
-    """Copy the best model of each name from the run in `source` to that in `target`, unless they are one; False if one lacks, and nothing is copied."""
-    paths = {name: os.path.join(source, name, BEST_NAME) for name in model_names}
-    if not all(map(os.path.isfile, paths.values())):
-        return False
-    if os.path.realpath(source) != os.path.realpath(target):
-        for name, path in paths.items():
-            with open(path, "rb") as best:
-                write_whole(os.path.join(target, name, BEST_NAME), partial(shutil.copyfileobj, best))
-    return True
-
-
-def restore(checkpoint: dict[str, Any], path: str, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> None:
-    """Load a checkpoint's entries into a model, its optimiser and its scheduler.
-
-    A scheduler entry that is not plain data is left out; the project's scheduler is then set by the epoch alone.
-
-    Raises:
-        ValueError: the weights or the optimiser's state are of another model.
-    """
-    if "state_dict" not in checkpoint:
-        raise ValueError(f"{path} holds no state_dict, so it is no checkpoint of a run; it has {_SHORT.repr(sorted(map(str, checkpoint)))}")
-    try:
-        model.load_state_dict(checkpoint["state_dict"])
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"the weights in {path} do not fit this run's model: {str(error)[:2000]}") from error
-    print(f"Loaded model weights from {path}")
-    if optimizer is not None and isinstance(checkpoint.get("optimizer"), dict):
-        try:
-            optimizer.load_state_dict(checkpoint["optimizer"])
-        except Exception as error:  # what a file calls an optimiser's state can make PyTorch raise nearly anything
-            raise ValueError(
-                f"the optimiser's state in {path} is of other parameters than this run's ({str(error)[:300]}); resume with the "
-                "settings and the version that wrote it, or start in a fresh OUTPUT_DIR"
-            ) from error
-        print("Loaded the optimiser's state")
-    if scheduler is None:
-        return
-    if isinstance(checkpoint.get("scheduler"), dict):
-        scheduler.load_state_dict(checkpoint["scheduler"])
-        print("Loaded the scheduler's state")
-    elif hasattr(scheduler, "set_epoch"):
-        scheduler.set_epoch(checkpoint["epoch"])
-        print(f"{path} holds no plain scheduler state: the learning rate follows from the epoch, {checkpoint['epoch']}")
-
-
-def _drop_stand_ins(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
-    for key, value in checkpoint.items():
-        origin = find_inert(value)
-        if origin is None:
-            continue
-        if key == "state_dict" or "state_dict" not in checkpoint:
-            raise ValueError(
-                f"{path}: the entry {_SHORT.repr(key)} holds an object of {origin[:200]}, and only tensors and plain data are read from a "
-                "checkpoint; save its state_dict() instead of the object"
-            )
-        print(f"Note: {path}: the entry {_SHORT.repr(key)} holds an object of {origin[:200]} and is left out, unread")
+        checkpoint = _load(fpath)
+        foreign = [key for key, value in checkpoint.items() if _holds_inert(value)]
+    except Exception as error:  # a damaged or hostile file can fail in any way
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"cannot read the checkpoint {fpath} ({type(error).__name__}: {reason}); it is damaged, or no "
+            "checkpoint"
+        ) from error
+    if "state_dict" in foreign or (foreign and "state_dict" not in checkpoint):
+        raise ValueError(
+            f"{fpath}: {', '.join(map(str, foreign))} holds objects that are neither tensors nor plain data"
+        )
+    for key in foreign:
+        print(f"Note: {fpath}: the entry {key!r} holds a pickled object and is left out, unread")
         checkpoint[key] = None
     return checkpoint
 
 
-def _damaged(path: str, error: Exception) -> str:
-    reason = str(error).strip().split("\n")[0][:300]
-    return (
-        f"cannot read the checkpoint {path} ({os.path.getsize(path):,} bytes): {type(error).__name__}: {reason}; "
-        "the file is cut short, damaged, or not a checkpoint: copy it again or train anew"
-    )
+def _load(path: str) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            allowed: list[Any] = list(_NUMPY_DTYPES)
+            for name in get_unsafe_globals_in_checkpoint(path):
+                allowed.append((_PLAIN.get(name) or type("Inert", (_Inert,), {}), name))
+            with safe_globals(allowed):
+                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(checkpoint, dict):
+        raise TypeError(f"it holds a {type(checkpoint).__name__}, not a dict")
+    if not isinstance(checkpoint.get("state_dict", {}), dict) or type(checkpoint.get("epoch", 0)) is not int:
+        raise TypeError("its state_dict is no dict of weights, or its epoch no number")
+    return checkpoint
 
 
-def _beside(path: str) -> str:
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        return f"; there is no folder {folder}"
-    found = sorted(name for name in os.listdir(folder) if ".pth.tar" in name and not name.startswith("."))
-    return f"; {folder} holds {', '.join(found) or 'none'}"
+def _holds_inert(tree: Any) -> bool:
+    if isinstance(tree, dict):
+        return any(_holds_inert(entry) for pair in tree.items() for entry in pair)
+    if isinstance(tree, list | tuple | set):
+        return any(map(_holds_inert, tree))
+    return isinstance(tree, _Inert) or (isinstance(tree, type) and issubclass(tree, _Inert))
+
+
+def pointed_path(fdir: str) -> str:
+    """Path of the file that a model folder's `checkpoint` names; FileNotFoundError without one."""
+    with open(os.path.join(fdir, POINTER_NAME), encoding="utf-8") as file:
+        return os.path.join(fdir, os.path.basename(file.readline().strip()))
+
+
+def finished_epochs(directory: str, model_names: Iterable[str]) -> int:
+    """How many epochs all models of a run have checkpoints of, by the names of the files alone."""
+    counts = []
+    for name in model_names:
+        folder = os.path.join(directory, name)
+        if not os.path.isfile(os.path.join(folder, POINTER_NAME)):
+            return 0
+        number = pointed_path(folder).rpartition("-")[2]
+        counts.append(int(number) if number.isdecimal() else 1)  # a trainer may choose its own names
+    return min(counts, default=0)
+
+
+def last_checkpoints(directory: str, model_names: Iterable[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Path and checkpoint of each model of a run, after the last epoch that all of them have."""
+    found = {}
+    for name in model_names:
+        path = pointed_path(os.path.join(directory, name))
+        found[name] = path, load_checkpoint(path)
+    epoch = min(checkpoint["epoch"] for _, checkpoint in found.values())
+    for name, (path, checkpoint) in found.items():
+        if checkpoint["epoch"] != epoch:  # the run was killed between the saving of two models
+            path = os.path.join(os.path.dirname(path), epoch_file_name(epoch))
+            found[name] = path, load_checkpoint(path)
+    return found
+
+
+def restore(
+    checkpoint: dict[str, Any], path: str, model: Any, optimizer: Any = None, scheduler: Any = None
+) -> None:
+    """Load a checkpoint's entries into a model, its optimiser and its scheduler.
+
+    Without a plain scheduler entry, the learning rate follows from the epoch.
+
+    Raises:
+        ValueError: they are of another model.
+    """
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+        if optimizer is not None and isinstance(checkpoint.get("optimizer"), dict):
+            optimizer.load_state_dict(checkpoint["optimizer"])
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"the checkpoint {path} does not fit this run's model: {error}") from error
+    if scheduler is not None and isinstance(checkpoint.get("scheduler"), dict):
+        scheduler.load_state_dict(checkpoint["scheduler"])
+    elif hasattr(scheduler, "set_epoch"):
+        scheduler.set_epoch(checkpoint["epoch"])
+    print(f"Loaded {path} (epoch {checkpoint['epoch']})")
+
+
+def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
+    """Copy into `model` the weights of a file that fit by name and shape; a warning names those that do not.
+
+    Args:
+        weight_path: a checkpoint with a `state_dict`, or a bare state dict; a leading "module." is taken off
+            its names.
+
+    Raises:
+        ValueError: nothing in the file fits.
+    """
+    checkpoint = load_checkpoint(weight_path)
+    weights = {
+        name.removeprefix("module."): w for name, w in checkpoint.get("state_dict", checkpoint).items()
+    }
+    own = model.state_dict()
+    fitting = {
+        name: w for name, w in weights.items() if name in own and own[name].shape == getattr(w, "shape", None)
+    }
+    if not fitting:
+        raise ValueError(f"no weight of {weight_path} fits {type(model).__name__} by name and shape")
+    model.load_state_dict({**own, **fitting})
+    print(f"Loaded {len(fitting)} of {len(own)} weights from {weight_path}")
+    left = [name for name in weights if name not in fitting]
+    if left:
+        warnings.warn(
+            f"{len(left)} weights of {weight_path} do not fit and are left out: {left}", stacklevel=2
+        )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from .registry import UnknownNameError
 
-MISTAKES = (ValueError, UnknownNameError, FileNotFoundError, FileExistsError, NotADirectoryError, ModuleNotFoundError)
+MISTAKES = (ValueError, UnknownNameError, OSError, FloatingPointError, ModuleNotFoundError)
 """Errors that a user can correct; others are shown with their traceback."""
 
 

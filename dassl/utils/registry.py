@@ -1,23 +1,22 @@
-"""Names for classes and functions: trainers, datasets, evaluators and backbones register themselves under one."""
+"""Names for classes: trainers, datasets and evaluators register themselves under one."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 
 class UnknownNameError(KeyError):
-    """A name that nothing is registered under; the message lists the known names and the nearest."""
+    """A name that nothing is registered under; the message lists the nearest and all known names."""
 
     def __str__(self) -> str:
-        # KeyError shows the repr of its argument, which would put the message in quotes.
-        return str(self.args[0])
+        return str(self.args[0])  # KeyError would put the message in quotes
 
 
 class Registry:
-    """A table name -> class or function, filled by a decorator.
+    """A table of names, filled by the decorator `register()`.
 
     Args:
-        name: what is registered here, for messages, such as "TRAINER".
+        name: what is registered here, such as "TRAINER", for messages.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,29 +30,22 @@ class Registry:
         """Register `obj` under its own `__name__`; without `obj`, act as a decorator.
 
         Args:
-            force: replace what stands under that name.
-
-        Raises:
-            KeyError: the name is taken and `force` is False.
+            force: replace what is registered under that name; otherwise a taken name is a KeyError.
         """
         if obj is None:
-            return self._decorator(force)
+            return lambda decorated: self.register(decorated, force)
         name = obj.__name__
         if name in self._obj_map and not force:
             raise UnknownNameError(
-                f"{self._name} registry: the name {name} is taken by {self._obj_map[name].__module__}; "
-                f"rename the one in {obj.__module__}, or register it with force=True to replace the first"
+                f"{self._name} registry: {self._obj_map[name].__module__} has registered {name} already; "
+                f"rename the one in {obj.__module__}, or replace the first with register(force=True)"
             )
         self._obj_map[name] = obj
         return obj
 
-    def _decorator(self, force: bool) -> Callable[[Any], Any]:
-        return lambda obj: self.register(obj, force=force)
-
     def get(self, name: str) -> Any:
-        """What is registered under `name`; UnknownNameError, a KeyError, lists the known names otherwise."""
-        if name not in self._obj_map:
-            raise UnknownNameError(unknown_name_message(name, self.registered_names(), self._name.lower()))
+        """What is registered under `name`; an unknown name is an UnknownNameError."""
+        check_availability(name, self.registered_names(), self._name.lower())
         return self._obj_map[name]
 
     def registered_names(self) -> list[str]:
@@ -62,18 +54,15 @@ class Registry:
 
 
 def unknown_name_message(name: str, known: Sequence[str], kind: str) -> str:
-    """The text of an error about an unknown name: the name, the nearest known one, and all known ones."""
-    nearest = get_most_similar_str_to_a_from_b(name, known)
+    """The text of an error about an unknown name, with the nearest known name and all known names."""
+    nearest = max(
+        known, key=lambda k: difflib.SequenceMatcher(None, name.lower(), k.lower()).ratio(), default=""
+    )
     hint = f" Did you mean {nearest}?" if nearest else ""
     return f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(known)) or 'none is registered'}"
 
 
-def get_most_similar_str_to_a_from_b(a: str, b: Sequence[str]) -> str | None:
-    """The entry of `b` that looks most like `a`, without regard to case; None when `b` is empty."""
-    return max(b, key=lambda entry: difflib.SequenceMatcher(None, a.lower(), entry.lower()).ratio(), default=None)
-
-
 def check_availability(requested: str, available: Sequence[str], kind: str = "name") -> None:
-    """Raise UnknownNameError, a KeyError, unless `requested` is in `available`."""
+    """Raise an UnknownNameError, which is a KeyError, unless `requested` is in `available`."""
     if requested not in available:
         raise UnknownNameError(unknown_name_message(requested, available, kind))

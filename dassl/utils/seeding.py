@@ -1,4 +1,4 @@
-"""Random numbers: seeding every generator, and keeping, restoring and isolating their states."""
+"""Seeding every random generator, and saving, restoring and isolating their states."""
 
 import contextlib
 import os
@@ -11,14 +11,7 @@ import torch
 
 
 def set_random_seed(seed: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's generators, the GPUs' included.
-
-    Args:
-        seed: 0 is a seed like any other; -1 (the default of SEED) leaves the generators as they are.
-
-    Raises:
-        ValueError: below -1, or 2**32 and above, which NumPy does not take.
-    """
+    """Seed Python's, NumPy's and PyTorch's generators, the GPUs' too; -1 (SEED's default) seeds nothing."""
     if seed == -1:
         return
     if not 0 <= seed < 2**32:
@@ -26,28 +19,19 @@ def set_random_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    if torch.cuda.is_available():
-        torch.cuda.manual_seed_all(seed)
 
 
-def make_deterministic() -> None:
-    """Let a GPU give the same numbers each time, and end the run, by name, at an operation that cannot (DETERMINISTIC True).
-
-    cuBLAS reads its setting when it is first used, so that this comes before anything runs on a GPU; a note says so where it does not. A CPU needs none of
-    it: with one number of threads it gives the same numbers anyway.
-    """
-    if "CUBLAS_WORKSPACE_CONFIG" not in os.environ and torch.cuda.is_initialized():
-        print(
-            "Note: a GPU was used before DETERMINISTIC; if a matrix product is now refused, set CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts"
-        )
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # one of the two values that PyTorch's notes on reproducibility name
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a kernel an array, for memory that nothing reads unwritten
-    torch.backends.cudnn.benchmark = False
+def make_deterministic(enabled: bool = True) -> None:
+    """Let a GPU give the same numbers each time, or fail at an operation that cannot (DETERMINISTIC True)."""
+    if enabled:  # cuBLAS reads it when it is first used; the value is one of the two in PyTorch's notes
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(enabled)
+    # Filling memory that nothing reads would only be slow.
+    torch.utils.deterministic.fill_uninitialized_memory = not enabled  # type: ignore[attr-defined]
 
 
 def get_random_state() -> dict[str, Any]:
-    """The states of all generators as numbers, strings, lists and byte tensors, which `weights_only` loading accepts."""
+    """The states of all generators as plain data and tensors, which `torch.load(weights_only=True)` reads."""
     version, words, gauss_next = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state()
     state = {
@@ -67,7 +51,7 @@ def get_random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put back what `get_random_state` gave; GPU states are put back where there are as many GPUs."""
+    """Restore what `get_random_state` gave; the GPUs' states only where there are as many GPUs."""
     python, numpy = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["words"]), python["gauss_next"]))
     keys = np.array(numpy["keys"], dtype=np.uint32)
@@ -80,10 +64,10 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def isolated_random_state(seed: int) -> Iterator[None]:
-    """Run a block with the CPU generators seeded from `seed`, and put their states back afterwards.
+    """Run a block with the CPU generators seeded, and restore their states afterwards.
 
     Args:
-        seed: 0..2**63-1. The GPUs' generators are left alone.
+        seed: 0 to 2**63 - 1.
     """
     python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:

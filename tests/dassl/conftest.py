@@ -1,4 +1,4 @@
-"""Fixtures of the engine's tests: the small world of `engine_world` in a folder of its own, and runs in it."""
+"""Fixtures of the engine's tests: the small world of `engine_world` in its own folder, and runs in it."""
 
 import sys
 from pathlib import Path
@@ -15,23 +15,19 @@ from dassl.utils import set_random_seed  # noqa: E402
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory):
-    """DATASET.ROOT with the pictures of `engine_world`."""
+    """DATASET.ROOT with the images of `engine_world`."""
     folder = tmp_path_factory.mktemp("data")
-    engine_world.write_pictures(folder)
+    engine_world.write_images(folder)
     return folder
 
 
 @pytest.fixture
 def build(root):
     """build(output_dir, *options) -> a trainer, seeded as its config says."""
-    trainers = []
 
     def make(output_dir, *options):
         cfg = engine_world.config(root, output_dir, options)
         set_random_seed(cfg.SEED)
-        trainers.append(build_trainer(cfg))
-        return trainers[-1]
+        return build_trainer(cfg)
 
-    yield make
-    for trainer in trainers:
-        trainer.train_loader_x.stop_workers()
+    return make

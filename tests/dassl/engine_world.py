@@ -1,4 +1,4 @@
-"""A small world to run the engine in: pictures of three colours, a reader in the published style, and a trainer in CoOp's."""
+"""A small world for the engine: images of three colours, and a reader and a trainer in CoOp's style."""
 
 import os
 
@@ -18,8 +18,8 @@ COLOURS = {"red thing": (200, 40, 40), "green thing": (40, 200, 40), "blue thing
 SIDE = 12
 
 
-def write_pictures(root):
-    """Eight noisy pictures a class, 12 x 10 pixels."""
+def write_images(root):
+    """Eight noisy images a class, 12 x 10 pixels."""
     generator = torch.Generator().manual_seed(5)
     for name, colour in COLOURS.items():
         folder = os.path.join(root, "colours", name.replace(" ", "_"))
@@ -32,7 +32,7 @@ def write_pictures(root):
 
 @DATASET_REGISTRY.register(force=True)
 class Colours(DatasetBase):
-    """A reader as CoOp's are written; the last picture of a class is for val, the two before for test."""
+    """A reader as CoOp's are written; the last image of a class is for val, the two before for test."""
 
     dataset_dir = "colours"
 
@@ -45,7 +45,9 @@ class Colours(DatasetBase):
                 split = "val" if index == 7 else "test" if index > 4 else "train"
                 items[split].append(Datum(impath=path, label=label, classname=name))
         train = self.generate_fewshot_dataset(items["train"], num_shots=cfg.DATASET.NUM_SHOTS)
-        super().__init__(train_x=train, val=items["val"] if cfg.DATASET.VAL_PERCENT else None, test=items["test"])
+        super().__init__(
+            train_x=train, val=items["val"] if cfg.DATASET.VAL_PERCENT else None, test=items["test"]
+        )
 
 
 class TinyNet(nn.Module):
@@ -108,7 +110,7 @@ class TinyCoOp(TrainerX):
 
 
 def config(root, output_dir, options=()):
-    """The config of a short run on the small pictures."""
+    """The config of a short run on the small images."""
     cfg = get_cfg_default()
     cfg.TRAINER.TINYCOOP = CN()
     cfg.TRAINER.TINYCOOP.PREC = "fp32"
@@ -119,7 +121,7 @@ def config(root, output_dir, options=()):
             "SEED": 1,
             "VERBOSE": False,
             "USE_CUDA": False,
-            "INPUT": {"SIZE": (8, 8), "TRANSFORMS": ("random_resized_crop", "random_flip", "colorjitter", "normalize")},
+            "INPUT": {"SIZE": (8, 8), "TRANSFORMS": ("random_resized_crop", "random_flip", "normalize")},
             "DATALOADER": {"NUM_WORKERS": 0, "TRAIN_X": {"BATCH_SIZE": 4}, "TEST": {"BATCH_SIZE": 4}},
             "OPTIM": {
                 "NAME": "sgd", "LR": 0.1, "MAX_EPOCH": 3, "LR_SCHEDULER": "cosine",

@@ -5,14 +5,19 @@ import pickle
 import pytest
 from yacs.config import CfgNode as YacsNode
 
-from dassl.config import CfgNode, ConfigError, clean_cfg, get_cfg_default
+from dassl.config import CfgNode, clean_cfg, get_cfg_default
 
 
 def test_defaults_are_the_published_ones_and_fresh_each_time():
     cfg = get_cfg_default()
     assert (cfg.SEED, cfg.OUTPUT_DIR, cfg.INPUT.SIZE) == (-1, "./output", (224, 224))
-    assert (cfg.OPTIM.LR_SCHEDULER, cfg.OPTIM.STEPSIZE, cfg.OPTIM.WARMUP_TYPE) == ("single_step", (-1,), "linear")
+    assert (cfg.OPTIM.LR_SCHEDULER, cfg.OPTIM.STEPSIZE, cfg.OPTIM.WARMUP_TYPE) == (
+        "single_step",
+        (-1,),
+        "linear",
+    )
     assert (cfg.DATALOADER.TRAIN_X.N_INS, cfg.DATALOADER.TRAIN_U.SAME_AS_X) == (16, True)
+    assert (cfg.MODEL.HEAD.NAME, cfg.DATASET.SOURCE_DOMAINS) == ("", ()), "published train.py files set them"
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 7
     assert get_cfg_default().DATALOADER.TRAIN_X.BATCH_SIZE == 32
 
@@ -21,90 +26,78 @@ def test_a_file_with_several_mistakes_reports_all_and_changes_nothing(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("OPTIM:\n  LRR: 0.1\n  MAX_EPOCH: five\n  LR: 0.5\nINPUT: 3\nOPTIMS:\n  LR: 1\n")
     cfg = get_cfg_default()
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ValueError) as caught:
         cfg.merge_from_file(str(path))
     text = str(caught.value)
-    assert text.startswith(f"4 mistakes in the config file {path}")
-    assert "OPTIM.LRR = 0.1: no such setting. Nearest known: OPTIM.LR" in text
-    assert "OPTIM.MAX_EPOCH = 'five': expected int (such as the present 10), got str" in text
-    assert "INPUT = 3: this is a group of settings" in text
-    assert "Nearest known: OPTIM" in text.split("OPTIMS")[1]
+    assert str(path) in text and "OPTIM.LRR" in text and "Nearest known: OPTIM.LR" in text
+    assert "OPTIM.MAX_EPOCH" in text and "INPUT" in text and "OPTIMS" in text
     assert cfg == get_cfg_default()
-
-
-def test_an_option_list_with_several_mistakes_reports_all():
-    cfg = get_cfg_default()
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ValueError, match="Nearest known: OPTIM.MAX_EPOCH(.|\n)*USE_CUDA"):
         cfg.merge_from_list(["max_epoch", "3", "USE_CUDA", "maybe", "OPTIM.LR", "0.1"])
-    assert "2 mistakes" in str(caught.value) and "Nearest known: OPTIM.MAX_EPOCH" in str(caught.value)
-    assert cfg.OPTIM.LR == 0.0003
-    with pytest.raises(ConfigError, match="cannot be paired"):
+    with pytest.raises(ValueError, match="odd number"):
         cfg.merge_from_list(["SEED"])
+    assert cfg == get_cfg_default()
 
 
 def test_values_are_decoded_and_converted(tmp_path):
     path = tmp_path / "good.yaml"
-    path.write_text("OPTIM:\n  WARMUP_CONS_LR: 1e-5\n  LR: 1\nINPUT:\n  SIZE: [32, 32]\n  PIXEL_MEAN: !!python/tuple []\n")
-    with pytest.raises(ConfigError, match="not valid YAML"):
-        get_cfg_default().merge_from_file(str(path))
-    path.write_text(path.read_text().replace("  PIXEL_MEAN: !!python/tuple []\n", ""))
+    path.write_text(
+        "OPTIM:\n  WARMUP_CONS_LR: 1e-5\n  LR: 1\nINPUT:\n  SIZE: [32, 32]\n", encoding="utf-8-sig"
+    )
     cfg = get_cfg_default()
     cfg.merge_from_file(str(path))
     cfg.merge_from_list(["INPUT.PIXEL_STD", "(1.0, 2.0)", "OUTPUT_DIR", "2024", "RESUME", "a/b c"])
     assert cfg.OPTIM.WARMUP_CONS_LR == 1e-5 and type(cfg.OPTIM.LR) is float
     assert cfg.INPUT.SIZE == (32, 32) and cfg.INPUT.PIXEL_STD == [1.0, 2.0]
     assert cfg.OUTPUT_DIR == "2024" and cfg.RESUME == "a/b c"
-    for key, value in (("OPTIM.MAX_EPOCH", "2.5"), ("OPTIM.MAX_EPOCH", "True"), ("USE_CUDA", "1"), ("OPTIM.LR", "'x'")):
-        with pytest.raises(ConfigError, match=key):
+    mistakes = (
+        ("OPTIM.MAX_EPOCH", "2.5"),
+        ("OPTIM.MAX_EPOCH", "True"),
+        ("USE_CUDA", "1"),
+        ("OPTIM.LR", "'x'"),
+    )
+    for key, value in (*mistakes, ("OPTIM.LR", "None"), ("USE_CUDA", "None"), ("INPUT.SIZE", "3")):
+        with pytest.raises(ValueError, match=key):
             cfg.merge_from_list([key, value])
 
 
-def test_none_is_taken_only_where_nothing_is_given_yet(tmp_path):
-    path = tmp_path / "none.yaml"
-    path.write_text("OPTIM:\n  LR:\nINPUT:\n  SIZE: null\nRESUME: ~\n")
-    cfg = get_cfg_default()
-    with pytest.raises(ConfigError) as caught:
-        cfg.merge_from_file(str(path))
-    assert "3 mistakes" in str(caught.value)
-    assert "OPTIM.LR = None: expected float (such as the present 0.0003), got NoneType" in str(caught.value)
-    with pytest.raises(ConfigError, match="USE_CUDA = 'None': expected bool"):
-        cfg.merge_from_list(["USE_CUDA", "None"])
-    cfg.TRAINER.MINE = YacsNode({"DEPTH": None})
-    cfg.merge_from_list(["TRAINER.MINE.DEPTH", "None"])
-    cfg.merge_from_list(["TRAINER.MINE.DEPTH", "3"])
-    assert cfg.TRAINER.MINE.DEPTH == 3
+@pytest.mark.parametrize("text", ["OPTIM: {LR: !!python/tuple []}", "- a\n- b", "a: [", "a: \0"])
+def test_what_is_no_config_is_refused(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="bad.yaml"):
+        get_cfg_default().merge_from_file(str(path))
+    with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
+        get_cfg_default().merge_from_file(str(tmp_path / "nowhere.yaml"))
 
 
 def test_a_python_file_is_never_run(tmp_path):
-    path = tmp_path / "evil.py"
-    marker = tmp_path / "ran"
+    path, marker = tmp_path / "evil.py", tmp_path / "ran"
     path.write_text(f"open({str(marker)!r}, 'w')\ncfg = {{}}\n")
-    with pytest.raises(ConfigError, match="never run"):
+    with pytest.raises(ValueError, match="evil.py"):
         get_cfg_default().merge_from_file(str(path))
     assert not marker.exists()
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
-        get_cfg_default().merge_from_file(str(tmp_path / "nowhere.yaml"))
 
 
 def test_list_or_integer_only_where_declared_and_through_clone_and_pickle():
     cfg = get_cfg_default()
     cfg.TRAINER.MPL = YacsNode({"N_ADD_OP": 2, "N_CTX": 2, "TEXT_N_ADD_OP": None})
     cfg.declare_list_or_scalar("TRAINER.MPL.N_ADD_OP")
-    cfg.declare_list_or_scalar("TRAINER.MPL.TEXT_N_ADD_OP")
     for copy in (cfg, cfg.clone(), pickle.loads(pickle.dumps(cfg))):
         copy.merge_from_list(["TRAINER.MPL.N_ADD_OP", "[1, 2]"])
         assert copy.TRAINER.MPL.N_ADD_OP == [1, 2]
         copy.merge_from_list(["TRAINER.MPL.N_ADD_OP", "3"])
         assert copy.TRAINER.MPL.N_ADD_OP == 3
         copy.merge_from_list(["TRAINER.MPL.TEXT_N_ADD_OP", "None", "TRAINER.MPL.N_ADD_OP", "(1, 0)"])
-        for key, value in (("N_ADD_OP", "[1, 'a']"), ("N_ADD_OP", "[]"), ("N_ADD_OP", "None"), ("N_CTX", "[1, 2]")):
-            with pytest.raises(ConfigError, match=key):
+        copy.merge_from_list(["TRAINER.MPL.TEXT_N_ADD_OP", "[1, 2]"])
+        for key, value in (
+            ("N_ADD_OP", "[1, 'a']"),
+            ("N_ADD_OP", "[]"),
+            ("N_ADD_OP", "None"),
+            ("N_CTX", "[1, 2]"),
+        ):
+            with pytest.raises(ValueError, match=key):
                 copy.merge_from_list([f"TRAINER.MPL.{key}", value])
-    with pytest.raises(ConfigError, match="Nearest known: TRAINER.MPL.N_CTX"):
-        cfg.declare_list_or_scalar("TRAINER.MPL.N_CTXX")
 
 
 def test_freezing_new_keys_and_cleaning():
@@ -113,7 +106,7 @@ def test_freezing_new_keys_and_cleaning():
     clean_cfg(cfg, "CoOp")
     assert list(cfg.TRAINER) == ["NAME", "COOP"]
     cfg.freeze()
-    with pytest.raises(ConfigError, match="frozen"):
+    with pytest.raises(AttributeError, match="frozen"):
         cfg.merge_from_list(["SEED", "1"])
     cfg.defrost()
     cfg.set_new_allowed(True)

@@ -1,29 +1,29 @@
 """Whole runs of a trainer in CoOp's style: lines, files, resuming, choosing a model, and what stops a run."""
 
+import importlib
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import engine_world
 import pytest
 import torch
-from torch.nn import functional as F
+from yacs.config import CfgNode as CN
 
-from dassl.data.datasets import DATASET_REGISTRY
-from dassl.engine import TRAINER_REGISTRY, SimpleNet, TrainerXU, build_trainer
-from dassl.modeling import BACKBONE_REGISTRY
+from dassl.data.datasets import Datum
+from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
+from dassl.engine.record import digest_of_rows
 from dassl.utils import load_checkpoint, set_random_seed
 
 LINE = re.compile(
-    r"^epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\] time \d+\.\d{3} \(\d+\.\d{3}\) data \d+\.\d{3} \(\d+\.\d{3}\) "
-    r"loss \d+\.\d{4} \(\d+\.\d{4}\) acc \d+\.\d{4} \(\d+\.\d{4}\) lr (\d\.\d{4}e[-+]\d\d) eta \d+:\d\d:\d\d$",
+    r"^epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\] time \d+\.\d{3} \(\d+\.\d{3}\) "
+    r"data \d+\.\d{3} \(\d+\.\d{3}\) loss \d+\.\d{4} \(\d+\.\d{4}\) acc \d+\.\d{4} \(\d+\.\d{4}\) "
+    r"lr (\d\.\d{4}e[-+]\d\d) eta \d+:\d\d:\d\d$",
     re.MULTILINE,
 )
+SHORT = ("TEST.NO_TEST", "True", "OPTIM.MAX_EPOCH", 1)
+BEST_VAL = ("TEST.FINAL_MODEL", "best_val")
 
 
 def files(folder):
@@ -58,33 +58,47 @@ def test_a_run_prints_and_writes_what_people_and_programs_read(build, tmp_path, 
     trainer = build(tmp_path)
     trainer.train()
     out = capsys.readouterr().out
-    assert [line.groups() for line in LINE.finditer(out)] == [
-        (str(epoch), "3", "2", "3", lr) for epoch, lr in ((1, "1.0000e-05"), (2, "1.0000e-01"), (3, "7.5000e-02"))
-    ]
-    ending = r"Finish training\nDeploy the last-epoch model\nEvaluate on the \*test\* set\n=> result\n\* total: 6\n"
+    rates = ((1, "1.0000e-05"), (2, "1.0000e-01"), (3, "7.5000e-02"))
+    assert [line.groups() for line in LINE.finditer(out)] == [(str(e), "3", "2", "3", lr) for e, lr in rates]
+    ending = r"Finish training\nDeploy the last-epoch model\nEvaluate on the \*test\* set\n=> result\n"
     assert re.search(ending, out) and re.search(r"^Elapsed: \d+:\d\d:\d\d$", out, re.MULTILINE)
     assert trainer.lrs == [1e-5] * 3 + [0.1] * 3 + [pytest.approx(0.075)] * 3
     assert files(tmp_path / "prompt_learner") == ["checkpoint", "model.pth.tar-3"]
     assert files(tmp_path) == ["metrics.jsonl", "prompt_learner", "result.json", "tensorboard"]
     result = read(tmp_path / "result.json")
-    assert '\n  "finished": true,\n' in (tmp_path / "result.json").read_text()
-    assert (result["trainer"], result["dataset"], result["seed"], result["split"]) == ("TinyCoOp", "Colours", 1, "test")
-    assert (result["n_classes"], result["n_train_x"], result["n_val"], result["n_test"], result["total"]) == (3, 15, 3, 6, 6)
+    assert (result["finished"], result["trainer"], result["dataset"], result["seed"]) == (
+        True,
+        "TinyCoOp",
+        "Colours",
+        1,
+    )
+    assert (result["n_classes"], result["n_train_x"], result["n_val"], result["n_test"]) == (3, 15, 3, 6)
+    assert (result["split"], result["total"], result["epochs_done"]) == ("test", 6, 3)
     assert result["accuracy"] == 100 * result["correct"] / 6 and result["config"]["OPTIM"]["LR"] == 0.1
-    assert result["versions"]["torch"] == torch.__version__ and result["train_seconds"] > 0 and result["started"]
+    assert result["train_seconds"] > 0 and result["started"] and result["ended"]
     lines = metrics(tmp_path)
-    assert [(line["epoch"], line["batch"], line["step"]) for line in lines] == [(1, 2, 2), (2, 2, 5), (3, 2, 8)]
-    assert lines[0]["lr"] == 1e-5 and lines[0].keys() >= {"loss", "loss_avg", "acc", "max_epoch", "num_batches"}
+    assert [(line["epoch"], line["batch"], line["step"]) for line in lines] == [
+        (1, 2, 2),
+        (2, 2, 5),
+        (3, 2, 8),
+    ]
+    assert lines[0]["lr"] == 1e-5 and lines[0].keys() >= {
+        "loss",
+        "loss_avg",
+        "acc",
+        "max_epoch",
+        "num_batches",
+    }
 
 
 def test_few_batches_are_all_printed(build, tmp_path, capsys):
-    build(tmp_path, "TRAIN.PRINT_FREQ", 10, "OPTIM.MAX_EPOCH", 1).train()
+    build(tmp_path, "TRAIN.PRINT_FREQ", 10, *SHORT).train()
     assert [line.group(3) for line in LINE.finditer(capsys.readouterr().out)] == ["1", "2", "3"]
 
 
 def test_checkpoints_are_kept_as_often_as_asked(build, tmp_path):
     build(tmp_path, "TRAIN.CHECKPOINT_FREQ", 2, "OPTIM.MAX_EPOCH", 5, "TEST.NO_TEST", "True").train()
-    assert files(tmp_path / "prompt_learner") == ["checkpoint", *(f"model.pth.tar-{epoch}" for epoch in (2, 4, 5))]
+    assert files(tmp_path / "prompt_learner") == ["checkpoint", *(f"model.pth.tar-{n}" for n in (2, 4, 5))]
     result = read(tmp_path / "result.json")
     assert result["finished"] is True and result["accuracy"] is None
 
@@ -96,7 +110,7 @@ class Stop(Exception):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stopped_and_resumed_run_is_bit_identical(build, tmp_path, workers):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    options = ("DATALOADER.NUM_WORKERS", workers, "TEST.FINAL_MODEL", "best_val")
+    options = ("DATALOADER.NUM_WORKERS", workers, *BEST_VAL)
     build(whole, *options).train()
     trainer = build(broken, *options)
     step = trainer.forward_backward
@@ -109,10 +123,9 @@ def test_a_stopped_and_resumed_run_is_bit_identical(build, tmp_path, workers):
     trainer.forward_backward = stop_in_the_third_epoch
     with pytest.raises(Stop):
         trainer.train()
-    assert '"finished": false' in (broken / "result.json").read_text()
-    assert read(broken / "result.json")["epochs_done"] == 2 and metrics(broken)[-1]["epoch"] == 3
+    result = read(broken / "result.json")
+    assert (result["finished"], result["epochs_done"], metrics(broken)[-1]["epoch"]) == (False, 2, 3)
     assert files(broken / "prompt_learner") == ["checkpoint", "model-best.pth.tar", "model.pth.tar-2"]
-    started = read(broken / "result.json")["started"]
     torch.rand(5)
     resumed = build(broken, *options)
     resumed.train()
@@ -120,44 +133,13 @@ def test_a_stopped_and_resumed_run_is_bit_identical(build, tmp_path, workers):
     assert same(final_state(broken), final_state(whole))
     assert metrics(broken) == metrics(whole)
     left, right = read(broken / "result.json"), read(whole / "result.json")
-    assert left["finished"] and left["started"] == started and left["accuracy"] == right["accuracy"]
-
-
-def test_a_killed_run_resumes(root, tmp_path):
-    """Killed for real, at a moment of no one's choosing, in its second epoch or later."""
-    program = f"""
-        import sys
-        sys.path[:0] = [{str(Path(__file__).parent)!r}]
-        import engine_world, torch
-        from dassl.engine import build_trainer
-        from dassl.utils import set_random_seed
-        torch.set_num_threads(1)
-        set_random_seed(1)
-        build_trainer(engine_world.config({str(root)!r}, {str(tmp_path / "run")!r}, ["OPTIM.MAX_EPOCH", 500])).train()
-    """
-    repository = Path(__file__).parents[2]
-    command = [sys.executable, "-W", "error::DeprecationWarning", "-W", "error::FutureWarning", "-c", textwrap.dedent(program)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=repository)
-    try:
-        for line in process.stdout:
-            if line.startswith("epoch [2/"):
-                break
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    pointer = (tmp_path / "run" / "prompt_learner" / "checkpoint").read_text().strip()
-    set_random_seed(1)
-    trainer = build_trainer(engine_world.config(root, tmp_path / "run", ["OPTIM.MAX_EPOCH", 500]))
-    assert trainer.resume_model_if_exist(trainer.output_dir) == int(pointer.split("-")[1]) >= 1
+    assert left["finished"] and left["started"] == result["started"] and left["accuracy"] == right["accuracy"]
 
 
 def test_two_models_of_unequal_epochs_resume_from_the_lower(build, tmp_path):
-    options = ("TRAIN.CHECKPOINT_FREQ", 1, "TEST.NO_TEST", "True")
-
     def two_models():
-        trainer = build(tmp_path, *options)
-        other = engine_world.TinyNet(3)
-        trainer.register_model("other", other)
+        trainer = build(tmp_path, "TRAIN.CHECKPOINT_FREQ", 1, "TEST.NO_TEST", "True")
+        trainer.register_model("other", engine_world.TinyNet(3))
         return trainer
 
     two_models().train()
@@ -170,35 +152,125 @@ def test_two_models_of_unequal_epochs_resume_from_the_lower(build, tmp_path):
 
 def test_resuming_another_run_is_refused(build, tmp_path):
     build(tmp_path / "a", "TEST.NO_TEST", "True").train()
-    with pytest.raises(ValueError, match="seed: saved 1, now 2"):
-        build(tmp_path / "a", "SEED", 2).train()
-    with pytest.raises(ValueError, match="has 3 epochs and OPTIM.MAX_EPOCH is 2"):
-        build(tmp_path / "a", "OPTIM.MAX_EPOCH", 2).train()
-    with pytest.raises(FileNotFoundError, match="holds no checkpoint to go on from"):
+    for options in (
+        ("SEED", 2),
+        ("OPTIM.LR", 0.2),
+        ("INPUT.TRANSFORMS", "('normalize',)"),
+        ("OPTIM.MAX_EPOCH", 2),
+    ):
+        with pytest.raises(ValueError, match=f"{options[0]}"):
+            build(tmp_path / "a", "TEST.NO_TEST", "True", *options).train()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         build(tmp_path / "b", "RESUME", str(tmp_path / "nowhere")).train()
-    elsewhere = build(tmp_path / "b", "RESUME", str(tmp_path / "a"), "OPTIM.MAX_EPOCH", 4)
+    other_place = ("DATALOADER.NUM_WORKERS", 1, "TRAIN.PRINT_FREQ", 1, "TEST.NO_TEST", "True")
+    elsewhere = build(tmp_path / "b", "RESUME", str(tmp_path / "a"), "OPTIM.MAX_EPOCH", 4, *other_place)
     elsewhere.train()
-    assert elsewhere.start_epoch == 3 and files(tmp_path / "b" / "prompt_learner") == ["checkpoint", "model.pth.tar-4"]
+    assert elsewhere.start_epoch == 3
+    assert files(tmp_path / "b" / "prompt_learner") == ["checkpoint", "model.pth.tar-4"]
+    assert [line["epoch"] for line in metrics(tmp_path / "b")] == [1, 2, 3, 4, 4, 4]
 
 
-def test_best_val_deploys_the_best(build, tmp_path, capsys):
-    trainer = build(tmp_path, "TEST.FINAL_MODEL", "best_val")
-    values = iter([50.0, 90.0, 70.0])
-    real_test = trainer.test
-    trainer.test = lambda split=None: (real_test(split), next(values))[1] if split == "val" else real_test(split)
+@TRAINER_REGISTRY.register(force=True)
+class TinyOwn(engine_world.TinyCoOp):
+    """TinyCoOp with the engine's load_model and settings of its own."""
+
+    load_model = TrainerX.load_model
+
+    def check_cfg(self, cfg):
+        pass
+
+
+@pytest.fixture
+def own(root):
+    """own(output_dir, settings, *options) -> a TinyOwn with these settings in its node."""
+
+    def make(output_dir, settings, *options):
+        cfg = engine_world.config(root, output_dir, ("TRAINER.NAME", "TinyOwn", *SHORT, *options))
+        cfg.defrost()
+        cfg.TRAINER.TINYOWN = CN(settings)
+        cfg.freeze()
+        set_random_seed(cfg.SEED)
+        return build_trainer(cfg)
+
+    return make
+
+
+def test_settings_of_every_trainers_node_count_but_precision_and_epochs_may_change(own, tmp_path):
+    settings = {"DEPTH": 9, "N_RM_OP": (1, 2), "PREC": "fp16"}
+    own(tmp_path, settings).train()
+    with pytest.raises(ValueError, match="TRAINER.TINYOWN.DEPTH: was 9, now 3"):
+        own(tmp_path, {**settings, "DEPTH": 3, "NEW": 1}, "OPTIM.MAX_EPOCH", 2).train()
+    trainer = own(tmp_path, settings)
+    trainer.run["config"]["TRAINER"]["TINYCOOP"]["W"] = 8.0
+    trainer.save_model(0, str(tmp_path))
+    changed = own(tmp_path, settings)
+    changed.run["config"]["TRAINER"]["TINYCOOP"]["W"] = 1.0
+    with pytest.raises(ValueError, match="TRAINER.TINYCOOP.W: was 8.0, now 1.0"):
+        changed.resume_model_if_exist(str(tmp_path))
+    resumed = own(tmp_path, {**settings, "N_RM_OP": [1, 2], "PREC": "fp32"}, "OPTIM.MAX_EPOCH", 2)
+    resumed.train()
+    assert resumed.start_epoch == 1
+
+
+def test_testing_under_other_settings_of_the_method_is_refused(own, tmp_path):
+    own(tmp_path / "a", {"DEPTH": 9, "PREC": "fp16"}).train()
+    with pytest.raises(ValueError, match="method.DEPTH: was 9, now 3"):
+        own(tmp_path / "b", {"DEPTH": 3, "PREC": "fp16"}).load_model(str(tmp_path / "a"), epoch=1)
+    with pytest.raises(ValueError, match="backbone: was '', now 'other'"):
+        other = own(tmp_path / "b", {"DEPTH": 9}, "MODEL.BACKBONE.NAME", "other")
+        other.load_model(str(tmp_path / "a"), epoch=1)
+    elsewhere = own(tmp_path / "b", {"DEPTH": 9, "NEW": 1, "PREC": "amp"}, "SEED", 2, "OPTIM.LR", 0.5)
+    elsewhere.load_model(str(tmp_path / "a"), epoch=1)
+    path = tmp_path / "a" / "prompt_learner" / "model.pth.tar-1"
+    torch.save(
+        {k: v for k, v in load_checkpoint(str(path)).items() if k != "run"}, path
+    )  # as published files are
+    own(tmp_path / "b", {"DEPTH": 3}).load_model(str(tmp_path / "a"), epoch=1)
+
+
+def test_training_images_and_initial_weights_count_by_content(build, own, root, tmp_path):
+    build(tmp_path / "run", "SEED", -1, *SHORT).train()
+    (tmp_path / "moved").symlink_to(root)
+    moved = build(tmp_path / "run", "SEED", -1, "DATASET.ROOT", str(tmp_path / "moved"), *SHORT)
+    assert moved.resume_model_if_exist(str(tmp_path / "run")) == 1
+    rows = [Datum(impath="other.png"), *moved.dm.dataset.train_x[1:]]
+    moved.run["train_rows"] = digest_of_rows(rows, str(root))
+    with pytest.raises(ValueError, match="train_rows"):
+        moved.resume_model_if_exist(str(tmp_path / "run"))
+    weights = tmp_path / "run" / "prompt_learner" / "model.pth.tar-1"
+    own(tmp_path / "started", {}, "MODEL.INIT_WEIGHTS", str(weights)).train()
+    weights.write_bytes(weights.read_bytes() + b"more")
+    with pytest.raises(ValueError, match="init_weights"):
+        changed = own(tmp_path / "started", {}, "MODEL.INIT_WEIGHTS", str(weights))
+        changed.resume_model_if_exist(str(tmp_path / "started"))
+
+
+def test_best_val_deploys_the_best_also_after_resuming_elsewhere(build, tmp_path, capsys):
+    def with_results(trainer, *values):
+        values, real_test = iter(values), trainer.test
+        trainer.test = lambda split=None: (
+            real_test(split) if split != "val" else (real_test(split), next(values))[1]
+        )
+        return trainer
+
+    with_results(build(tmp_path / "a", *BEST_VAL, "OPTIM.MAX_EPOCH", 2), 50.0, 90.0).train()
+    trainer = with_results(build(tmp_path / "b", *BEST_VAL, "RESUME", str(tmp_path / "a")), 70.0)
     trainer.train()
     assert "Deploy the model with the best val performance" in capsys.readouterr().out
-    best = load_checkpoint(str(tmp_path / "prompt_learner" / "model-best.pth.tar"))
+    best = load_checkpoint(str(tmp_path / "b" / "prompt_learner" / "model-best.pth.tar"))
     assert best["epoch"] == 2 and best["val_result"] == 90.0
     assert same(dict(trainer.model.state_dict()), dict(best["state_dict"]))
+    (tmp_path / "a" / "prompt_learner" / "model-best.pth.tar").unlink()
+    with pytest.raises(ValueError, match="not known"):
+        build(tmp_path / "c", *BEST_VAL, "RESUME", str(tmp_path / "a")).train()
 
 
 def test_val_is_never_replaced_by_test(build, tmp_path):
-    for option in (("TEST.FINAL_MODEL", "best_val"), ("TEST.SPLIT", "val")):
+    for option in (BEST_VAL, ("TEST.SPLIT", "val")):
         trainer = build(tmp_path, "DATASET.VAL_PERCENT", 0, *option)
-        with pytest.raises(ValueError, match="Colours has n"):
+        with pytest.raises(ValueError, match="Colours has no val images"):
             trainer.train()
-        with pytest.raises(ValueError, match="has no val pictures; it has test"):
+        with pytest.raises(ValueError, match="no val images"):
             trainer.test(split="val")
     assert not (tmp_path / "prompt_learner").exists()
     with pytest.raises(KeyError, match="Did you mean test"):
@@ -207,44 +279,75 @@ def test_val_is_never_replaced_by_test(build, tmp_path):
         build(tmp_path, "TEST.FINAL_MODEL", "best").train()
 
 
-def test_testing_alone(build, tmp_path, capsys):
-    trained = build(tmp_path / "train")
-    trained.train()
+def test_testing_alone(build, tmp_path):
+    build(tmp_path / "train").train()
     trainer = build(tmp_path / "test")
     trainer.load_model("")
     trainer.load_model(str(tmp_path / "train"), epoch=3)
+    trainer.begin_record()
     accuracy = trainer.test()
-    trainer.finish()
+    trainer.finish_record()
     assert accuracy == read(tmp_path / "train" / "result.json")["accuracy"]
     result = read(tmp_path / "test" / "result.json")
-    assert result["finished"] and result["accuracy"] == accuracy and result["train_seconds"] is None
+    assert result["finished"] and result["accuracy"] == accuracy and result["epochs_done"] is None
     assert files(tmp_path / "test") == ["result.json"]
-    with pytest.raises(FileNotFoundError, match="holds model.pth.tar-3"):
+    with pytest.raises(FileNotFoundError, match="holds checkpoint, model.pth.tar-3"):
         trainer.load_model(str(tmp_path / "train"))
+
+
+def test_a_finished_result_without_checkpoints_is_not_overwritten(build, tmp_path):
+    build(tmp_path, *SHORT).train()
+    (tmp_path / "prompt_learner" / "checkpoint").unlink()
+    with pytest.raises(ValueError, match="results of a finished run"):
+        build(tmp_path, *SHORT).train()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(build, tmp_path):
     trainer = build(tmp_path, "OPTIM.WARMUP_CONS_LR", "1e30", "TEST.NO_TEST", "True")
-    with pytest.raises(FloatingPointError, match=r"not finite at epoch \[1/3\] batch \[[23]/3\].*PREC amp or fp32.*lower OPTIM.LR"):
+    with pytest.raises(
+        FloatingPointError, match=r"epoch \[1/3\] batch \[[23]/3\].*PREC amp or fp32.*OPTIM.LR"
+    ):
         trainer.train()
     assert not (tmp_path / "prompt_learner").exists(), "nothing is saved"
-    # a trainer that steps by itself and only reports its loss
-    trainer = build(tmp_path)
+    trainer = build(tmp_path / "own step")
     trainer.forward_backward = lambda batch: {"loss": float("nan")}
     with pytest.raises(FloatingPointError, match=r"batch \[1/3\]"):
         trainer.train()
 
 
-def test_a_trainer_without_a_model_says_so(build, tmp_path):
+def test_a_learned_parameter_that_is_not_finite_is_not_saved(build, tmp_path):
     trainer = build(tmp_path)
-    trainer._models.clear()
-    with pytest.raises(ValueError, match="registers no model"):
+    real_step = trainer.forward_backward
+
+    def step(batch):
+        summary = real_step(batch)
+        if trainer.batch_idx == 2:
+            trainer.model.classifier.bias.data[0] = float("inf")
+        return summary
+
+    trainer.forward_backward = step
+    with pytest.raises(
+        FloatingPointError, match=r"classifier.bias is not finite at epoch \[1/3\] batch \[3/3\]"
+    ):
         trainer.train()
-    with pytest.raises(ValueError, match="no learning rate"):
-        trainer.get_current_lr()
+    assert not (tmp_path / "prompt_learner").exists()
 
 
-def test_registering_and_naming_models(build, tmp_path):
+@pytest.mark.gpu
+def test_on_a_gpu_a_bad_loss_stops_the_run_at_the_next_printed_step(build, tmp_path):
+    trainer = build(tmp_path, "USE_CUDA", "True")
+    assert trainer.device.type == "cuda"
+    step = trainer.forward_backward
+    bad = torch.tensor(float("nan"), device="cuda")
+    trainer.forward_backward = lambda batch: {
+        "loss": step(batch)["loss"] + (bad if trainer.batch_idx == 0 else 0)
+    }
+    with pytest.raises(FloatingPointError, match=r"batch \[1/3\]"):
+        trainer.train()
+    assert not (tmp_path / "prompt_learner").exists()
+
+
+def test_models_their_names_and_modes(build, tmp_path):
     trainer = build(tmp_path)
     with pytest.raises(ValueError, match="registered already"):
         trainer.register_model("prompt_learner", trainer.model)
@@ -252,68 +355,81 @@ def test_registering_and_naming_models(build, tmp_path):
         trainer.get_model_names(["prompt_learn"])
     trainer.set_model_mode("eval")
     assert not trainer.model.training
-    cfg = trainer.cfg.clone()
-    cfg.defrost()
-    cfg.TRAINER.NAME = "TinyCoop"
+    trainer.set_model_mode("train")
+    assert trainer.model.dropout.training
+    trainer._models.clear()
+    with pytest.raises(ValueError, match="--eval-only"):
+        trainer.train()
+    with pytest.raises(ValueError, match="no learning rate"):
+        trainer.get_current_lr()
+    for option in (("OPTIM.MAX_EPOCH", 0), ("OPTIM.LR", 0.0)):
+        with pytest.raises(ValueError, match=option[0]):
+            build(tmp_path, *option)
     with pytest.raises(KeyError, match="Did you mean TinyCoOp"):
-        build_trainer(cfg)
-
-
-# --- labelled and unlabelled pictures, and the default model --------------------------------------------------------------
-
-
-@DATASET_REGISTRY.register(force=True)
-class HalfLabelled(engine_world.Colours):
-    """The same pictures, with twice as many unlabelled ones."""
-
-    def __init__(self, cfg):
-        super().__init__(cfg)
-        self._train_u = self.train_x * 2
-
-
-@BACKBONE_REGISTRY.register(force=True)
-def tiny_backbone(pretrained=True, **kwargs):
-    net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
-    net.out_features = 12
-    return net
+        build(tmp_path, "TRAINER.NAME", "TinyCoop")
 
 
 @TRAINER_REGISTRY.register(force=True)
-class TinyXU(TrainerXU):
-    """Uses the default model, and both kinds of pictures."""
+class OwnEpochAndTest(engine_world.TinyCoOp):
+    """An epoch and a test of the trainer's own, as published trainers write them."""
 
-    def forward_backward(self, batch_x, batch_u):
-        input_x, label_x, input_u = self.parse_batch_train(batch_x, batch_u)
-        entropy = -(self.model(input_u).softmax(1) * self.model(input_u).log_softmax(1)).sum(1).mean()
-        loss = F.cross_entropy(self.model(input_x), label_x) + 0.1 * entropy
-        self.model_backward_and_update(loss)
-        return {"loss": loss, "acc": loss * 0}
+    def check_cfg(self, cfg):
+        pass
 
+    def run_epoch(self):
+        self.set_model_mode("train")
+        self.num_batches = len(self.train_loader_x)
+        for self.batch_idx, batch in enumerate(self.train_loader_x):  # noqa: B020, as published
+            self.forward_backward(batch)
 
-@pytest.mark.parametrize(("count", "n_batches"), [("train_x", 3), ("train_u", 7), ("smaller_one", 3)])
-def test_epochs_of_two_kinds_of_pictures(build, tmp_path, capsys, count, n_batches):
-    head = ("MODEL.HEAD.NAME", "mlp", "MODEL.HEAD.HIDDEN_LAYERS", "[5]", "MODEL.BACKBONE.NAME", "tiny_backbone")
-    options = ("TRAINER.NAME", "TinyXU", "DATASET.NAME", "HalfLabelled", "TRAIN.COUNT_ITER", count, "OPTIM.MAX_EPOCH", 2, *head)
-    states = []
-    for workers in (0, 2):
-        trainer = build(tmp_path / str(workers), *options, "DATALOADER.NUM_WORKERS", workers)
-        trainer.train()
-        states.append(dict(trainer.model.state_dict()))
-    assert isinstance(trainer.model, SimpleNet) and trainer.model.fdim == 5 and trainer.num_batches == n_batches
-    assert same(*states)
-    assert {line.group(4) for line in LINE.finditer(capsys.readouterr().out)} == {str(n_batches)}
-    with pytest.raises(ValueError, match="needs unlabelled pictures"):
-        build(tmp_path, "TRAINER.NAME", "TinyXU", *head).train()
+    @torch.no_grad()
+    def test(self, split=None):
+        self.set_model_mode("eval")
+        self.evaluator.reset()
+        for batch in self.test_loader:
+            input, label = self.parse_batch_test(batch)
+            self.evaluator.process(self.model_inference(input), label)
+        return next(iter(self.evaluator.evaluate().values()))
 
 
-@pytest.mark.gpu
-def test_on_a_gpu_losses_stay_there_and_a_bad_one_still_stops_the_run(build, tmp_path):
-    trainer = build(tmp_path / "good", "USE_CUDA", "True")
-    assert trainer.device.type == "cuda"
-    trainer.train()
-    trainer = build(tmp_path / "bad", "USE_CUDA", "True")
-    step = trainer.forward_backward
-    trainer.forward_backward = lambda batch: {"loss": torch.tensor(step(batch)["loss"], device="cuda") / float(trainer.batch_idx != 1)}
-    with pytest.raises(FloatingPointError, match=r"batch \[2/3\]"):
-        trainer.train()
-    assert not (tmp_path / "bad" / "prompt_learner").exists()
+def test_own_epochs_and_an_own_test_are_recorded(build, tmp_path):
+    build(tmp_path, "TRAINER.NAME", "OwnEpochAndTest").train()
+    result = read(tmp_path / "result.json")
+    assert result["finished"] and (result["split"], result["total"], result["epochs_done"]) == ("test", 6, 3)
+    assert result["accuracy"] == 100 * result["correct"] / 6
+
+
+PUBLISHED = {  # what 19 published repositories import from Dassl
+    "config": "clean_cfg get_cfg_default",
+    "data": "DatasetWrapper",
+    "data.datasets": "DATASET_REGISTRY DatasetBase Datum",
+    "data.transforms": "build_transform",
+    "data.transforms.transforms": "build_transform",
+    "engine": "TRAINER_REGISTRY TrainerX build_trainer",
+    "engine.trainer": "AverageMeter MetricMeter SummaryWriter TrainerX",
+    "metrics": "compute_accuracy",
+    "optim": "build_lr_scheduler build_optimizer",
+    "optim.radam": "RAdam",
+    "utils": "AverageMeter MetricMeter check_isfile collect_env_info listdir_nohidden load_checkpoint "
+    "load_pretrained_weights mkdir_if_missing read_image read_json set_random_seed setup_logger write_json",
+    "utils.tools": "mkdir_if_missing",
+}
+HOOKS = (
+    "check_cfg build_model forward_backward parse_batch_train load_model model_inference test run_epoch "
+    "register_model get_model_names update_lr model_backward_and_update set_model_mode write_scalar "
+    "parse_batch_test get_current_lr save_model resume_model_if_exist detect_anomaly model_zero_grad "
+    "model_backward model_update train before_train before_epoch after_epoch after_train"
+)
+ATTRIBUTES = (
+    "cfg model sched optim device num_batches dm batch_idx _models epoch val_loader test_loader evaluator "
+    "train_loader_x max_epoch output_dir num_classes _scheds _optims start_epoch lab2cname scaler"
+)
+
+
+def test_what_published_trainers_use_is_there(build, tmp_path):
+    for module, names in PUBLISHED.items():
+        for name in names.split():
+            assert hasattr(importlib.import_module(f"dassl.{module}"), name), f"dassl.{module}.{name}"
+    assert all(callable(getattr(TrainerX, hook)) for hook in HOOKS.split())
+    trainer = build(tmp_path)
+    assert all(hasattr(trainer, name) for name in ATTRIBUTES.split())

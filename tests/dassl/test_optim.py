@@ -32,7 +32,9 @@ WARM = {**COSINE, "WARMUP_EPOCH": 1, "WARMUP_TYPE": "constant", "WARMUP_CONS_LR"
 
 
 def test_the_rates_of_the_published_setting():
-    assert rates(optim_cfg(**WARM), 5) == pytest.approx([1e-5, 3.5e-3, 3.166e-3, 2.2908e-3, 1.2092e-3], rel=1e-4)
+    assert rates(optim_cfg(**WARM), 5) == pytest.approx(
+        [1e-5, 3.5e-3, 3.166e-3, 2.2908e-3, 1.2092e-3], rel=1e-4
+    )
 
 
 def torch_rates(make, n_epochs, base):
@@ -53,7 +55,10 @@ def torch_rates(make, n_epochs, base):
         (COSINE, lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 5)),
         ({"STEPSIZE": (2,)}, lambda o: torch.optim.lr_scheduler.StepLR(o, 2, 0.1)),
         ({"STEPSIZE": (-1,), "MAX_EPOCH": 3}, lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.1)),
-        ({"STEPSIZE": (1, 4), "LR_SCHEDULER": "multi_step"}, lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [1, 4], 0.1)),
+        (
+            {"STEPSIZE": (1, 4), "LR_SCHEDULER": "multi_step"},
+            lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [1, 4], 0.1),
+        ),
     ],
 )
 def test_schedules_equal_pytorchs(settings, make):
@@ -62,7 +67,9 @@ def test_schedules_equal_pytorchs(settings, make):
 
 
 def test_linear_warm_up():
-    cfg = optim_cfg(**{**COSINE, "LR": 1.0, "WARMUP_EPOCH": 4, "WARMUP_TYPE": "linear", "WARMUP_MIN_LR": 0.01})
+    cfg = optim_cfg(
+        **{**COSINE, "LR": 1.0, "WARMUP_EPOCH": 4, "WARMUP_TYPE": "linear", "WARMUP_MIN_LR": 0.01}
+    )
     assert rates(cfg, 6) == pytest.approx([0.01, 0.25, 0.5, 0.75, 1.0, 0.9045085], rel=1e-6)
 
 

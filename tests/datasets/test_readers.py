@@ -1,140 +1,303 @@
-"""Every reader on a miniature of its true layout: rows, few-shot samples, base/new halves, first run and cached run."""
+"""Every reader on a miniature of its true layout: rows, few-shot samples, base and new classes, messages."""
 
+import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
-from datasets.base import ImageDataset
+from dassl.data.datasets import DATASET_REGISTRY
+from datasets.base_new import select_classes
+from datasets.fewshot import draw_few_shots, sample_split
+from datasets.splits import Row, Split
+from tests.datasets.conftest import (
+    IMAGE_FOLDERS,
+    LAYOUTS,
+    SPLIT_LAYOUTS,
+    VARIANT_FOLDERS,
+    put,
+    read,
+    refused,
+    rows_of,
+)
 
-SPLIT_NAMES = ("Caltech101", "OxfordPets", "StanfordCars", "OxfordFlowers", "Food101", "SUN397", "DescribableTextures", "EuroSAT", "UCF101")
-SAMPLED_NAMES = (*SPLIT_NAMES, "FGVCAircraft", "ImageNet")
-VARIANT_NAMES = ("ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR")
 CONFIG_DIR = Path(__file__).parents[2] / "configs" / "datasets"
+SAMPLED = [name for name in LAYOUTS if name not in VARIANT_FOLDERS]
+
+
+def plain_draws(split, k, seed, classes="all", samples_val=True):
+    """Few-shot sample and base or new half, with Python's global generator as in the published readers."""
+
+    def draw(rows, k):
+        out = []
+        for label in dict.fromkeys(row[1] for row in rows):
+            items = [row for row in rows if row[1] == label]
+            out += random.sample(items, k) if len(items) >= k else items
+        return out
+
+    train, val, test = split["train"], split["val"], split["test"]
+    if k >= 1:
+        random.seed(seed)
+        train = draw(train, k)
+        val = draw(val, min(k, 4)) if samples_val else val
+    n = len({row[1] for row in split["train"]})
+    first = 0 if classes != "new" else -(-n // 2)
+    last = n if classes != "base" else -(-n // 2)
+    return tuple(
+        [[p, label - first, c] for p, label, c in part if first <= label < last]
+        for part in (train, val, test)
+    )
 
 
 @pytest.fixture(scope="module")
-def laid_out(tmp_path_factory, lay_out):
+def laid_out(tmp_path_factory):
     """laid_out(name): a data folder with the named dataset, and its rows; written once a module."""
     made = {}
 
     def get(name):
         if name not in made:
             root = tmp_path_factory.mktemp(name)
-            made[name] = root, lay_out(root, name)
+            made[name] = root, LAYOUTS[name](root, name)
         return made[name]
 
     return get
 
 
-def generator_states():
-    return random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
-
-
-@pytest.mark.parametrize("name", SAMPLED_NAMES)
-@pytest.mark.parametrize("shots", (-1, 0, 1, 2, 4, 8, 16))
-def test_samples_are_the_plain_draws_first_and_cached(name, shots, laid_out, read, rows_of, plain_draws):
+@pytest.mark.parametrize("name", SAMPLED)
+@pytest.mark.parametrize("shots", (-1, 1, 2, 4, 8, 16))
+def test_samples_are_the_published_draws(name, shots, laid_out):
     root, split = laid_out(name)
-    expected = plain_draws(split, shots, seed=3, samples_val=name != "ImageNet")
-    before = generator_states()
-    for _ in ("first", "cached"):
-        assert rows_of(read(name, root, shots=shots, seed=3), name, root) == expected
-    assert generator_states() == before
-    assert any(root.glob(f"*/split_fewshot/shot_{shots}-seed_3.json")) == (shots >= 1)
+    for seed in (1, 2, 3):
+        before = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+        rows = rows_of(read(name, root, shots=shots, seed=seed))
+        assert before == (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist())
+        assert rows == plain_draws(split, shots, seed, samples_val=name != "ImageNet")
 
 
-@pytest.mark.parametrize("name", SAMPLED_NAMES)
+@pytest.mark.parametrize("name", SAMPLED)
 @pytest.mark.parametrize("classes", ("base", "new"))
-def test_halves_are_relabelled_from_0(name, classes, laid_out, read, rows_of, plain_draws):
+def test_halves_have_labels_from_0(name, classes, laid_out):
     root, split = laid_out(name)
-    expected = plain_draws(split, 4, 1, classes, samples_val=name != "ImageNet")
-    for _ in ("first", "cached"):
-        dataset = read(name, root, shots=4, seed=1, classes=classes)
-        assert rows_of(dataset, name, root) == expected
+    dataset = read(name, root, shots=4, classes=classes)
+    assert rows_of(dataset) == plain_draws(split, 4, 1, classes, samples_val=name != "ImageNet")
     names = ["ash", "birch", "cedar wood"] if classes == "base" else ["Douglas fir", "elm"]
-    assert dataset.classnames == names and dataset.num_classes == len(names)
-    assert dataset.lab2cname == dict(enumerate(names))
+    assert (dataset.classnames, dataset.lab2cname) == (names, dict(enumerate(names)))
+    assert (dataset.num_classes, dataset.title, dataset.identity, dataset.test_only) == (
+        len(names),
+        name,
+        None,
+        False,
+    )
 
 
-def test_seeds_differ_and_0_is_a_seed(laid_out, read, rows_of, plain_draws):
-    root, split = laid_out("EuroSAT")
-    samples = {seed: rows_of(read("EuroSAT", root, shots=2, seed=seed), "EuroSAT", root) for seed in (0, 1, 2)}
-    assert samples == {seed: plain_draws(split, 2, seed) for seed in (0, 1, 2)}
-    assert samples[0] != samples[1] != samples[2]
-
-
-def test_imagenet_lists_in_sorted_order_whatever_the_file_system(laid_out, read, rows_of):
-    root, _ = laid_out("ImageNet")
-    train, val, test = rows_of(read("ImageNet", root), "ImageNet", root)
-    assert [row[0] for row in train] == sorted(row[0] for row in train)
-    assert val == test and len(test) == 10
-
-
-@pytest.mark.parametrize("name", VARIANT_NAMES)
-@pytest.mark.parametrize("settings", ({}, {"shots": 1}, {"classes": "new", "shots": 16}))
-def test_variants_are_test_only_and_ignore_k_and_halves(name, settings, laid_out, read, rows_of):
+@pytest.mark.parametrize("name", VARIANT_FOLDERS)
+def test_variants_are_test_only_and_ignore_k_and_halves(name, laid_out):
     root, split = laid_out(name)
-    dataset = read(name, root, **settings)
-    assert rows_of(dataset, name, root) == (split["train"], [], split["test"])
-    assert dataset.test_only and not any(root.glob("*/split_fewshot"))
-    assert dataset.num_classes == (5 if name in ("ImageNetV2", "ImageNetSketch") else 3)
+    for given_settings in ({}, {"shots": 1}, {"classes": "new", "shots": 16}):
+        dataset = read(name, root, **given_settings)
+        assert dataset.test_only and rows_of(dataset) == (split["train"], [], split["test"])
 
 
-def test_variant_finds_imagenets_class_names(tmp_path, lay_out, read):
-    lay_out(tmp_path, "ImageNetA")
-    lay_out(tmp_path, "ImageNet")
+def test_a_variant_finds_imagenets_class_names(tmp_path):
+    LAYOUTS["ImageNetA"](tmp_path, "ImageNetA")
+    LAYOUTS["ImageNet"](tmp_path, "ImageNet")
     (tmp_path / "imagenet-adversarial/classnames.txt").unlink()
     assert read("ImageNetA", tmp_path).classnames == ["birch", "cedar wood", "elm"]
 
 
-def test_root_may_be_relative_or_of_the_home_folder(tmp_path, lay_out, read, monkeypatch):
-    lay_out(tmp_path / "data", "EuroSAT")
+def test_root_may_be_relative_or_of_the_home_folder(tmp_path, monkeypatch):
+    LAYOUTS["EuroSAT"](tmp_path / "data", "EuroSAT")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    paths = [read("EuroSAT", root).test[0].impath for root in ("data", "~/data", tmp_path / "data")]
-    assert len(set(paths)) == 1 and Path(paths[0]).is_file()
+    assert len({read("EuroSAT", root).test[0].impath for root in ("data", "~/data", tmp_path / "data")}) == 1
 
 
-def test_every_dataset_of_the_papers_is_registered_with_its_facts(facts):
-    for name in (*SAMPLED_NAMES, *VARIANT_NAMES):
-        reader = DATASET_REGISTRY.get(name)
-        assert issubclass(reader, ImageDataset) and issubclass(reader, DatasetBase)
-        assert reader.source.startswith("https://")
-        if name in facts:
-            assert (reader.dataset_dir, reader.image_dir, reader.split_file) == facts[name][:3]
-            assert reader.split_source.startswith("https://")
-
-
-def test_each_config_names_a_reader_and_opens_with_its_page():
-    named = {}
+def test_facts_and_configs_agree():
     for path in CONFIG_DIR.glob("*.yaml"):
-        text = path.read_text()
-        named[path.stem] = yaml.safe_load(text)["DATASET"]["NAME"]
-        assert text.startswith("#"), path
-    assert {named.pop(stem) for stem in CONFIG_OF} == {*SAMPLED_NAMES, *VARIANT_NAMES}
-    for stem, name in CONFIG_OF.items():
-        assert DATASET_REGISTRY.get(name).__module__ == f"datasets.{stem}"
-        assert "https://" in (CONFIG_DIR / f"{stem}.yaml").read_text().splitlines()[0]
+        name = yaml.safe_load(path.read_text())["DATASET"]["NAME"]
+        reader = DATASET_REGISTRY.get(name)
+        assert reader.__module__ == f"datasets.{path.stem}"
+        if name in LAYOUTS:
+            assert "https://" in path.read_text().splitlines()[0] and reader.source.startswith("https://")
+            assert f"{reader.dataset_dir}/{reader.image_dir}".rstrip("/") == IMAGE_FOLDERS[name]
+            assert reader.split_file == (SPLIT_LAYOUTS[name][2] if name in SPLIT_LAYOUTS else "")
+    assert len(list(CONFIG_DIR.glob("*.yaml"))) == len(LAYOUTS) + 2  # shapes and folder
 
 
-CONFIG_OF = {  # config, which is also the module of the reader -> registered name
-    "caltech101": "Caltech101",
-    "oxford_pets": "OxfordPets",
-    "stanford_cars": "StanfordCars",
-    "oxford_flowers": "OxfordFlowers",
-    "food101": "Food101",
-    "fgvc_aircraft": "FGVCAircraft",
-    "sun397": "SUN397",
-    "dtd": "DescribableTextures",
-    "eurosat": "EuroSAT",
-    "ucf101": "UCF101",
-    "imagenet": "ImageNet",
-    "imagenetv2": "ImageNetV2",
-    "imagenet_sketch": "ImageNetSketch",
-    "imagenet_a": "ImageNetA",
-    "imagenet_r": "ImageNetR",
+# Few-shot samples and halves of any split
+
+ROWS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 99)), min_size=1, max_size=60).map(
+    lambda pairs: [Row(f"{label}/{i}.jpg", label, f"c{label}") for label, i in pairs]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.integers(1, 8), st.integers(0, 2**32))
+def test_a_sample_has_k_rows_a_label_or_all(rows, k, seed):
+    drawn = draw_few_shots(rows, k, random.Random(seed))
+    assert not Counter(drawn) - Counter(rows)
+    assert Counter(row.label for row in drawn) == {
+        label: min(n, k) for label, n in Counter(r.label for r in rows).items()
+    }
+    split = Split(rows, rows[::2], rows[1::2])
+    first = sample_split(split, k, seed)
+    assert first == sample_split(split, k, seed) and first.train == drawn and first.test == split.test
+
+
+def test_an_unseeded_sample_differs_and_k_below_1_keeps_all():
+    rows = [Row(f"{i}", i % 3, f"c{i % 3}") for i in range(60)]
+    split, state = Split(rows, [], rows), random.getstate()
+    samples = [sample_split(split, 8, -1).train for _ in range(3)]
+    assert samples[0] != samples[1] != samples[2] and random.getstate() == state
+    assert all(sample_split(split, k, 1) is split for k in (0, -1))
+
+
+@pytest.mark.parametrize("n_classes", (2, 3, 4, 5, 47, 100))
+def test_base_is_the_first_half_rounded_up(n_classes):
+    rows = [Row(f"{label}.jpg", label, f"c{label}") for label in reversed(range(n_classes))]
+    split = Split(rows, rows[:1], rows)
+    n_base = (n_classes + 1) // 2
+    base, new = select_classes(split, "base"), select_classes(split, "new")
+    assert base.train == [Row(f"{i}.jpg", i, f"c{i}") for i in reversed(range(n_base))]
+    assert new.test == [Row(f"{i}.jpg", i - n_base, f"c{i}") for i in reversed(range(n_base, n_classes))]
+    assert len(base.val) + len(new.val) == 1 and select_classes(split, "all") is split
+
+
+def test_halves_that_cannot_be_tested_are_refused():
+    rows = [Row(f"{label}.jpg", label, f"c{label}") for label in range(4)]
+    for split in (Split(rows[:1], [], rows[:1]), Split(rows, [], rows[:2])):
+        for half in ("base", "new"):
+            with pytest.raises(ValueError, match="new half"):
+                select_classes(split, half)
+    with pytest.raises(ValueError, match="novel"):
+        select_classes(Split(rows, [], rows), "novel")
+
+
+# What is missing or wrong
+
+
+@pytest.mark.parametrize(
+    "missing", ("data", "data/eurosat", "data/eurosat/2750", "data/eurosat/split_zhou_EuroSAT.json")
+)
+def test_what_is_missing_is_named_with_the_next_step(missing, tmp_path):
+    if missing.endswith("json"):
+        LAYOUTS["EuroSAT"](tmp_path / "data", "EuroSAT")
+        (tmp_path / missing).unlink()
+    (tmp_path / missing).parent.mkdir(parents=True, exist_ok=True)
+    message = refused("EuroSAT", tmp_path / "data", shots=4)
+    steps = (
+        "--root",
+        "split_zhou_EuroSAT.json",
+        "prepare fetch eurosat",
+        "phelber/EuroSAT",
+        "drive.google",
+        "shapes 1",
+    )
+    for part in (f"{tmp_path / missing} is missing", *steps):
+        assert part in message
+    assert ("MAKE_SPLIT" in message) == missing.endswith("json")
+    assert not list(tmp_path.glob("data/eurosat/*.json"))  # nothing was made quietly
+
+
+def test_a_root_one_level_too_deep_is_noticed(tmp_path):
+    LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
+    assert f"is the folder above that, {tmp_path}\n" in refused("EuroSAT", tmp_path / "eurosat")
+
+
+LISTS = {
+    "fgvc_aircraft/variants.txt": "FGVCAircraft",
+    "fgvc_aircraft/images_variant_val.txt": "FGVCAircraft",
+    "imagenet/classnames.txt": "ImageNet",
+    "imagenetv2/classnames.txt": "ImageNetV2",
 }
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_missing_or_wrong_list_is_named(path, tmp_path):
+    LAYOUTS[LISTS[path]](tmp_path, LISTS[path])
+    (tmp_path / path).unlink()
+    assert f"{path} is missing" in refused(LISTS[path], tmp_path, make_split=True)
+    for content in ("../../secret ash\n", "n01440764\n", b"\xff\n"):
+        put(tmp_path / path, content)
+        refused(LISTS[path], tmp_path)
+
+
+def test_missing_images_are_counted_and_named(tmp_path):
+    split = LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
+    (tmp_path / "eurosat/2750/elm").rename(tmp_path / "elsewhere")
+    path = split["train"][0][0] if split["train"][0][2] != "elm" else split["train"][1][0]
+    (tmp_path / "eurosat/2750" / path).unlink(missing_ok=True)
+    message = refused("EuroSAT", tmp_path, shots=1)
+    assert (
+        "of the 82 images" in message
+        and str(tmp_path / "eurosat/2750") in message
+        and "phelber/EuroSAT" in message
+    )
+
+
+def test_imagenet_folders_that_do_not_fit_are_named(tmp_path):
+    LAYOUTS["ImageNet"](tmp_path, "ImageNet")
+    (tmp_path / "imagenet/images/train/n01484850").rename(tmp_path / "elsewhere")
+    assert "n01484850" in refused("ImageNet", tmp_path)
+    (tmp_path / "imagenet/images/train/n01484850").mkdir()
+    assert "'cedar wood', has no training images" in refused("ImageNet", tmp_path)
+    (tmp_path / "imagenet/images/val").rename(tmp_path / "val")
+    assert "images/val" in refused("ImageNet", tmp_path)
+    LAYOUTS["ImageNetV2"](tmp_path, "ImageNetV2")
+    (tmp_path / VARIANT_FOLDERS["ImageNetV2"] / "3").rename(tmp_path / "3")
+    assert "label 3" in refused("ImageNetV2", tmp_path)
+
+
+ROW = ["ash/x.jpg", 0, "ash"]
+
+
+def with_row(*row):
+    return {"train": [ROW, list(row)], "val": [], "test": [ROW]}
+
+
+SPLIT_FILES = {
+    "not JSON": "{",
+    "nested too deep": "[" * 100_000,
+    "not UTF-8": b"\xff{}",
+    "no val": {"train": [], "test": []},
+    "a short row": with_row("x.jpg", 0),
+    "path no string": with_row(1, 0, "ash"),
+    "path with a surrogate": with_row("a\ud800.jpg", 0, "ash"),
+    "absolute path": with_row("/etc/x.jpg", 0, "ash"),
+    "Windows path": with_row("C:\\x.jpg", 0, "ash"),
+    "path upwards": with_row("a/../../x.jpg", 0, "ash"),
+    "label a bool": with_row("x.jpg", True, "ash"),
+    "label negative": with_row("x.jpg", -1, "ash"),
+    "label endless": '{"train": [["x.jpg", ' + "9" * 5000 + ', "ash"]], "val": [], "test": []}',
+    "name empty": with_row("x.jpg", 0, " "),
+    "name with control characters": with_row("x.jpg", 1, "\x1b[2J"),
+    "two names": with_row("x.jpg", 0, "elm"),
+    "no train": {"train": [], "val": [], "test": [ROW]},
+    "no test": {"train": [ROW], "val": [], "test": []},
+    "label gap": with_row("x.jpg", 10**12, "elm"),
+    "untrained class": {"train": [ROW], "val": [], "test": [ROW, ["y.jpg", 1, "elm"]]},
+}
+
+
+@pytest.mark.parametrize("what", SPLIT_FILES)
+def test_a_wrong_split_file_is_refused(what, tmp_path):
+    LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
+    content = SPLIT_FILES[what]
+    path = tmp_path / "eurosat/split_zhou_EuroSAT.json"
+    put(path, content if isinstance(content, (str, bytes)) else json.dumps(content))
+    assert str(path) in refused("EuroSAT", tmp_path)
+
+
+def test_backslashes_in_a_split_file_are_slashes(tmp_path):
+    split = LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
+    windows = {
+        part: [[path.replace("/", "\\"), *rest] for path, *rest in rows] for part, rows in split.items()
+    }
+    put(tmp_path / "eurosat/split_zhou_EuroSAT.json", b"\xef\xbb\xbf" + json.dumps(windows).encode())
+    assert rows_of(read("EuroSAT", tmp_path)) == (split["train"], split["val"], split["test"])

@@ -67,16 +67,15 @@ def write_published(
     whole_scheduler: bool = False,
     **more: Any,
 ) -> dict[str, torch.Tensor]:
-    """Write `folder/model.pth.tar-5` in the layout of the trainer's method; returns the learned values in it."""
+    """Write `folder/model.pth.tar-5` in the layout of the trainer's method; returns the learned values."""
     learned = learned_values(trainer, dtype)
     parameters = [torch.nn.Parameter(value.float()) for value in learned.values()]
     optimizer = torch.optim.SGD(parameters, lr=0.0035, momentum=0.9)
     torch.stack([p.sum() for p in parameters]).sum().backward()
     optimizer.step()
     scheduler = ConstantWarmupScheduler(optimizer)
-    vars(optimizer).pop(
-        "step", None
-    )  # a local function, which older versions of PyTorch do not pickle
+    # PyTorch's counter is a local function, which older versions of PyTorch do not pickle.
+    vars(optimizer).pop("step", None)
     state = {
         "state_dict": learned | frozen_values(trainer, dtype) | more,
         "epoch": 5,

@@ -1,4 +1,4 @@
-"""What happens to a picture between the file and the model."""
+"""What happens to an image between the file and the model."""
 
 from .transforms import INTERPOLATION_MODES, TRANSFORM_NAMES, build_transform, interpolation_mode
 

@@ -1,0 +1,122 @@
+"""Accuracy, macro-F1, per-class results and the confusion matrix of a classifier."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from dassl.utils import Registry, write_whole
+
+EVALUATOR_REGISTRY = Registry("EVALUATOR")
+
+
+def build_evaluator(cfg: Any, **kwargs: Any) -> Any:
+    """Build the evaluator that TEST.EVALUATOR names."""
+    return EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)(cfg, **kwargs)
+
+
+@EVALUATOR_REGISTRY.register()
+class Classification:
+    """Results of single-label classification: `reset`, then `process` for each batch, then `evaluate`.
+
+    After `evaluate()`, `summary` holds total, correct and the results, unrounded.
+
+    Args:
+        cfg: reads TEST.PER_CLASS_RESULT, TEST.COMPUTE_CMAT and OUTPUT_DIR.
+        lab2cname: label -> class name, for the per-class lines.
+    """
+
+    def __init__(self, cfg: Any, lab2cname: Mapping[int, str] | None = None, **kwargs: Any) -> None:
+        self.cfg = cfg
+        self._lab2cname = lab2cname or {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._predictions: list[torch.Tensor] = []
+        self._labels: list[torch.Tensor] = []
+        self._n_nan: list[torch.Tensor] = []
+        self.summary: dict[str, float] = {}
+
+    def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
+        """Take in one batch; everything stays on its device until `evaluate`.
+
+        Args:
+            mo: logits [B, C].
+            gt: labels [B].
+        """
+        if mo.ndim != 2 or gt.shape != mo.shape[:1]:
+            raise ValueError(
+                f"the evaluator takes logits [B, C] and labels [B], got {list(mo.shape)} and "
+                f"{list(gt.shape)}; check what model_inference and parse_batch_test return"
+            )
+        self._predictions.append(mo.argmax(dim=1))
+        self._labels.append(gt.to(mo.device))
+        self._n_nan.append(mo.isnan().any(dim=1).sum())
+
+    def evaluate(self) -> "OrderedDict[str, float]":
+        """Print the results and return accuracy, error_rate and macro_f1 in percent, unrounded.
+
+        macro_f1 is the mean F1 over the labels that occur among the true ones. TEST.PER_CLASS_RESULT adds
+        perclass_accuracy; TEST.COMPUTE_CMAT writes cmat.pt.
+
+        Raises:
+            ValueError: no sample, or NaN among the logits, which would make the numbers wrong.
+        """
+        if not self._labels:
+            raise ValueError(
+                "nothing to evaluate: no sample was processed; check that the split holds images"
+            )
+        labels, predictions = torch.cat(self._labels).cpu(), torch.cat(self._predictions).cpu()
+        n_nan = int(torch.stack([count.cpu() for count in self._n_nan]).sum())
+        if n_nan:
+            raise ValueError(
+                f"the model gave NaN for {n_nan} of {len(labels)} samples; try PREC fp32 or amp, or a "
+                "checkpoint from before the weights went wrong"
+            )
+        n_classes = int(torch.maximum(labels.max(), predictions.max())) + 1
+        # counts [C, C]: row true label, column predicted label
+        counts = torch.bincount(labels * n_classes + predictions, minlength=n_classes**2).reshape(
+            n_classes, n_classes
+        )
+        total, correct = len(labels), int(counts.diagonal().sum())
+        n_true, n_predicted = counts.sum(dim=1), counts.sum(dim=0)
+        f1 = 2 * counts.diagonal().double() / (n_true + n_predicted).clamp(min=1)
+        accuracy = 100.0 * correct / total
+        results = OrderedDict(
+            accuracy=accuracy, error_rate=100.0 - accuracy, macro_f1=100.0 * float(f1[n_true > 0].mean())
+        )
+        print(
+            "=> result\n"
+            f"* total: {total:,}\n"
+            f"* correct: {correct:,}\n"
+            f"* accuracy: {accuracy:.1f}%\n"
+            f"* error: {results['error_rate']:.1f}%\n"
+            f"* macro_f1: {results['macro_f1']:.1f}%"
+        )
+        if self.cfg.TEST.PER_CLASS_RESULT:
+            results["perclass_accuracy"] = self._print_per_class(counts)
+        if self.cfg.TEST.COMPUTE_CMAT:
+            present = torch.cat([labels, predictions]).unique()
+            rows = counts[present][:, present].double()
+            shares = rows / rows.sum(dim=1, keepdim=True).clamp(min=1)  # of the true label's samples
+            path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
+            write_whole(path, lambda file: torch.save(shares, file))
+            print(f"Confusion matrix is saved to {path}")
+        self.summary = {"total": total, "correct": correct, **results}
+        return results
+
+    def _print_per_class(self, counts: torch.Tensor) -> float:
+        print("=> per-class result")
+        accuracies = []
+        for label in counts.sum(dim=1).nonzero().flatten().tolist():
+            total, correct = int(counts[label].sum()), int(counts[label, label])
+            accuracies.append(100.0 * correct / total)
+            name = self._lab2cname.get(label, label)
+            counted = f"total: {total:,}\tcorrect: {correct:,}\tacc: {accuracies[-1]:.1f}%"
+            print(f"* class: {label} ({name})\t{counted}")
+        mean = sum(accuracies) / len(accuracies)
+        print(f"* average: {mean:.1f}%")
+        return mean

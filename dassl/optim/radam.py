@@ -1,0 +1,5 @@
+"""The published Dassl's name for RAdam, which PyTorch has since."""
+
+from torch.optim import RAdam
+
+__all__ = ["RAdam"]

@@ -1,0 +1,377 @@
+"""Makes the papers' tables from finished runs, beside the published figures.
+
+`make_tables` gives a `Table` for each protocol, number of shots and source; `make_pivots` gives tables of
+two settings from the runs of a grid. A figure is the mean over seeds with the sample standard deviation. H
+is the harmonic mean of the mean base and the mean new accuracy; of an average it is that of the averages, as
+in the papers.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .facts import ELEVEN, dataset_name
+from .results import HALVES, IMAGENET, TABLE, VARIANTS, short_key
+
+BENCHMARK = [dataset_name(name) for name in ELEVEN]
+TITLES = {
+    "base2new": "Base-to-new generalisation",
+    "xd": "Cross-dataset transfer",
+    "dg": "Domain generalisation",
+    "fewshot": "Few-shot learning",
+}
+SECTIONS = {"base2new": "base_to_new", "xd": "cross_dataset", "dg": "domain_generalization"}
+AVERAGED = {"base2new": BENCHMARK, "xd": BENCHMARK[1:], "dg": VARIANTS, "fewshot": BENCHMARK}
+AVERAGE, MISSING = "average", "—"
+ROUNDING = 0.005  # half the last digit of the published figures
+PROVENANCE = {"device": "hardware", "commit": "commit", "computed_in": "PREC", "torch": "PyTorch"}
+PROVENANCE["backbone"] = "backbone"
+LEGEND = (
+    "Accuracy in percent, mean ± sample standard deviation over seeds. paper: the published figure; diff: "
+    "ours less that, * beyond the spread over seeds (beyond rounding, if nothing is trained). — is missing."
+)
+
+
+@lru_cache(maxsize=1)
+def published() -> dict[str, Any]:
+    """The published figures with their sources."""
+    return json.loads(Path(__file__).with_name("published_results.json").read_text(encoding="utf-8"))
+
+
+def harmonic_mean(base: Any, new: Any) -> Any:
+    """H of two accuracies, or of two Series; 0 if both are 0."""
+    return 2 * base * new / np.maximum(base + new, 1e-9)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of one protocol.
+
+    Args:
+        name: of its figures' files.
+        metrics: base, new and H, the shots of few-shot learning, or accuracy.
+        runs: the runs behind it, as `results.read_runs` gives them.
+        cells: the columns of `make_cells`, by dataset, label and metric.
+    """
+
+    protocol: str
+    title: str
+    name: str
+    metrics: Sequence[str]
+    runs: pd.DataFrame
+    cells: pd.DataFrame
+
+    @property
+    def labels(self) -> list[str]:
+        """The rows of each dataset."""
+        return list(self.cells.index.unique("label"))
+
+    @property
+    def datasets(self) -> list[str]:
+        """All but the average."""
+        return [name for name in self.cells.index.unique("dataset") if name != AVERAGE]
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines that stand below it."""
+        return make_notes(self)
+
+    def frame(self) -> pd.DataFrame:
+        """The table as text, with a row for each dataset and label."""
+        has_published = self.cells.published.notna().any()
+        rows = []
+        for (dataset, label), cells in self.cells.groupby(["dataset", "label"], sort=False):
+            counts = sorted(set(cells.n_seeds[cells["mean"].notna()]))
+            seeds = "–".join(map(str, counts[:: max(1, len(counts) - 1)])) or "0"
+            row = {"dataset": dataset, "method": label, "seeds": seeds}
+            for metric, cell in cells.droplevel(["dataset", "label"]).iterrows():
+                head = {"0": "zero-shot", "1": "1 shot", "-1": "all"}.get(metric, metric)
+                head = f"{head} shots" if head.isdigit() else head
+                row[head] = cell_text(cell)
+                if has_published:
+                    row[f"{head} paper"] = MISSING if pd.isna(cell.published) else f"{cell.published:.2f}"
+                    row[f"{head} diff"] = difference_text(cell)
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def cell_text(cell: pd.Series) -> str:
+    """Such as `71.62 ± 0.81 (2/3 seeds)`."""
+    if pd.isna(cell["mean"]):
+        return MISSING if cell.due else ""
+    spread = "" if pd.isna(cell.sample_std) else f" ± {cell.sample_std:.2f}"
+    return f"{cell['mean']:.2f}{spread}{cell.lack}"
+
+
+def difference_text(cell: pd.Series) -> str:
+    """Ours less the published figure, with a star if that is more than the spread."""
+    difference = cell["mean"] - cell.published
+    if pd.isna(difference):
+        return ""
+    allowed = cell.sample_std if cell.learned else ROUNDING
+    return f"{round(difference, 2) + 0.0:+.2f}{'*' if abs(difference) > allowed else ''}"
+
+
+def make_tables(
+    runs: pd.DataFrame,
+    protocols: Sequence[str] = tuple(TITLES),
+    methods: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+) -> list[Table]:
+    """The tables that the runs of `results.read_runs` allow, in the order of `TITLES`.
+
+    Args:
+        methods, datasets, seeds: what the tables should hold, by default what is found. The dataset `all`
+            stands for those of the papers.
+    """
+    tables = []
+    for (protocol, _, source, _), group in runs.groupby(TABLE):
+        wanted = AVERAGED[protocol] if list(datasets) == ["all"] else datasets or group.dataset.unique()
+        group = group[group.dataset.isin([*wanted, source])]
+        group = group[group.method.isin(methods or group.method)]
+        group = group[group.seed.isin(seeds or group.seed) | ~group.learned]
+        if protocol in protocols and len(group):
+            tables.append(make_table(group, methods, wanted, seeds))
+    return sorted(tables, key=lambda table: list(TITLES).index(table.protocol))
+
+
+def make_table(
+    runs: pd.DataFrame, methods: Sequence[str], wanted: Sequence[str], seeds: Sequence[int]
+) -> Table:
+    """The table of runs that agree in `results.TABLE`, with rows also for what is asked for and missing."""
+    protocol, shots, source, own = runs[TABLE].iloc[0]
+    if protocol == "base2new":
+        metrics = [*HALVES, "H"]
+    else:  # few-shot tables: 1, 2, 16, and at last -1, all images
+        metrics = sorted(runs.metric.unique(), key=lambda metric: (metric == "-1", len(metric), metric))
+    papers = BENCHMARK + VARIANTS
+    of_protocol = [name for name in wanted if name in AVERAGED[protocol] or name not in papers]
+    order = {name: i for i, name in enumerate([source, *papers])}
+    datasets = sorted({*runs.dataset, *of_protocol}, key=lambda name: (order.get(name, len(order)), name))
+    labels = sorted(set(runs.label) | (set(methods) - set(runs.method)), key=label_order)
+    n_seeds = len(set(seeds or runs.seed[runs.learned]))
+    cells: list[dict[str, Any]] = []
+    for label in labels:
+        cells += make_cells(label, runs[runs.label == label], datasets, metrics, n_seeds)
+    frame = pd.DataFrame(cells).assign(protocol=protocol, shots=shots, trained_on=source)
+    places = pd.MultiIndex.from_product(
+        [[AVERAGE, *datasets], labels, metrics], names=["dataset", "label", "metric"]
+    )
+    frame = frame.set_index(places.names)
+    frame = frame.reindex(places[places.isin(frame.index)])
+    parts = [TITLES[protocol], "own images" if own else ""]
+    parts.append(f"trained on {source}" if source and runs.learned.any() else "")
+    parts.append(f"{shots} training images a class" if shots > 0 else "")
+    name = "_".join(str(part) for part in (protocol, shots, source, "own" if own else "") if part)
+    return Table(protocol, ", ".join(filter(None, parts)), name, metrics, runs, frame)
+
+
+def label_order(label: str) -> tuple[int, str]:
+    """Published methods by year, as the file of published figures has them, then the others."""
+    years, method = list(published()["base_to_new"]), method_of(label)
+    return years.index(method) if method in years else len(years), label
+
+
+def method_of(label: str) -> str:
+    return label.split(" (")[0]
+
+
+def make_cells(
+    label: str, runs: pd.DataFrame, datasets: Sequence[str], metrics: Sequence[str], n_seeds: int
+) -> list[dict[str, Any]]:
+    """The figures of one label: of each dataset, and of the average if there are several.
+
+    Args:
+        runs: those of the label; none if a method was asked for that has no runs.
+        n_seeds: how many seeds each figure should rest on.
+    """
+    learned = bool(runs.empty or runs.learned.any())
+    by_seed = {}  # metric -> accuracies, seeds x datasets
+    for metric in metrics:
+        of_metric = runs[runs.metric == metric].pivot(index="seed", columns="dataset", values="accuracy")
+        by_seed[metric] = of_metric.reindex(columns=datasets).astype(float)
+    if "H" in metrics:
+        by_seed["H"] = harmonic_mean(by_seed["base"], by_seed["new"])
+    means = {metric: frame.mean() for metric, frame in by_seed.items()}
+    if "H" in metrics:  # of the means over the seeds that have both halves
+        base, new = (by_seed[half].where(by_seed["H"].notna()).mean() for half in HALVES)
+        means["H"] = harmonic_mean(base, new)
+    figures = [
+        (name, metric, means[metric][name], by_seed[metric][name], [name], 1)
+        for name in datasets
+        for metric in metrics
+    ]
+    averaged = [name for name in datasets if not (runs.source == name).any()]
+    if len(averaged) > 1:
+        averages: dict[str, tuple[Any, pd.Series]] = {}
+        for metric in metrics:
+            needed = metrics if "H" in metrics else [metric]
+            over = [name for name in averaged if all(not np.isnan(means[m][name]) for m in needed)]
+            averages[metric] = means[metric][over].mean(), by_seed[metric][over].dropna().mean(axis=1)
+            if metric == "H":
+                (base, base_seeds), (new, new_seeds) = averages["base"], averages["new"]
+                averages["H"] = harmonic_mean(base, new), harmonic_mean(base_seeds, new_seeds)
+            figures.append((AVERAGE, metric, *averages[metric], over, len(averaged)))
+    cells = []
+    for name, metric, mean, accuracies, over, n_datasets in figures:
+        accuracies = accuracies.dropna()
+        cell = {"dataset": name, "label": label, "metric": metric, "learned": learned, "lack": ""}
+        cell |= {"mean": mean, "sample_std": accuracies.std(), "n_seeds": len(accuracies)}
+        cell["by_seed"] = ";".join(f"{seed}:{value!r}" for seed, value in accuracies.items())
+        cell["published"] = published_mean(runs, method_of(label), over, metric)
+        # Few-shot tables: what is not trained stands in the column of 0 shots, and only there.
+        cell["due"] = metric in (*HALVES, "H", "accuracy") or (metric == "0") != learned
+        if 0 < len(over) < n_datasets:
+            cell["lack"] = f" ({len(over)}/{n_datasets} datasets)"
+        elif len(accuracies) < (n_seeds if learned else 1):
+            cell["lack"] = f" ({len(accuracies)}/{n_seeds} seeds)"
+        cells.append(cell)
+    return cells
+
+
+def published_mean(runs: pd.DataFrame, method: str, datasets: Sequence[str], metric: str) -> float | None:
+    """The published figure of one dataset, or the average over several; None where the papers have none.
+
+    They were measured with ViT-B/16, 16 images a class and ImageNet as the source.
+    """
+    if runs.empty or not datasets:
+        return None
+    protocol, shots, source, _ = runs[TABLE].iloc[0]
+    if set(runs.backbone) != {"ViT-B/16"} or shots not in (0, 16) or source not in ("", IMAGENET):
+        return None
+    figures = published().get(SECTIONS.get(protocol, ""), {}).get(method, {})
+    names = [AVERAGE] if set(datasets) == set(AVERAGED[protocol]) else datasets
+    entries = [figures.get(name) for name in names]
+    if None in entries:
+        return None
+    if metric == "H" and len(names) > 1:
+        return harmonic_mean(*(statistics.mean(entry[half] for entry in entries) for half in HALVES))
+    return statistics.mean(entry[metric] if isinstance(entry, dict) else entry for entry in entries)
+
+
+def training_seconds(runs: pd.DataFrame) -> dict[str, float]:
+    """Mean seconds of a training by label."""
+    return runs[runs.trained].groupby("label").train_seconds.mean().to_dict()
+
+
+def make_notes(table: Table) -> list[str]:
+    """What the runs ran on, and what a reader has to know before he compares figures."""
+    runs, cells = table.runs, table.cells
+    notes, provenance = [], []
+    for column, head in PROVENANCE.items():
+        counts = runs[column].value_counts()
+        if len(counts) > 1:
+            values = ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
+            notes.append(f"WARNING: the runs of this table differ in {head}: {values}")
+        elif len(counts):
+            provenance.append(f"{head} {counts.index[0]}")
+    notes.append(f"on {', '.join(provenance)}")
+    seconds = [f"{label} {time:.0f} s" for label, time in training_seconds(runs).items()]
+    if seconds:
+        notes.append(f"mean training time: {', '.join(seconds)}")
+    for label, group in runs[runs.learned].groupby("label"):
+        settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
+        for key in settings.columns[settings.nunique() > 1]:
+            parts = [f"{value} for {', '.join(of.dataset.unique())}" for value, of in group.groupby(key)]
+            notes.append(f"{label}: {key} is not the same in all cells: {', '.join(parts)}")
+    missing: dict[str, list[str]] = {}
+    for dataset, label, metric in cells[cells["mean"].isna() & cells.due].index:
+        if dataset != AVERAGE and metric != "H":
+            missing.setdefault(f"{label} on {dataset}", []).append(metric)
+    if missing:
+        told = "; ".join(f"{where} ({', '.join(metrics)})" for where, metrics in missing.items())
+        notes.append(f"missing ({MISSING}): {told}")
+    n_papers = len(AVERAGED[table.protocol])
+    if set(table.datasets) - set(runs.source) < set(AVERAGED[table.protocol]) and len(table.datasets) > 1:
+        notes.append(f"the average is over fewer datasets than the papers' {n_papers}")
+    claim = published()["MPL_claims"].get(SECTIONS.get(table.protocol))
+    if claim and set(runs.dataset) & set(BENCHMARK):
+        notes.append(f"MPL's paper has no figures of single datasets at hand; it claims: {claim}")
+    return notes
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """One metric of one method over two settings of a grid.
+
+    Args:
+        name: of its figure's file.
+        cells: as of a `Table`.
+        values: the means, with a row a value of the first setting and a column a value of the second.
+        text: the same as text.
+        notes: lines that stand below it.
+    """
+
+    title: str
+    heading: str
+    name: str
+    cells: pd.DataFrame
+    values: pd.DataFrame
+    text: pd.DataFrame
+    notes: Sequence[str]
+
+    def frame(self) -> pd.DataFrame:
+        """The table as text."""
+        key = self.text.columns.name
+        heads = [f"{key} {value}" if key else value for value in self.text.columns]
+        return self.text.set_axis(heads, axis=1).reset_index().astype(str)
+
+
+def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> list[Pivot]:
+    """The pivots of every method of a table whose labels name settings.
+
+    Args:
+        keys: the settings of the rows and of the columns, such as N_ADD_OP; by default the first two that
+            differ. Each combination of the others makes a pivot of its own.
+        metric: by default H, or the last of the table.
+
+    Raises:
+        ValueError: a key does not differ, or the table has no such metric.
+    """
+    metric = metric or table.metrics[-1]
+    if metric not in table.metrics:
+        raise ValueError(f"--metric is {metric!r}; the table {table.title!r} has {', '.join(table.metrics)}")
+    dataset = AVERAGE if len(table.datasets) > 1 else table.datasets[0]
+    pivots = []
+    for method, runs in table.runs.groupby("method"):
+        full_keys = runs.telling.iloc[0]
+        if not full_keys:
+            continue
+        short = {key: short_key(key, full_keys) for key in full_keys}
+        wanted = [short.get(key, key) for key in keys]
+        if unknown := set(wanted) - set(short.values()):
+            raise ValueError(
+                f"--pivot {', '.join(unknown)}: runs of {method} differ in {', '.join(short.values())} alone"
+            )
+        points = runs.drop_duplicates("label").set_index("label")[full_keys].rename(columns=short)
+        row, *others = dict.fromkeys([*wanted, *points])
+        column = others.pop(0) if others else ""
+        points[""] = metric  # the only column of a grid of one setting
+        groups = points.groupby(others) if others else [((), points)]
+        for fixed, group in groups:
+            cells = table.cells.loc[[(dataset, label, metric) for label in group.index]]
+            group = group.assign(value=list(cells["mean"]), text=list(cells.apply(cell_text, axis=1)))
+            at = "".join(f", {key} {value}" for key, value in zip(others, fixed, strict=True))
+            heading = f"{metric} of {method}, {dataset}{at}"
+            pivots.append(
+                Pivot(
+                    title=f"{table.title}: {heading}",
+                    heading=heading,
+                    name=f"heat_map_{table.protocol}_{method}_{metric}{at}",
+                    cells=cells,
+                    values=group.pivot(index=row, columns=column, values="value"),
+                    text=group.pivot(index=row, columns=column, values="text").fillna(MISSING),
+                    notes=[note for note in table.notes if not note.startswith("mean training time")],
+                )
+            )
+    return pivots

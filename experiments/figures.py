@@ -1,0 +1,222 @@
+"""Draws result tables: bars, few-shot curves, training curves, accuracy against time, and heat maps."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .aggregate import AVERAGE, Pivot, Table, method_of, training_seconds
+from .facts import method_names
+
+UNTRAINED = "#777777"
+STYLE: Any = {
+    "axes.grid": True, "grid.color": "#E4E4E4", "axes.axisbelow": True, "axes.spines.top": False,
+    "axes.spines.right": False, "figure.constrained_layout.use": True, "legend.frameon": False,
+    "svg.hashsalt": "MPL",
+}  # fmt: skip
+
+
+def figures_of(table: Table | Pivot) -> list[tuple[str, Figure]]:
+    """Name and figure of everything that the runs of a table allow."""
+    with matplotlib.rc_context(STYLE):
+        if isinstance(table, Pivot):
+            figures = {table.name: heat_map(table)}
+        elif table.protocol == "fewshot":
+            figures = {f"curves_{table.name}": few_shot_curves(table)}
+        else:
+            figures = {}
+            if training_seconds(table.runs):
+                figures[f"time_{table.name}"] = accuracy_against_time(table)
+            if table.protocol == "base2new":
+                figures[f"bars_{table.name}"] = base_and_new_bars(table)
+        if isinstance(table, Table):
+            for dataset in table.datasets:
+                figure = training_curves(table, dataset)
+                if figure is not None:
+                    figures[f"training_{table.name}_{dataset}"] = figure
+    return [(re.sub(r"[^A-Za-z0-9.-]+", "_", name), figure) for name, figure in figures.items()]
+
+
+def save_figures(tables: Sequence[Table | Pivot], folder: Path) -> list[Path]:
+    """Write every figure of the tables as PNG and SVG; gives the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for table in tables:
+        for name, figure in figures_of(table):
+            for kind in ("png", "svg"):
+                paths.append(folder / f"{name}.{kind}")
+                save(figure, paths[-1], kind)
+    return paths
+
+
+def save(figure: Figure, out: Path | io.BytesIO, kind: str) -> None:
+    """Write a figure as png, svg or pdf, without a date: the same figure gives the same bytes."""
+    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(out, format=kind, dpi=120, metadata=undated[kind])
+
+
+def styles_of(table: Table) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each label; a method has one colour in every figure."""
+    methods, palette = method_names(), matplotlib.color_sequences["tab10"]
+    learned = table.cells.groupby("label").learned.first()
+    styles: dict[str, dict[str, Any]] = {}
+    for label in table.labels:
+        method = method_of(label)
+        place = methods.index(method) if method in methods else len(methods)
+        rank = sum(method_of(other) == method for other in styles)
+        colour = palette[place % len(palette)] if learned[label] else UNTRAINED
+        styles[label] = {"color": colour, "marker": "os^DvPX"[rank % 7]}
+    return styles
+
+
+def panels_of(table: Table, height: float) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with axes for the average and each dataset, two in a row, each `height` inches high."""
+    names = [*([AVERAGE] if len(table.datasets) > 1 else []), *table.datasets]
+    n_columns = min(2, len(names))
+    n_rows = math.ceil(len(names) / n_columns)
+    figure = Figure(figsize=(5.5 if n_columns == 1 else 9, 0.6 + height * n_rows))
+    grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for axes in grid[len(names) :]:
+        axes.set_visible(False)
+    for name, axes in zip(names, grid, strict=False):
+        axes.set_title(name, loc="left")
+    return figure, dict(zip(names, grid, strict=False))
+
+
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """A legend of what `axes` holds, below the figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    n_columns = 1 if max(map(len, labels), default=0) > 28 else 3
+    figure.legend(handles, labels, loc="outside lower center", ncols=n_columns)
+
+
+def base_and_new_bars(table: Table) -> Figure:
+    """A full bar for base and a light one for new of each method, with the spread over seeds."""
+    figure, panels = panels_of(table, 0.5 + 0.45 * len(table.labels))
+    colours = [style["color"] for style in styles_of(table).values()]
+    places = np.arange(len(table.labels))
+    for dataset, axes in panels.items():
+        for half, shift, alpha in (("base", -0.2, 1), ("new", 0.2, 0.45)):
+            cells = table.cells.xs((dataset, half), level=("dataset", "metric")).fillna({"sample_std": 0})
+            bars = axes.barh(
+                places + shift,
+                cells["mean"].fillna(0),
+                0.36,
+                xerr=cells.sample_std,
+                color=colours,
+                alpha=alpha,
+            )
+            texts = [f"{mean:.1f}{lack}" for mean, lack in zip(cells["mean"], cells.lack, strict=True)]
+            texts = [f"{half} missing" if text.startswith("nan") else text for text in texts]
+            axes.bar_label(bars, texts, padding=4, fontsize=8)
+        axes.set_yticks(places, table.labels)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 115)
+        axes.grid(axis="y", visible=False)
+    figure.supxlabel("accuracy (%): base full, new light", fontsize=10)
+    return figure
+
+
+def few_shot_curves(table: Table) -> Figure:
+    """Accuracy by training images a class, with the spread over seeds; dashed lines are zero-shot."""
+    figure, panels = panels_of(table, 3.0)
+    shots = [int(metric) for metric in table.metrics if int(metric) > 0]
+    for dataset, axes in panels.items():
+        for label, style in styles_of(table).items():
+            cells = table.cells.xs((dataset, label), level=("dataset", "label"))
+            if not cells.learned.any():
+                axes.axhline(cells["mean"]["0"], color=style["color"], ls="--", label=f"{label}, not trained")
+                continue
+            cells = cells.loc[[str(k) for k in shots]]
+            axes.errorbar(shots, cells["mean"], cells.sample_std, capsize=3, label=label, **style)
+        if shots:
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(shots, [str(k) for k in shots])
+            axes.minorticks_off()
+            axes.set_xlim(shots[0] / 1.3, shots[-1] * 1.3)
+        axes.set_xlabel("training images a class")
+        axes.set_ylabel("accuracy (%)")
+    add_legend(figure, axes)
+    return figure
+
+
+def accuracy_against_time(table: Table) -> Figure:
+    """Accuracy (H for base-to-new) against the mean time of a training; dashed lines are not trained."""
+    figure = Figure(figsize=(5.5, 4))
+    axes = figure.add_subplot()
+    metric, seconds = table.metrics[-1], training_seconds(table.runs)
+    dataset = AVERAGE if len(table.datasets) > 1 else table.datasets[0]
+    for label, style in styles_of(table).items():
+        cell = table.cells.loc[dataset, label, metric]
+        if label in seconds:
+            style |= {"ls": "", "capsize": 3, "label": label}
+            axes.errorbar(seconds[label], cell["mean"], cell.sample_std, **style)
+        elif not cell.learned:
+            axes.axhline(cell["mean"], color=style["color"], ls="--", label=f"{label}, not trained")
+    axes.set_xlim(0, 1.15 * max(seconds.values()))
+    axes.set_xlabel("mean training time of a run (seconds)")
+    axes.set_ylabel("H (%)" if metric == "H" else "accuracy (%)")
+    axes.set_title(f"{dataset}: accuracy against training time", loc="left")
+    add_legend(figure, axes)
+    return figure
+
+
+def training_curves(table: Table, dataset: str) -> Figure | None:
+    """Mean loss and learning rate of each epoch, a line a training; None if none has metrics.jsonl."""
+    runs = table.runs[table.runs.trained & (table.runs.dataset == dataset)]
+    if table.protocol == "fewshot":  # the trainings with the most images
+        runs = runs[runs.metric == table.metrics[-1]]
+    figure = Figure(figsize=(5.5, 5))
+    loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for label, style in styles_of(table).items():
+        for n, folder in enumerate(runs.folder[runs.label == label]):
+            path = Path(folder, "metrics.jsonl")
+            if not path.is_file():
+                continue
+            lines = path.read_text(encoding="utf-8").splitlines()  # a killed run may have cut the last one
+            lines = [json.loads(line) for line in lines if line.endswith("}")]
+            epochs = pd.DataFrame(lines).drop_duplicates("epoch", keep="last")
+            done = 100 * epochs.epoch / epochs.max_epoch
+            loss.plot(done, epochs.loss_avg, color=style["color"], alpha=0.8, label=None if n else label)
+            rate.step([0, *done], [*epochs.lr, epochs.lr.iloc[-1]], color=style["color"], where="post")
+    if not loss.lines:
+        return None
+    loss.set_title(f"Training on {dataset}", loc="left")
+    loss.set_ylabel("loss (mean of the epoch)")
+    rate.set_ylabel("learning rate")
+    rate.set_xlabel("training done (%)")
+    rate.set_yscale("log")
+    add_legend(figure, loss)
+    return figure
+
+
+def heat_map(pivot: Pivot) -> Figure:
+    """A pivot as a heat map with the figures written in; points that were not run are empty."""
+    values = pivot.values.to_numpy()
+    figure = Figure(figsize=(max(4, 2.2 + 0.9 * values.shape[1]), 1.8 + 0.55 * values.shape[0]))
+    axes = figure.add_subplot()
+    image = axes.imshow(values, cmap="cividis", aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        colour = "white" if value < (np.nanmin(values) + np.nanmax(values)) / 2 else "black"
+        text = "—" if np.isnan(value) else f"{value:.1f}"
+        axes.text(column, row, text, ha="center", va="center", color="black" if np.isnan(value) else colour)
+    axes.set_xticks(range(values.shape[1]), [str(value) for value in pivot.values.columns])
+    axes.set_yticks(range(values.shape[0]), [str(value) for value in pivot.values.index])
+    axes.set_xlabel(str(pivot.values.columns.name))
+    axes.set_ylabel(str(pivot.values.index.name))
+    axes.grid(visible=False)
+    axes.set_title(pivot.heading, loc="left", fontsize=10)
+    figure.colorbar(image, ax=axes)
+    return figure

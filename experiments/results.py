@@ -1,0 +1,218 @@
+"""Reads the `result.json` of finished runs into one DataFrame that says where each run stands in which table.
+
+A row is a run, with the columns of `read_row`. A column with a dot in its name, such as `OPTIM.LR`, is a
+setting that can change a result. `protocol`, `shots`, `source` and `own` say which table the run stands in,
+`metric` which column, and `label` which row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .facts import ELEVEN, IMAGENET_VARIANTS, dataset_name
+
+Row = dict[str, Any]
+
+HALVES = ["base", "new"]
+IMAGENET = dataset_name(ELEVEN[0])
+VARIANTS = [dataset_name(name) for name in IMAGENET_VARIANTS]
+TABLE = ["protocol", "shots", "source", "own"]  # runs that agree in these stand in one table
+FACTS = ["macro_f1", "train_seconds", "test_seconds", "backbone", "device", "computed_in", "ended", "part"]
+TYPES = {"accuracy": float, "train_seconds": float, "own": bool, "trained": bool, "learned": bool}
+NOT_SETTINGS = (
+    "DATASET.ROOT", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATASET.FOLDER_PATH",
+    "DATALOADER.NUM_WORKERS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TEST.PER_CLASS_RESULT",
+    "TEST.COMPUTE_CMAT", "TEST.NO_TEST", "TEST.SPLIT", "MODEL.INIT_WEIGHTS",
+)  # fmt: skip
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
+    """Every finished and tested run below `folders`, and a line for each run that is left out.
+
+    The folder `grid`, with the runs of `reproduce --grid`, counts only if it is one of `folders`. Runs that
+    `--force` moved aside never count.
+
+    Raises:
+        FileNotFoundError: a folder is missing, or no run can be used.
+    """
+    rows: dict[Path, Row] = {}
+    notes = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is no folder; give folders of runs, such as output/base2new")
+        for parent, names, files in os.walk(folder):
+            if "grid" in names:
+                notes.append(
+                    f"left out: runs of a grid in {Path(parent, 'grid')}; give that folder to see them"
+                )
+            names[:] = sorted(name for name in names if name != "grid" and ".old-" not in name)
+            if "result.json" not in files:
+                continue
+            path = Path(parent, "result.json").resolve()
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                record = {}
+            if not record.get("finished"):
+                notes.append(f"left out: {path.parent} is not finished")
+            elif record.get("accuracy") is None or record.get("split") not in (None, "test"):
+                notes.append(f"left out: {path.parent} was not tested on the test images")
+            else:
+                rows[path] = read_row(path.parent, record)
+    placed = place_rows(list(rows.values()), notes)
+    if not placed:
+        where = ", ".join(map(str, folders))
+        raise FileNotFoundError(
+            "\n".join([f"there is no result.json of a finished run below {where}", *notes])
+        )
+    # dtype=object: a setting that some runs lack must not turn from 2 into 2.0
+    runs = pd.DataFrame(placed, dtype=object).astype(TYPES).copy()
+    groups = [label_runs(group, notes) for _, group in runs.groupby([*TABLE, "method"], sort=False)]
+    return pd.concat(groups), notes
+
+
+def read_row(folder: Path, record: Mapping[str, Any]) -> Row:
+    """What the tables need of a record.
+
+    `trained_in` is the folder of the training that a test loaded, `trained` whether this run trained,
+    `learned` whether anything was, and `own` whether the images are the user's own. `output_dir` is where the
+    run was written to; its folder may have been moved since.
+    """
+    config, versions = record.get("config") or {}, record.get("versions") or {}
+    trained_in = (record.get("tested") or {}).get("folder")
+    for checkpoint in (record.get("loaded_from") or {}).values():  # <folder>/<model>/model.pth.tar-<epoch>
+        trained_in = trained_in or str(Path(checkpoint).parent.parent)
+    row = {key: record.get(key) for key in FACTS} | {
+        "folder": str(folder),
+        "output_dir": str(config.get("OUTPUT_DIR")),
+        "method": record["trainer"],
+        "dataset": record["dataset"],
+        "classes": record.get("subsample") or "all",
+        "shots": int(record.get("shots") or 0),
+        "seed": int(record["seed"]),
+        "accuracy": record["accuracy"],
+        "torch": versions.get("torch"),
+        "commit": f"{str(record.get('commit'))[:12]}{' (modified)' if record.get('modified') else ''}",
+        "own": record.get("data") is not None,
+        "trained_in": trained_in,
+        "trained": record.get("train_seconds") is not None,
+        "learned": record.get("train_seconds") is not None or trained_in is not None,
+    }
+    node = record.get("settings_node") or record["trainer"].upper()
+    for key, value in flatten({**config, "data": record.get("data") or {}}):
+        is_of_other_method = key.startswith("TRAINER.") and not key.startswith(f"TRAINER.{node}.")
+        if "." in key and key not in NOT_SETTINGS and not is_of_other_method:
+            row[key] = value if isinstance(value, (int, float, str)) else str(value)
+    return row
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys and values of a nested dictionary."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
+    """The rows with `protocol`, `source`, `shots` and `metric`; appends to `notes` which have no place.
+
+    A training that another row tests on another dataset is the source of that table. A zero-shot run joins
+    every table that has its dataset, so that it can stand in several.
+    """
+    trainings = {row[key]: row for row in rows if row["trained"] for key in ("output_dir", "folder")}
+    placed, sources = [], set()
+    for row in rows:
+        if row["learned"] and row["classes"] in HALVES:
+            placed.append(row | {"protocol": "base2new", "source": "", "metric": row["classes"]})
+        elif row["trained_in"] and not row["trained"]:
+            training = find_training(row, trainings)
+            if training is None:
+                notes.append(f"left out: {row['folder']} tests {row['trained_in']}; give that folder too")
+            elif training["dataset"] == row["dataset"]:
+                notes.append(f"left out: {row['folder']} tests a training again on its own dataset")
+            else:
+                is_variant = training["dataset"] == IMAGENET and row["dataset"] in VARIANTS
+                place = {
+                    "source": training["dataset"],
+                    "shots": max(0, training["shots"]),
+                    "metric": "accuracy",
+                }
+                placed.append(row | place | {"protocol": "dg" if is_variant else "xd"})
+                sources.add(training["folder"])
+    transfers = {(row["protocol"], row["source"], row["shots"]) for row in placed}
+    for row in rows:
+        if not row["trained"] or row["classes"] in HALVES:
+            continue
+        if (
+            row["folder"] in sources
+            or row["part"] == "source"
+            or "crossdataset" in Path(row["output_dir"]).parts
+        ):
+            tested = [name for name in ("xd", "dg") if (name, row["dataset"], row["shots"]) in transfers]
+            for protocol in tested or ["xd"]:
+                placed.append(row | {"protocol": protocol, "source": row["dataset"], "metric": "accuracy"})
+        else:
+            placed.append(
+                row | {"protocol": "fewshot", "source": "", "metric": str(row["shots"]), "shots": 0}
+            )
+    datasets: dict[tuple[Any, ...], set[str]] = {}  # table -> its datasets
+    for row in placed:
+        datasets.setdefault(tuple(row[key] for key in TABLE), set()).add(row["dataset"])
+    for row in rows:
+        if row["learned"]:
+            continue
+        is_half = row["classes"] in HALVES
+        joined = [table for table, names in datasets.items() if row["dataset"] in names]
+        joined = [table for table in joined if (table[0] == "base2new") == is_half]
+        alone = "base2new" if is_half else "dg" if row["dataset"] in VARIANTS else "xd"
+        for table in joined or [(alone, 0, "" if is_half else IMAGENET, row["own"])]:
+            metric = row["classes"] if is_half else "0" if table[0] == "fewshot" else "accuracy"
+            placed.append(row | dict(zip(TABLE, table, strict=True)) | {"metric": metric})
+    return placed
+
+
+def find_training(row: Row, trainings: Mapping[str, Row]) -> Row | None:
+    """The training that a run tested; None if nothing says its dataset."""
+    folder = row["trained_in"]
+    path = Path(folder, "result.json")
+    if folder in trainings:
+        return trainings[folder]
+    if path.is_file():
+        return read_row(path.parent, json.loads(path.read_text(encoding="utf-8")))
+    is_imagenet = IMAGENET.lower() in Path(folder).parts  # such as a published checkpoint
+    return {"dataset": IMAGENET, "shots": row["shots"], "folder": folder} if is_imagenet else None
+
+
+def label_runs(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """The runs of one method in one table with `label`: the method, and the settings in which rivals differ.
+
+    Rivals are runs for the same cell and seed. Of rivals that agree in all settings the newest stays. The
+    settings stand in the column `telling`.
+    """
+    settings = [key for key in runs.columns if "." in key]
+    n_values = runs.groupby(["dataset", "metric", "seed"])[settings].nunique().max()
+    telling = sorted(n_values.index[n_values > 1])
+    labels = []
+    for run in runs.to_dict("records"):
+        point = ", ".join(f"{short_key(key, telling)} {run[key]}" for key in telling)
+        labels.append(f"{run['method']} ({point})" if point else run["method"])
+    runs = runs.assign(label=labels, telling=[telling] * len(runs))
+    newest = runs.sort_values("ended").drop_duplicates(["label", "dataset", "metric", "seed"], keep="last")
+    older = sorted(set(runs.folder) - set(newest.folder))
+    notes += [f"left out: {folder}: a newer run has the same settings" for folder in older]
+    return newest
+
+
+def short_key(key: str, among: Sequence[str]) -> str:
+    """The last part of a dotted key, or the whole key if that would be ambiguous."""
+    last = key.rsplit(".", 1)[-1]
+    is_ambiguous = last == "NAME" or sum(other.rsplit(".", 1)[-1] == last for other in among) > 1
+    return key if is_ambiguous else last

@@ -1,0 +1,159 @@
+"""Shows the prompts that each layer carries, loses and gains, as a table and as the MPL paper's figure 1.
+
+The schedules are built by the method's own code, with the checks of a run; no data are read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from yacs.config import CfgNode
+
+import clip
+import train
+from clip import CLIP, PromptSchedule
+from clip.weights import published_models
+from dassl.engine import TRAINER_REGISTRY
+from trainers.base import PromptTrainer
+
+from .figures import STYLE, save
+
+EDGES: dict[str, dict[str, Any]] = {
+    "added": {"edgecolor": "black", "lw": 2},
+    "carried": {"edgecolor": "white"},
+    "removed": {"edgecolor": "#B04030", "ls": ":", "facecolor": "none"},
+}
+MOST_SQUARES = 24  # prompts of a layer; taller columns are drawn without numbers
+
+
+@dataclass(frozen=True)
+class MethodSchedules:
+    """The schedules of a method's towers by name; a tower without learned prompts is absent."""
+
+    method: str
+    backbone: str
+    towers: dict[str, PromptSchedule]
+
+
+def build_schedules(cfg: Any) -> MethodSchedules:
+    """The schedules that a run with `cfg` uses, on a CLIP of the right sizes without weights.
+
+    Raises:
+        ValueError: a run would refuse the method or a setting.
+    """
+    backbone = cfg.MODEL.BACKBONE.NAME
+    trainer_class = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    towers: dict[str, PromptSchedule] = {}
+    if issubclass(trainer_class, PromptTrainer):
+        published = published_models().get(backbone)
+        config = clip.load(backbone, "cpu").config if published is None else published.config
+        with torch.device("meta"):
+            model = CLIP(config)
+        learner = trainer_class.build_prompt_learner(cfg, model, ["class"]).to("meta")
+        if (vision := learner.vision()) is not None:
+            towers["image tower"] = vision.schedule
+        deep = learner.text().deep
+        n_ctx = getattr(getattr(learner, "class_prompts", None), "n_ctx", 0)
+        if deep is not None:
+            towers["text tower"] = deep.schedule
+        elif n_ctx:  # learned words are added once and carried to the end
+            towers["text tower"] = PromptSchedule(config.text_layers, n_ctx)
+    return MethodSchedules(cfg.TRAINER.NAME, backbone, towers)
+
+
+def show(args: argparse.Namespace) -> None:
+    """Print the table of a config or a run, and draw it if the arguments name a file.
+
+    Raises:
+        ValueError: a setting, a name or the kind of the file is not accepted.
+    """
+    source, *pairs = args.words
+    if args.out and args.out.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--out is {args.out}; it must end in .png, .svg or .pdf")
+    if Path(source).is_dir():
+        record = json.loads(Path(source, "result.json").read_text(encoding="utf-8"))
+        cfg = CfgNode(record["config"])
+        cfg.merge_from_list(pairs)
+    else:
+        words = ["--config-file", source, "--trainer", args.trainer or Path(source).resolve().parent.name]
+        words += ["--backbone", args.backbone] if args.backbone else []
+        cfg = train.setup_cfg(train.build_parser().parse_args([*words, *pairs]))
+    schedules = build_schedules(cfg)
+    print(f"{schedules.method} on {schedules.backbone}")
+    if not schedules.towers:
+        print("it learns no prompts")
+        return
+    print(schedule_frame(schedules).to_string())
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        save(schedule_figure(schedules), args.out, args.out.suffix[1:])
+        print(f"Drawn: {args.out}")
+
+
+def schedule_frame(schedules: MethodSchedules) -> pd.DataFrame:
+    """Prompts carried, removed and added before each layer, and their total, by tower."""
+    frames = {}
+    for tower, schedule in schedules.towers.items():
+        rows = [(plan.carried, plan.removed, plan.added, plan.total) for plan in schedule.plans]
+        frames[tower] = pd.DataFrame(rows, columns=["carried", "removed", "added", "total"])
+    return pd.concat(frames, axis=1).astype("Int64").rename_axis("layer")
+
+
+def token_origins(schedule: PromptSchedule) -> list[tuple[list[int], list[int]]]:
+    """For each layer the layers that added its prompts, and those that added the prompts that it removed.
+
+    The last prompts are removed first (arXiv 2502.14125, section 2).
+    """
+    present: list[int] = []
+    layers = []
+    for plan in schedule.plans:
+        kept = len(present) - plan.removed
+        removed, present = present[kept:], present[:kept] + [plan.layer_index] * plan.added
+        layers.append((present, removed))
+    return layers
+
+
+def schedule_figure(schedules: MethodSchedules) -> Figure:
+    """A panel a tower, a column a layer, a square a prompt, numbered by the layer that added it."""
+    origins = {tower: token_origins(schedule) for tower, schedule in schedules.towers.items()}
+    heights = [max(len(present + removed) for present, removed in layers) for layers in origins.values()]
+    inches = [1.2 + 0.4 * min(height, MOST_SQUARES) for height in heights]
+    width = max(5, 1 + 0.4 * max(map(len, origins.values())))
+    with matplotlib.rc_context({**STYLE, "axes.grid": False, "axes.spines.left": False}):
+        figure = Figure(figsize=(width, 1.3 + sum(inches)))
+        panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=inches)[:, 0]
+        for axes, (tower, layers), height in zip(panels, origins.items(), heights, strict=True):
+            draw_tower(axes, layers, height)
+            axes.set_title(f"{schedules.method} on {schedules.backbone}: {tower}", loc="left", fontsize=10)
+        panels[-1].set_xlabel("layer (number: the layer that added it; below: prompts present)")
+        handles = [Patch(**{"facecolor": "#CCCCCC", **edge}, label=name) for name, edge in EDGES.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def draw_tower(axes: Axes, layers: list[tuple[list[int], list[int]]], height: int) -> None:
+    palette = matplotlib.colormaps["viridis"]
+    for layer, (present, removed) in enumerate(layers):
+        for place, origin in enumerate(present + removed):
+            share = origin / max(1, len(layers) - 1)
+            kind = "removed" if place >= len(present) else "added" if origin == layer else "carried"
+            style = {"facecolor": palette(share), **EDGES[kind]}
+            axes.add_patch(Rectangle((layer - 0.42, place - 0.42), 0.84, 0.84, **style))
+            if kind != "removed" and height <= MOST_SQUARES:
+                colour = "white" if share < 0.5 else "black"
+                axes.text(layer, place, str(origin), ha="center", va="center", fontsize=8, color=colour)
+        axes.text(layer, -1, str(len(present)), ha="center", va="center", fontweight="bold")
+    axes.set_xlim(-0.6, len(layers) - 0.4)
+    axes.set_ylim(-1.6, height - 0.4)
+    axes.set_xticks(range(len(layers)))
+    axes.set_yticks([])

@@ -1,0 +1,63 @@
+"""Writes folders of runs as train.py leaves them, with accuracies that a test knows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments.aggregate import Table, make_tables
+from experiments.results import read_runs
+
+
+def write_run(folder: Path, method: str, dataset: str, accuracy: float | None, **given: Any) -> Path:
+    """A finished run; `given` overrides fields of result.json, `settings` and `optim` parts of its config."""
+    config = {
+        "OUTPUT_DIR": str(folder),
+        "OPTIM": {"MAX_EPOCH": 5, "LR": 0.002} | given.pop("optim", {}),
+        "DATALOADER": {"NUM_WORKERS": len(str(folder)) % 7},
+        "TRAINER": {
+            method.upper(): {"PREC": "fp16"} | given.pop("settings", {}),
+            "OTHER": {"N_CTX": len(str(folder))},
+        },
+    }
+    record = {
+        "finished": True, "trainer": method, "backbone": "ViT-B/16", "dataset": dataset, "subsample": "all",
+        "shots": 16, "seed": 1, "split": "test", "accuracy": accuracy, "ended": "2026-01-01T01:00:00+00:00",
+        "data": None, "train_seconds": None, "loaded_from": {}, "device": "Tesla T4", "commit": "0123abcd",
+        "computed_in": "fp16", "versions": {"torch": "2.6.0"}, "config": config,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text(json.dumps(record | given))
+    return folder
+
+
+def checkpoint_of(training: Path) -> dict[str, str]:
+    """`loaded_from` of a test of `training`."""
+    return {"prompt_learner": str(training / "prompt_learner/model.pth.tar-5")}
+
+
+def write_base2new(
+    root: Path, method: str, dataset: str, seed: int, base: float | None, new: float | None, **given: Any
+) -> None:
+    """Both runs of a seed, or one of them where an accuracy is None; zero-shot runs train nothing."""
+    point = "".join(f"{k}{v}" for k, v in (given.get("settings", {}) | given.get("optim", {})).items())
+    train, test = (root / half / dataset / f"{method}{point}" / f"seed{seed}" for half in ("base", "new"))
+    is_trained = method != "ZeroshotCLIP"
+    given = {"seed": seed, "shots": 16 if is_trained else -1} | given
+    seconds = given.pop("train_seconds", 60.0 * seed) if is_trained else None
+    if base is not None:
+        write_run(train, method, dataset, base, subsample="base", train_seconds=seconds, **given)
+    if new is not None:
+        loaded = checkpoint_of(train) if is_trained else {}
+        write_run(test, method, dataset, new, subsample="new", loaded_from=loaded, **given)
+
+
+def tables_of(root: Path, **asked: Any) -> list[Table]:
+    return make_tables(read_runs([root])[0], **asked)
+
+
+def cell(table: Table, dataset: str, label: str, metric: str) -> pd.Series:
+    return table.cells.loc[dataset, label, metric]

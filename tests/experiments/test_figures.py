@@ -1,0 +1,102 @@
+"""Figures hold the accuracies of their tables."""
+
+from __future__ import annotations
+
+import json
+
+import matplotlib
+import numpy as np
+import pytest
+
+from experiments.aggregate import make_pivots
+from experiments.figures import figures_of, save_figures
+from tests.experiments.run_files import cell, tables_of, write_base2new, write_run
+
+
+@pytest.fixture
+def base2new(tmp_path):
+    for dataset, plus in (("EuroSAT", 0.0), ("Shapes", 10.0)):
+        for method, base in (("MPL", 80.0), ("MaPLe", 70.0)):
+            for seed in (1, 2, 3):
+                seconds = 100.0 if method == "MPL" else 40.0 * seed
+                accuracies = (base + plus + seed, base - 10 + plus)
+                write_base2new(tmp_path, method, dataset, seed, *accuracies, train_seconds=seconds)
+                lines = [
+                    {
+                        "epoch": epoch,
+                        "max_epoch": 3,
+                        "loss_avg": loss / (1 + (batch == 2)),
+                        "lr": 10.0**-epoch,
+                    }
+                    for epoch, loss in enumerate((8.0, 4.0, 2.0 / seed), 1)
+                    for batch in (1, 2)
+                ]
+                path = tmp_path / f"base/{dataset}/{method}/seed{seed}/metrics.jsonl"
+                path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"epoch": 9, "st')
+        write_base2new(tmp_path, "ZeroshotCLIP", dataset, 1, 60.0 + plus, 55.0 + plus)
+    (table,) = tables_of(tmp_path)
+    return table
+
+
+def test_base_to_new_figures(base2new):
+    figures = dict(figures_of(base2new))
+    names = [
+        "time_base2new_16",
+        "bars_base2new_16",
+        "training_base2new_16_EuroSAT",
+        "training_base2new_16_Shapes",
+    ]
+    assert list(figures) == names
+    time, bars, training, _ = figures.values()
+    points = [line.get_xydata().tolist() for line in time.axes[0].lines if line.get_marker() == "o"]
+    expected = [(label, seconds) for label, seconds in (("MaPLe", 80.0), ("MPL", 100.0))]
+    assert points == [
+        [[seconds, cell(base2new, "average", label, "H")["mean"]]] for label, seconds in expected
+    ]
+    lengths = [bar.get_width() for bar in bars.axes[1].patches]
+    assert lengths == [
+        cell(base2new, "EuroSAT", m, half)["mean"] for half in ("base", "new") for m in base2new.labels
+    ]
+    loss, rate = training.axes
+    assert len(loss.lines) == 6
+    assert loss.lines[1].get_ydata().tolist() == [4.0, 2.0, 0.5]  # the last line of each epoch
+    assert rate.lines[0].get_ydata().tolist() == [1e-1, 1e-2, 1e-3, 1e-3]
+
+
+@pytest.mark.parametrize("shots", [(1, 4, 16), (4,)])
+def test_few_shot_curves(tmp_path, shots):
+    for k in shots:
+        for seed in (1, 2):
+            given = {"shots": k, "seed": seed, "train_seconds": 9.0}
+            write_run(tmp_path / f"k{k}/s{seed}", "MPL", "EuroSAT", 50.0 + k + seed, **given)
+    write_run(tmp_path / "z", "ZeroshotCLIP", "EuroSAT", 47.84, shots=-1)
+    ((name, figure),) = figures_of(tables_of(tmp_path)[0])
+    assert name == "curves_fewshot"
+    curves = [line.get_xydata().tolist() for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert curves == [[[k, 51.5 + k] for k in shots]]
+    (bars,) = figure.axes[0].collections
+    assert np.ptp(bars.get_segments()[0][:, 1]) == pytest.approx(2 * 0.5**0.5)
+    assert 47.84 in [line.get_ydata()[0] for line in figure.axes[0].lines]
+
+
+def test_missing_cells_are_drawn(tmp_path):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 70.0, None)
+    (table,) = tables_of(tmp_path)
+    words = [
+        text.get_text() for text in dict(figures_of(table))["bars_base2new_16"].findobj(matplotlib.text.Text)
+    ]
+    assert "new missing" in words
+
+
+def test_heat_map_and_files(tmp_path):
+    for n_add, n_remove in ((1, 0), (1, 1), (2, 0)):
+        settings = {"N_ADD_OP": n_add, "N_RM_OP": n_remove}
+        write_base2new(tmp_path / "runs", "MPL", "EuroSAT", 1, 50.0 + n_add, 60.0, settings=settings)
+    pivots = make_pivots(tables_of(tmp_path / "runs")[0], metric="base")
+    ((_, figure),) = figures_of(pivots[0])
+    values = np.ma.filled(figure.axes[0].images[0].get_array(), -1)
+    assert np.nan_to_num(values, nan=-1).tolist() == [[51, 51], [52, -1]]
+    png, svg = save_figures(pivots, tmp_path / "made")
+    assert png.name == "heat_map_base2new_MPL_base.png" and png.read_bytes()[:4] == b"\x89PNG"
+    again = save_figures(pivots, tmp_path / "again")
+    assert [path.read_bytes() for path in again] == [png.read_bytes(), svg.read_bytes()]

@@ -1,0 +1,87 @@
+"""`logs` on logs in the format of this project and the published code bases."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from dassl.utils.command import run_command
+from experiments.logs import read_log
+from experiments.tables import add_commands
+
+RESULT = "=> result\n* total: 4,200\n* correct: 3,913\n* accuracy: {}%\n* error: 6.8%\n* macro_f1: 93.1%\n"
+TRAINING = (  # a result on val may come before the end
+    "Evaluate on the *val* set\n=> result\n* total: 40\n* correct: 4\n* accuracy: 10.0%\n"
+    "epoch [5/5] batch [20/100] time 0.051 (0.055) data 0.000 (0.004) loss 1.8594 (2.2221) lr 1.0000e-05\n"
+    f"Finish training\nDeploy the last-epoch model\nEvaluate on the *test* set\n{RESULT}Elapsed: 0:01:05\n"
+)
+TEST = f"Evaluate on the *test* set\n{RESULT}"
+
+
+def write_log(path: Path, text: str, accuracy: float | str = 93.2) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.format(accuracy))
+
+
+def main(*words: object) -> int:
+    parser = argparse.ArgumentParser()
+    add_commands(parser.add_subparsers())
+    args = parser.parse_args(["logs", *map(str, words)])
+    return run_command(lambda: args.run(args))
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> Path:
+    for seed, accuracy in enumerate((90.0, 92.0, 94.0), 1):
+        write_log(tmp_path / f"exp/seed{seed}/log.txt", TRAINING, accuracy)
+    return tmp_path / "exp"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "* accuracy: 92.00% +- 1.63%"),  # sqrt(8 / 3)
+        (["--ci95"], "* accuracy: 92.00% +- 1.85%"),  # 1.96 * 1.633 / sqrt(3)
+        (["--keyword", "macro_f1"], "* macro_f1: 93.10% +- 0.00%"),
+    ],
+)
+def test_mean_and_spread_over_seeds(seeds, capsys, words, told):
+    write_log(seeds / "seed10/log.txt", "epoch [1/5]\n")
+    assert main(seeds, *words) == 0
+    out = capsys.readouterr().out
+    assert told in out and "3 of 4 runs" in out
+    assert read_log(seeds / "seed1/log.txt", "total", "Finish training") == 4200
+
+
+def test_logs_of_tests_need_the_flag(tmp_path, capsys):
+    write_log(tmp_path / "seed1/log.txt", TEST)
+    assert main(tmp_path) == 2
+    assert main(tmp_path, "--test-log") == 0
+    assert "* accuracy: 93.20% +- 0.00%" in capsys.readouterr().out
+
+
+def test_the_newest_log_with_a_result_and_its_last_result_count(tmp_path, capsys):
+    write_log(tmp_path / "seed1/log.txt", TRAINING, 50.0)
+    write_log(tmp_path / "seed1/log.txt-2022-10-02-09-59-59", TRAINING, 60.0)
+    write_log(tmp_path / "seed1/log.txt-2022-10-11-08-00-00", TRAINING + TEST.replace("{}", "71.5"), 70.0)
+    write_log(tmp_path / "seed1/log.txt-2022-10-12-08-00-00", "epoch [1/5]\n")
+    write_log(tmp_path / "seed1/log.txt.swp", TRAINING, 1.0)
+    assert main(tmp_path) == 0
+    assert "log.txt-2022-10-11-08-00-00. accuracy: 71.50%" in capsys.readouterr().out
+
+
+def test_several_experiments_are_averaged(tmp_path, capsys):
+    for name, accuracy in (("a", 80.0), ("b", 90.0)):
+        for seed in (1, 2):
+            write_log(tmp_path / name / f"seed{seed}/log.txt", TRAINING, accuracy)
+    (tmp_path / "empty").mkdir()
+    assert main(tmp_path, "--multi-exp") == 0
+    assert "Average over 2 experiments:\n* accuracy: 85.00%" in capsys.readouterr().out
+
+
+def test_nan_and_missing_logs_exit_with_2(tmp_path):
+    assert main(tmp_path) == 2
+    write_log(tmp_path / "seed1/log.txt", TEST, "nan")
+    assert main(tmp_path, "--test-log") == 2

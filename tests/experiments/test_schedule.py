@@ -1,0 +1,79 @@
+"""Schedules from configs and runs, through the methods' own builders."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+import train
+from clip import PromptSchedule
+from dassl.utils.command import run_command
+from experiments.schedule import build_schedules, schedule_figure, token_origins
+from experiments.tables import add_commands
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs/trainers"
+COUNTS = {  # config -> prompts in the layers of the image and the text tower, by hand from the settings
+    "MPL/vit_b4_c1_add2_rm1": ([*range(1, 10), 9, 9, 9], [1] * 12),
+    "MPL/vit_b4_c1_add2_rm1_cross_datasets": ([1, 2, *[3] * 10], [1] * 12),
+    "MaPLe/vit_b16_c2_ep5_batch4_2ctx": ([2] * 12, [2] * 12),
+    "IVLP/vit_b16_c2_ep5_batch4_4ctx_language_only": (None, [4] * 12),
+    "VPT/vit_b16_c2_ep5_batch4_4": ([8] * 12, None),
+    "PromptSRC/vit_b16_c2_ep20_batch4_4+4ctx": ([4] * 12, [4] * 12),
+    "CoOp/rn50": (None, [16] * 12),
+    "CoCoOp/vit_b16_c4_ep10_batch1_ctxv1": (None, [4] * 12),
+    "MPL/tiny_shapes": ([1, 2, 3, 4, 5, 6], [1] * 6),
+    "ZeroshotCLIP/vit_b16": (None, None),
+}
+
+
+def config(name: str):
+    words = ["--config-file", str(CONFIGS / f"{name}.yaml"), "--trainer", name.split("/")[0]]
+    return train.setup_cfg(train.build_parser().parse_args(words))
+
+
+def main(*words: object) -> int:
+    parser = argparse.ArgumentParser()
+    add_commands(parser.add_subparsers())
+    args = parser.parse_args(["schedule", *map(str, words)])
+    return run_command(lambda: args.run(args))
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_schedules_of_published_configs(name):
+    towers = build_schedules(config(name)).towers
+    found = [towers.get(tower) for tower in ("image tower", "text tower")]
+    assert tuple(schedule and schedule.n_present for schedule in found) == COUNTS[name]
+
+
+def test_the_last_prompts_are_removed_first():
+    origins = token_origins(PromptSchedule(4, 1, [2, 1], [0, 1]))
+    assert origins == [([0], []), ([0, 1, 1], []), ([0, 1, 2], [1]), ([0, 1, 2], [])]
+
+
+def test_a_square_for_each_prompt_and_each_removed_one():
+    image, text = schedule_figure(build_schedules(config("MPL/vit_b4_c1_add2_rm1"))).axes
+    assert len(image.patches) == sum([*range(1, 10), 9, 9, 9]) + 8
+    assert len(text.patches) == 12 + 8
+
+
+def test_command(tmp_path, capsys):
+    config_file = CONFIGS / "MPL/tiny_shapes.yaml"
+    out = tmp_path / "new/schedule.svg"
+    assert main(config_file, "TRAINER.MPL.N_ADD_OP", "3", "--out", out) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["5", "8", "1", "3", "11", "0", "1", "1", "1"] in rows and "<svg" in out.read_text()
+    (tmp_path / "result.json").write_text(json.dumps({"config": to_plain(config("MPL/tiny_shapes"))}))
+    assert main(tmp_path, "TRAINER.MPL.N_ADD_OP", "1") == 0
+    assert ["5", "0", "1", "1", "1", "0", "1", "1", "1"] in [
+        row.split() for row in capsys.readouterr().out.splitlines()
+    ]
+    for words in (["--out", "a.txt"], ["TRAINER.MPL.N_RM_OP", "9"], ["TRAINER.MPL.N_AD", "1"]):
+        assert main(config_file, *words) == 2
+    assert main(tmp_path / "nowhere.yaml", "--trainer", "MPL") == 2
+
+
+def to_plain(node):
+    return {key: to_plain(value) for key, value in node.items()} if isinstance(node, dict) else node

@@ -1,0 +1,266 @@
+"""Tables of runs whose accuracies are known."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+from pathlib import Path
+
+import pytest
+
+from dassl.utils.command import run_command
+from experiments.aggregate import AVERAGE, Table, make_pivots, published
+from experiments.results import read_runs
+from experiments.tables import add_commands
+from tests.experiments.run_files import cell, checkpoint_of, tables_of, write_base2new, write_run
+
+
+def main(*words: object) -> int:
+    parser = argparse.ArgumentParser()
+    add_commands(parser.add_subparsers())
+    args = parser.parse_args(list(map(str, words)))
+    return run_command(lambda: args.run(args))
+
+
+METHODS = ("ZeroshotCLIP", "CoOp", "CoCoOp", "MaPLe", "PromptSRC")
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """The published figures as runs of three seeds, spread by 0.3; one run where nothing is trained."""
+    root = tmp_path_factory.mktemp("papers")
+    for method in METHODS:
+        for dataset, figures in published()["base_to_new"][method].items():
+            for seed in (1,) if method == "ZeroshotCLIP" else (1, 2, 3):
+                shift = 0 if method == "ZeroshotCLIP" else 0.3 * (seed - 2)
+                if dataset != AVERAGE:
+                    write_base2new(
+                        root, method, dataset, seed, figures["base"] + shift, figures["new"] + shift
+                    )
+    (table,) = tables_of(root)
+    return table
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_published_figures_as_runs_give_the_published_averages(papers, method):
+    for metric, printed in published()["base_to_new"][method][AVERAGE].items():
+        figure = cell(papers, AVERAGE, method, metric)
+        assert figure["mean"] == pytest.approx(printed, abs=0.02)  # MaPLe's base is 0.01 off its own column
+        assert figure.published == printed
+
+
+def test_h_of_the_average_is_the_harmonic_mean_of_the_averages(papers):
+    base, new, h = (cell(papers, AVERAGE, "CoOp", metric)["mean"] for metric in papers.metrics)
+    assert h == pytest.approx(2 * base * new / (base + new))
+    assert abs(papers.cells["mean"].xs(("CoOp", "H"), level=("label", "metric")).mean() - h) > 0.5
+
+
+def test_spread_is_the_sample_standard_deviation(papers):
+    assert cell(papers, "EuroSAT", "MaPLe", "base").sample_std == pytest.approx(0.3)  # 0.245 with n below
+    assert cell(papers, AVERAGE, "MaPLe", "new").sample_std == pytest.approx(0.3)
+    assert math.isnan(cell(papers, "EuroSAT", "ZeroshotCLIP", "base").sample_std)
+
+
+def test_differences_from_the_published_are_marked_beyond_the_spread(tmp_path):
+    for dataset, shift in (("EuroSAT", 1.0), ("UCF101", 0.2)):
+        figures = published()["base_to_new"]["MaPLe"][dataset]
+        for seed in (1, 2, 3):
+            base = figures["base"] + shift + 0.3 * (seed - 2)
+            write_base2new(tmp_path, "MaPLe", dataset, seed, base, figures["new"])
+    (table,) = tables_of(tmp_path)
+    assert list(table.frame()["base diff"])[1:] == ["+1.00*", "+0.20"]
+    two = [published()["base_to_new"]["MaPLe"][name]["base"] for name in ("EuroSAT", "UCF101")]
+    assert cell(table, AVERAGE, "MaPLe", "base").published == pytest.approx(sum(two) / 2)
+
+
+@pytest.mark.parametrize("given", [{"backbone": "RN50"}, {"shots": 4}])
+def test_published_figures_stand_beside_comparable_runs_alone(tmp_path, given):
+    write_base2new(tmp_path, "MaPLe", "EuroSAT", 1, 90.0, 80.0, **given)
+    (table,) = tables_of(tmp_path)
+    assert not table.cells.published.notna().any()
+
+
+def test_missing_cells_are_marked(tmp_path):
+    for seed in (1, 2, 3):
+        write_base2new(tmp_path, "MPL", "Shapes", seed, 70.0, 60.0)
+        write_base2new(tmp_path, "MPL", "EuroSAT", seed, 90.0, 80.0 if seed < 3 else None)
+        write_base2new(tmp_path, "MaPLe", "Shapes", seed, 50.0, 40.0)
+    (table,) = tables_of(tmp_path)
+    frame = table.frame().set_index(["dataset", "method"])
+    assert frame.loc[("EuroSAT", "MPL"), "new"] == "80.00 ± 0.00 (2/3 seeds)"
+    assert frame.loc[("EuroSAT", "MaPLe"), "base"] == "—"
+    assert frame.loc[(AVERAGE, "MaPLe"), "base"] == "50.00 ± 0.00 (1/2 datasets)"
+    assert cell(table, AVERAGE, "MPL", "base")["mean"] == 80.0
+    assert any("MaPLe on EuroSAT (base, new)" in note for note in table.notes)
+
+
+def test_what_is_asked_for_and_not_there_is_missing(tmp_path):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
+    (table,) = tables_of(tmp_path, methods=["CoOp", "MPL"], datasets=["EuroSAT", "UCF101"], seeds=[1, 2])
+    assert (table.datasets, table.labels) == (["EuroSAT", "UCF101"], ["CoOp", "MPL"])
+    assert cell(table, "EuroSAT", "MPL", "base").lack == " (1/2 seeds)"
+
+
+def test_runs_that_cannot_be_used_are_named(tmp_path):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
+    write_run(tmp_path / "unfinished", "MPL", "UCF101", 1.0, finished=False)
+    write_run(tmp_path / "untested", "MPL", "UCF101", None)
+    write_run(tmp_path / "val", "MPL", "UCF101", 1.0, split="val")
+    write_run(tmp_path / "seed1.old-20260101", "MPL", "UCF101", 1.0, train_seconds=1.0)
+    write_run(tmp_path / "gone", "MPL", "UCF101", 1.0, loaded_from=checkpoint_of(tmp_path / "nowhere"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/result.json").write_text('{"finished": tr')
+    runs, notes = read_runs([tmp_path])
+    assert len(runs) == 2
+    for name in ("unfinished", "untested", "val", "gone", "broken"):
+        assert sum(f"/{name}" in note for note in notes) == 1, notes
+
+
+def test_differing_hardware_and_precision_are_warned_of(tmp_path):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
+    write_base2new(tmp_path, "MaPLe", "EuroSAT", 1, 90.0, 80.0, device="NVIDIA A100", computed_in="amp")
+    warnings = [note for note in tables_of(tmp_path)[0].notes if note.startswith("WARNING")]
+    assert len(warnings) == 2 and "Tesla T4 (2 runs), NVIDIA A100 (2 runs)" in warnings[0]
+
+
+def test_rows_of_one_method_are_named_by_the_settings_that_differ(tmp_path):
+    for rate in (0.002, 0.01):
+        write_base2new(tmp_path, "MPL", "EuroSAT", 1, 80.0 + 100 * rate, 70.0, optim={"LR": rate})
+    (table,) = tables_of(tmp_path)
+    assert table.labels == ["MPL (LR 0.002)", "MPL (LR 0.01)"]
+    assert cell(table, "EuroSAT", "MPL (LR 0.01)", "base")["mean"] == 81.0
+
+
+def test_the_newer_of_two_equal_runs_counts(tmp_path):
+    write_base2new(tmp_path / "b", "MPL", "EuroSAT", 1, 50.0, 50.0)
+    write_base2new(tmp_path / "a", "MPL", "EuroSAT", 1, 60.0, 60.0, ended="2026-02-01T00:00:00+00:00")
+    assert cell(tables_of(tmp_path)[0], "EuroSAT", "MPL", "base")["mean"] == 60.0
+    assert sum("/b/" in note for note in read_runs([tmp_path])[1]) == 2
+
+
+def test_own_images_have_their_own_table(tmp_path):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
+    for name in ("a", "b"):
+        data = {"images": f"/{name}/cats"}
+        write_base2new(tmp_path / name, "MPL", "Folder cats", 1, 40.0, 30.0, data=data)
+    benchmark, own = tables_of(tmp_path)
+    assert (benchmark.labels, benchmark.datasets) == (["MPL"], ["EuroSAT"])
+    assert own.labels == ["MPL (images /a/cats)", "MPL (images /b/cats)"]
+
+
+def test_a_setting_that_differs_between_datasets_is_noted_and_makes_no_row(tmp_path):
+    write_base2new(tmp_path, "CoOp", "ImageNet", 1, 76.0, 67.0, optim={"MAX_EPOCH": 50})
+    write_base2new(tmp_path, "CoOp", "EuroSAT", 1, 92.0, 54.0, optim={"MAX_EPOCH": 200})
+    (table,) = tables_of(tmp_path)
+    assert table.labels == ["CoOp"]
+    assert any("OPTIM.MAX_EPOCH" in note and "200 for EuroSAT" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("folder", ["crossdataset", "elsewhere"])
+def test_transfer_averages_leave_the_source_out(tmp_path, folder):
+    source = write_run(tmp_path / folder / "imagenet/seed1", "CoOp", "ImageNet", 71.51, train_seconds=600.0)
+    for section in ("cross_dataset", "domain_generalization"):
+        for dataset, accuracy in published()[section]["CoOp"].items():
+            if dataset not in ("ImageNet", AVERAGE):
+                given = {"loaded_from": checkpoint_of(source), "shots": -1}
+                write_run(tmp_path / folder / dataset, "CoOp", dataset, accuracy, **given)
+                zero_shot = published()[section]["ZeroshotCLIP"][dataset]
+                write_run(tmp_path / "zero_shot" / dataset, "ZeroshotCLIP", dataset, zero_shot, shots=-1)
+    tables = tables_of(tmp_path)
+    assert [table.protocol for table in tables] == ["xd", "dg"]
+    for table, section in zip(tables, ("cross_dataset", "domain_generalization"), strict=True):
+        for method in ("CoOp", "ZeroshotCLIP"):
+            printed = published()[section][method][AVERAGE]
+            assert cell(table, AVERAGE, method, "accuracy")["mean"] == pytest.approx(printed, abs=0.01)
+        assert cell(table, "ImageNet", "CoOp", "accuracy")["mean"] == 71.51
+        assert "16 training images" in table.title
+
+
+def test_zero_shot_halves_join_every_table_with_their_dataset(tmp_path):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
+    write_base2new(tmp_path / "few", "MPL", "EuroSAT", 1, 70.0, 60.0, shots=4)
+    for dataset in ("EuroSAT", "UCF101"):
+        write_base2new(tmp_path, "ZeroshotCLIP", dataset, 1, 50.0, 40.0)
+    found = [(table.name, table.labels, table.datasets) for table in tables_of(tmp_path)]
+    assert found == [
+        ("base2new", ["ZeroshotCLIP"], ["UCF101"]),
+        ("base2new_4", ["ZeroshotCLIP", "MPL"], ["EuroSAT"]),
+        ("base2new_16", ["ZeroshotCLIP", "MPL"], ["EuroSAT"]),
+    ]
+
+
+def test_few_shot_tables_have_a_column_a_number_of_shots(tmp_path):
+    for shots in (1, 2, 16, -1):
+        for seed in (1, 2):
+            given = {"shots": shots, "seed": seed, "train_seconds": 9.0}
+            write_run(tmp_path / f"k{shots}/s{seed}", "MPL", "EuroSAT", 50.0 + shots + seed, **given)
+    write_run(tmp_path / "z", "ZeroshotCLIP", "EuroSAT", 47.84, shots=-1)
+    (table,) = tables_of(tmp_path)
+    zero_shot, mpl = table.frame().to_dict("records")
+    assert list(mpl)[3:] == ["zero-shot", "1 shot", "2 shots", "16 shots", "all"]
+    assert mpl["16 shots"] == "67.50 ± 0.71" and mpl["zero-shot"] == ""
+    assert zero_shot["zero-shot"] == "47.84" and zero_shot["all"] == ""
+    assert not any("missing" in note for note in table.notes)
+
+
+def write_grid(root: Path, **settings: list) -> None:
+    for first in settings["N_ADD_OP"]:
+        for second in settings["N_RM_OP"]:
+            point = {"N_ADD_OP": first, "N_RM_OP": second}
+            write_base2new(root, "MPL", "EuroSAT", 1, 50.0 + first, 60.0 + second, settings=point)
+
+
+def test_a_grid_is_a_table_of_two_settings_with_holes(tmp_path):
+    write_grid(tmp_path, N_ADD_OP=[1, 2, 10], N_RM_OP=[0])
+    write_grid(tmp_path, N_ADD_OP=[2], N_RM_OP=[1])
+    (pivot,) = make_pivots(tables_of(tmp_path)[0], ["N_RM_OP"], "new")
+    assert pivot.values.fillna(-1).to_numpy().tolist() == [[60, 60, 60], [-1, 61, -1]]
+    assert pivot.frame().to_numpy().tolist() == [["0", "60.00", "60.00", "60.00"], ["1", "—", "61.00", "—"]]
+    for keys, metric in ((["PROMPT_DEPTH"], ""), ([], "h")):
+        with pytest.raises(ValueError):
+            make_pivots(tables_of(tmp_path)[0], keys, metric)
+
+
+def test_a_third_setting_makes_a_pivot_for_each_of_its_values(tmp_path):
+    for rate in (0.1, 0.2):
+        for n_add in (1, 2):
+            for depth in (3, 9):
+                given = {"settings": {"N_ADD_OP": n_add, "PROMPT_DEPTH": depth}, "optim": {"LR": rate}}
+                write_base2new(tmp_path, "MPL", "EuroSAT", 1, 50.0 + depth, 60.0, **given)
+    pivots = make_pivots(tables_of(tmp_path)[0], ["LR", "N_ADD_OP"], "base")
+    assert [pivot.values.loc[0.2, 1] for pivot in pivots] == [53.0, 59.0]
+
+
+def test_the_command_writes_every_format(tmp_path, capsys):
+    third = 100 / 3
+    write_base2new(tmp_path / "runs", "MPL", "OxfordPets", 1, third, 50.0)
+    write_base2new(tmp_path / "runs", "MPL", "OxfordPets", 2, third + 1, 50.0)
+    write_grid(tmp_path / "runs/grid", N_ADD_OP=[1, 2], N_RM_OP=[0])
+    command = ("table", tmp_path / "runs", "--datasets", "oxford_pets")
+    assert main(*command) == 0
+    out, err = capsys.readouterr()
+    assert "33.83 ± 0.71" in out and "grid" in err
+    assert main(*command, "--format", "csv") == 0
+    rows = {row["metric"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    assert float(rows["base"]["mean"]) == (third + third + 1) / 2 and rows["base"]["n_seeds"] == "2"
+    assert main(*command, "--format", "markdown") == 0
+    assert "| OxfordPets | MPL | 2 | 33.83 ± 0.71 | 50.00 ± 0.00 |" in capsys.readouterr().out
+    assert main(*command, "--format", "latex") == 0
+    assert r"OxfordPets & MPL & 2 & 33.83 ± 0.71 &" in capsys.readouterr().out
+    page = tmp_path / "made/page.html"
+    assert main(*command, "--format", "html", "--out", page, "--title", "A & B") == 0
+    html = page.read_text(encoding="utf-8")
+    assert "A &amp; B" in html and html.count("src='data:image/png;base64,") == 2 and "http" not in html
+    assert main("table", tmp_path / "runs/grid", "--pivot", "--format", "markdown") == 0
+    assert "| N_ADD_OP | H |\n| --- | --- |\n| 1 | 55.14 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["--protocols", "zero"], ["--protocols", "dg"], ["--seeds", "1,two"], ["--pivot"]]
+)
+def test_mistakes_exit_with_2(tmp_path, words):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
+    assert main("table", tmp_path, *words) == 2
+    assert main("table", tmp_path / "nowhere") == 2

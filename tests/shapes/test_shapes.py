@@ -1,0 +1,121 @@
+"""Shapes: the same images everywhere and every time, drawn into the data folder on first use."""
+
+import hashlib
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets import shapes
+from datasets.shapes_rendering import COLOUR_HUES, FORMS, class_names, hsv_to_rgb, render
+from tests.datasets.conftest import read
+
+# SHA-256 of the pixels. A change here makes another dataset: results on the old one no longer compare.
+PIXELS = {
+    ("train", 0, 0): "558695290ed96cf67ba4f981e82bbf200d59c85a9da5b77ce8194bcaab48b1fc",
+    ("val", 7, 3): "7cfd620089e5e7aba6da903a4bb3fbfb43812a88e8fc54bc2d71176962268c00",
+    ("test", 12, 59): "46f17ab499fe2bfe59bbb80bae473ba47c0502c13bf77ccd96e0c067b16a9459",
+    ("test", 23, 0): "a3fffbbceaf41767fed25f7b278376ea552251883f11d219a4868c6cc12e02c7",
+}
+
+
+@pytest.mark.parametrize("image", PIXELS)
+def test_pixels_are_pinned_whatever_the_global_generators_do(image):
+    random.seed(1)
+    np.random.seed(1)
+    pixels = render(*image)
+    assert pixels.shape == (64, 64, 3) and pixels.dtype == np.uint8
+    assert hashlib.sha256(pixels.tobytes()).hexdigest() == PIXELS[image]
+    after = random.random(), np.random.random()
+    random.seed(1)
+    np.random.seed(1)
+    assert after == (random.random(), np.random.random())
+
+
+def test_both_halves_share_all_words_in_different_pairs():
+    names = class_names()
+    assert len(set(names)) == 24
+    for half in (names[:12], names[12:]):
+        assert half == sorted(half)
+        assert sorted(name.split()[0] for name in half) == sorted(2 * list(COLOUR_HUES))
+        assert sorted(name.split()[1] for name in half) == sorted(2 * list(FORMS))
+
+
+@pytest.mark.parametrize(
+    ("hue", "rgb"), [(0, (1, 0, 0)), (60, (1, 1, 0)), (240, (0, 0, 1)), (-60, (1, 0, 1))]
+)
+def test_hues_are_the_colours_that_they_name(hue, rgb):
+    assert np.allclose(hsv_to_rgb(hue, 1, 1), rgb)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A data folder that did not exist before Shapes was asked for in it."""
+    root = tmp_path_factory.mktemp("data") / "deeper" / "data"
+    read("Shapes", root)
+    return root
+
+
+def files_below(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_first_use_writes_the_whole_dataset_and_nothing_else(drawn, capsys):
+    assert len(files_below(drawn)) == 2400 + 1 and [path.name for path in drawn.iterdir()] == ["shapes"]
+    text = (drawn / "shapes/split_shapes.json").read_text()
+    split = json.loads(text)
+    assert hashlib.sha256(text.encode()).hexdigest() == SPLIT_SHA256
+    assert split["train"][0] == ["blue_star/train_00.png", 0, "blue star"]
+    with Image.open(drawn / "shapes/images/blue_star/train_31.png") as file:
+        assert file.mode == "RGB" and np.array_equal(np.asarray(file), render("train", 0, 31))
+    base, new = (read("Shapes", drawn, shots=16, classes=half) for half in ("base", "new"))
+    assert base.classnames == class_names()[:12] and new.classnames == class_names()[12:]
+    assert [len(part) for part in (base.train_x, base.val, base.test)] == [12 * 16, 12 * 4, 12 * 60]
+    assert "writing" not in capsys.readouterr().out
+
+
+SPLIT_SHA256 = "e6a621869cab24984ca7772e369c183444418521fac394b9c6c8fc631bad24b8"
+
+
+def test_what_is_missing_is_drawn_and_what_is_there_is_kept(drawn, tmp_path, capsys):
+    folder = tmp_path / "shapes"
+    shutil.copytree(drawn / "shapes", folder)
+    split = json.loads((folder / "split_shapes.json").read_text())
+    (folder / "split_shapes.json").write_text(json.dumps({**split, "val": split["val"][:5]}))
+    shutil.rmtree(folder / "images/red_heart")
+    (folder / "images/blue_star/test_07.png").unlink()
+    kept = (folder / "images/blue_star/test_08.png").stat().st_ino
+    assert len(read("Shapes", tmp_path).val) == 5
+    assert "writing 101 images" in capsys.readouterr().out
+    assert files_below(folder) == files_below(drawn / "shapes")
+    assert (folder / "images/blue_star/test_08.png").stat().st_ino == kept
+
+
+def test_another_process_may_draw_at_the_same_time(tmp_path, monkeypatch):
+    """The other one draws everything while this one draws its first image; both end with whole files."""
+    monkeypatch.setattr(shapes, "SPLITS", {"train": 1, "val": 1, "test": 1})
+
+    def render_beside_another(*image):
+        monkeypatch.setattr(shapes, "render", render)
+        monkeypatch.setattr(shapes.os, "getpid", lambda: 1)
+        read("Shapes", tmp_path)
+        return render(*image)
+
+    monkeypatch.setattr(shapes, "render", render_beside_another)
+    assert len(read("Shapes", tmp_path).test) == 24
+    assert len(files_below(tmp_path)) == 24 * 3 + 1
+
+
+def test_an_interrupted_drawing_leaves_no_half_image(tmp_path, monkeypatch):
+    def stop(split, label, index):
+        if index == 3:
+            raise KeyboardInterrupt
+        return render(split, label, index)
+
+    monkeypatch.setattr(shapes, "render", stop)
+    with pytest.raises(KeyboardInterrupt):
+        read("Shapes", tmp_path)
+    assert files_below(tmp_path / "shapes/images") == [f"blue_star/train_0{i}.png" for i in range(3)]
