@@ -15,7 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from .facts import ELEVEN, IMAGENET_VARIANTS, dataset_name
+from dassl.engine.record import NOT_COMPARED
+
+from .facts import ELEVEN, IMAGENET_VARIANTS, dataset_name, methods
 
 Row = dict[str, Any]
 
@@ -25,10 +27,9 @@ VARIANTS = [dataset_name(name) for name in IMAGENET_VARIANTS]
 TABLE = ["protocol", "shots", "source", "own"]  # runs that agree in these stand in one table
 FACTS = ["macro_f1", "train_seconds", "test_seconds", "backbone", "device", "computed_in", "ended", "part"]
 TYPES = {"accuracy": float, "train_seconds": float, "own": bool, "trained": bool, "learned": bool}
-NOT_SETTINGS = (
-    "DATASET.ROOT", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATASET.FOLDER_PATH",
-    "DATALOADER.NUM_WORKERS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TEST.PER_CLASS_RESULT",
-    "TEST.COMPUTE_CMAT", "TEST.NO_TEST", "TEST.SPLIT", "MODEL.INIT_WEIGHTS",
+NOT_SETTINGS = (  # also what names a cell of a table, and what a test prints
+    *NOT_COMPARED, "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATASET.FOLDER_PATH",
+    "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT", "TEST.NO_TEST", "TEST.SPLIT",
 )  # fmt: skip
 
 
@@ -104,7 +105,8 @@ def read_row(folder: Path, record: Mapping[str, Any]) -> Row:
         "trained": record.get("train_seconds") is not None,
         "learned": record.get("train_seconds") is not None or trained_in is not None,
     }
-    node = record.get("settings_node") or record["trainer"].upper()
+    method = methods().get(record["trainer"])
+    node = record.get("settings_node") or (method.node if method else record["trainer"].upper())
     for key, value in flatten({**config, "data": record.get("data") or {}}):
         is_of_other_method = key.startswith("TRAINER.") and not key.startswith(f"TRAINER.{node}.")
         if "." in key and key not in NOT_SETTINGS and not is_of_other_method:

@@ -22,7 +22,7 @@ from yacs.config import CfgNode
 import clip
 import train
 from clip import CLIP, PromptSchedule
-from clip.weights import published_models
+from clip.weights import find_published
 from dassl.engine import TRAINER_REGISTRY
 from trainers.base import PromptTrainer
 
@@ -55,7 +55,7 @@ def build_schedules(cfg: Any) -> MethodSchedules:
     trainer_class = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     towers: dict[str, PromptSchedule] = {}
     if issubclass(trainer_class, PromptTrainer):
-        published = published_models().get(backbone)
+        published = find_published(backbone)
         config = clip.load(backbone, "cpu").config if published is None else published.config
         with torch.device("meta"):
             model = CLIP(config)

@@ -89,14 +89,20 @@ def read_tables(args: argparse.Namespace) -> tuple[Sequence[Table | Pivot], list
         ValueError: a name or number is not accepted, or no run is of what was asked for.
     """
     from .aggregate import TITLES, make_pivots, make_tables
-    from .facts import dataset_name
+    from .facts import check_name, dataset_name, known_datasets, method_names
     from .results import read_runs
 
     protocols = [name.replace("_", "") for name in args.protocols or TITLES]
-    if unknown := set(protocols) - set(TITLES):
-        raise ValueError(f"--protocols has {', '.join(unknown)}; known: {', '.join(TITLES)}")
     runs, notes = read_runs(args.folders)
     datasets = [dataset_name(name) for name in args.datasets]
+    known = {
+        "protocol": (protocols, TITLES),
+        "method": (args.methods, sorted({*method_names(), *runs.method})),
+        "dataset": (datasets, sorted({"all", *map(dataset_name, known_datasets()), *runs.dataset})),
+    }
+    for kind, (names, all_names) in known.items():
+        for name in names:
+            check_name(kind, name, all_names)
     tables = make_tables(runs, protocols, args.methods, datasets, [int(seed) for seed in args.seeds])
     if not tables:
         raise ValueError("\n".join(["no finished run is of what was asked for", *notes]))

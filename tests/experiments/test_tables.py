@@ -258,7 +258,15 @@ def test_the_command_writes_every_format(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["--protocols", "zero"], ["--protocols", "dg"], ["--seeds", "1,two"], ["--pivot"]]
+    "words",
+    [
+        ["--protocols", "zero"],
+        ["--methods", "MLP"],
+        ["--datasets", "eurosta"],
+        ["--protocols", "dg"],
+        ["--seeds", "1,two"],
+        ["--pivot"],
+    ],
 )
 def test_mistakes_exit_with_2(tmp_path, words):
     write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
