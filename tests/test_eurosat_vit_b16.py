@@ -42,11 +42,7 @@ def test_the_published_command_trains_to_the_end(tmp_path: Path) -> None:
     result = json.loads((run_dir / "result.json").read_text())
     assert result["finished"]
     assert (result["n_classes"], result["total"], result["config"]["INPUT"]["SIZE"]) == (3, 3, [224, 224])
-    for line in (
-        "Trainable parameters: 6,702,336",
-        "PREC fp16 is not served",
-        "epoch [1/1] batch [1/1]",
-    ):
+    for line in ("Trainable parameters: 6,702,336", "epoch [1/1] batch [1/1]"):
         assert line in done.stdout
     learned = torch.load(run_dir / "MultiModalPromptLearner" / "model.pth.tar-1")["state_dict"]
     assert sum(v.numel() for v in learned.values()) == 6_702_336

@@ -55,9 +55,8 @@ def run_command(line: str) -> str:
         return out.getvalue()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     settings = {"PYTHON": sys.executable, "PATH": path, "OMP_NUM_THREADS": "1"}
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("DATA", "OUTPUT", "CFG", "SHOTS")
-    } | settings
+    settings |= {"DATA": os.path.abspath("data"), "OUTPUT": os.path.abspath("output")}
+    environment = {k: v for k, v in os.environ.items() if k not in ("CFG", "SHOTS")} | settings
     done = subprocess.run(
         ["bash", "-ec", line], env=environment, text=True, stdout=-1, stderr=subprocess.STDOUT
     )
