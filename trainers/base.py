@@ -169,6 +169,18 @@ class PromptTrainer(TrainerX):
         images, labels = batch["img"], batch["label"]
         return images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load as the engine does, on the published Dassl also where no result on val is saved."""
+        if hasattr(self, "loaded_from") or not directory:
+            super().load_model(directory, epoch)
+            return
+        # The published one formats the result on val as a number, and there is none after the last epoch.
+        file_name = "model-best.pth.tar" if epoch is None else f"model.pth.tar-{epoch}"
+        path = os.path.join(directory, self.checkpoint_name, file_name)
+        checkpoint = load_checkpoint(path)
+        self.learned.load_state_dict(checkpoint["state_dict"])
+        print(f"Load {path} to {self.checkpoint_name} (epoch={checkpoint['epoch']})")
+
     def test(self, split: str | None = None) -> float:
         """Evaluate as the engine does, with class features computed once."""
         with self.model.evaluation():

@@ -19,7 +19,7 @@ _INPUT = {
     "CUTOUT_LEN": 16,  # unused
     "GN_MEAN": 0.0,  # unused
     "GN_STD": 0.15,  # unused
-    "RANDAUGMENT_N": 2,  # randaugment, operations an image
+    "RANDAUGMENT_N": 2,  # randaugment (torchvision's, not Dassl's own), operations an image
     "RANDAUGMENT_M": 10,  # randaugment, strength in 0..30
     "COLORJITTER_B": 0.4,  # colorjitter: brightness, contrast, saturation, hue
     "COLORJITTER_C": 0.4,
@@ -80,7 +80,7 @@ _OPTIM = {
     "NEW_LAYERS": (),
     "BASE_LR_MULT": 0.1,
     "LR_SCHEDULER": "single_step",  # single_step, multi_step or cosine; steps once an epoch
-    "STEPSIZE": (-1,),  # single_step: epochs between steps, -1: MAX_EPOCH; multi_step: their epochs
+    "STEPSIZE": (-1,),  # single_step: epochs between steps, -1: MAX_EPOCH; multi_step: their epochs, -1: none
     "GAMMA": 0.1,
     "MAX_EPOCH": 10,
     "WARMUP_EPOCH": -1,  # below 1: no warm-up

@@ -147,6 +147,27 @@ class TrainerBase:
         self.model_backward(loss)
         self.model_update(names)
 
+    def prograd_backward_and_update(
+        self,
+        loss_a: torch.Tensor,
+        loss_b: torch.Tensor,
+        lambda_: float = 1,
+        names: str | list[str] | None = None,
+    ) -> None:
+        """ProGrad's step: from the gradient of `loss_a`, take out what goes against that of `loss_b`."""
+        models = [self._models[name] for name in self.get_model_names(names)]
+        parameters = [p for model in models for p in model.parameters() if p.requires_grad]
+        self.detect_anomaly(loss_b)
+        gradients = torch.autograd.grad(loss_b, parameters, retain_graph=True)
+        self.model_zero_grad(names)
+        self.model_backward(loss_a)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            direction = gradient / torch.linalg.norm(gradient)
+            along = torch.dot(parameter.grad.flatten(), direction.flatten())
+            if along < 0:
+                parameter.grad -= lambda_ * along * direction
+        self.model_update(names)
+
     # Checkpoints
 
     def extra_state(self) -> dict[str, Any]:
@@ -185,8 +206,16 @@ class TrainerBase:
                 "random_state": get_random_state(),
                 "run": self.run,
                 "extra_state": self.extra_state(),
+                "unsaved": self._held_tensors(),
             }
             save_checkpoint(state, os.path.join(directory, name), is_best=is_best, model_name=model_name)
+
+    def _held_tensors(self) -> list[str]:
+        """Attributes that are dicts of tensors, as running averages are."""
+        dicts = {name: value for name, value in vars(self).items() if isinstance(value, dict) and value}
+        return [
+            name for name, value in dicts.items() if all(isinstance(t, torch.Tensor) for t in value.values())
+        ]
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Restore models, random generators and the best result from the last checkpoints in `directory`.
@@ -215,6 +244,12 @@ class TrainerBase:
         if self.scaler is not None and checkpoint.get("scaler"):
             self.scaler.load_state_dict(checkpoint["scaler"])
         self.load_extra_state(checkpoint.get("extra_state") or {})
+        lost = [name for name in checkpoint.get("unsaved") or () if name not in self._held_tensors()]
+        if lost:  # as the published PromptSRC's average, without which it would end with other weights
+            raise ValueError(
+                f"{type(self).__name__} keeps {', '.join(lost)} beside its models, which no checkpoint holds, so "
+                f"the run in {directory} cannot be resumed: start afresh in another --output-dir"
+            )
         if checkpoint.get("random_state"):
             set_random_state(checkpoint["random_state"])
         return checkpoint["epoch"]

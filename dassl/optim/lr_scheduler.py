@@ -109,6 +109,6 @@ def _factor(optim_cfg: Any) -> Factor:
     if not steps or not all(type(step) is int for step in steps):
         raise ValueError(f"OPTIM.STEPSIZE must hold whole epochs, one or more, got {optim_cfg.STEPSIZE!r}")
     if optim_cfg.LR_SCHEDULER == "multi_step":
-        return lambda epoch: optim_cfg.GAMMA ** sum(epoch >= step for step in steps)
+        return lambda epoch: optim_cfg.GAMMA ** sum(0 <= step <= epoch for step in steps)
     every = steps[-1] if steps[-1] > 0 else optim_cfg.MAX_EPOCH
     return lambda epoch: optim_cfg.GAMMA ** (epoch // every)

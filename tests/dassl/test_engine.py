@@ -212,6 +212,34 @@ def test_settings_of_every_trainers_node_count_but_precision_and_epochs_may_chan
     assert resumed.start_epoch == 1
 
 
+@TRAINER_REGISTRY.register(force=True)
+class Averaging(engine_world.TinyCoOp):
+    """A trainer that averages its weights in an attribute, as the published PromptSRC does."""
+
+    def build_model(self):
+        super().build_model()
+        self.average = None
+
+    def forward_backward(self, batch):
+        summary = super().forward_backward(batch)
+        if self.batch_idx + 1 == self.num_batches:
+            self.average = {name: value / 3 for name, value in self.model.state_dict().items()}
+        return summary
+
+
+def test_a_trainer_whose_own_average_is_not_saved_does_not_resume(build, tmp_path):
+    options = ("TRAINER.NAME", "Averaging", "TEST.NO_TEST", "True")
+    build(tmp_path, *options, "OPTIM.MAX_EPOCH", 1).train()
+    with pytest.raises(ValueError, match="Averaging keeps average"):
+        build(tmp_path, *options).train()
+    Averaging.extra_state = lambda self: {"average": self.average}
+    Averaging.load_extra_state = lambda self, state: setattr(self, "average", state["average"])
+    build(tmp_path / "saved", *options, "OPTIM.MAX_EPOCH", 1).train()
+    resumed = build(tmp_path / "saved", *options)
+    resumed.train()
+    assert resumed.start_epoch == 1
+
+
 def test_testing_under_other_settings_of_the_method_is_refused(own, tmp_path):
     own(tmp_path / "a", {"DEPTH": 9, "PREC": "fp16"}).train()
     with pytest.raises(ValueError, match="method.DEPTH: was 9, now 3"):
@@ -397,6 +425,21 @@ def test_own_epochs_and_an_own_test_are_recorded(build, tmp_path):
     result = read(tmp_path / "result.json")
     assert result["finished"] and (result["split"], result["total"], result["epochs_done"]) == ("test", 6, 3)
     assert result["accuracy"] == 100 * result["correct"] / 6
+
+
+def test_prograds_step_keeps_what_does_not_go_against_the_second_loss(build, tmp_path):
+    trainer = build(tmp_path, "OPTIM.LR", 1.0, "OPTIM.WARMUP_EPOCH", 0, "OPTIM.MOMENTUM", 0.0)
+    weight = torch.nn.ParameterDict({"w": torch.tensor([1.0, 1.0])})
+    trainer.register_model("two", weight, torch.optim.SGD(weight.parameters(), lr=1.0))
+    for loss_b, lambda_, expected in (
+        (-weight["w"][0], 1, [1.0, 0.0]),  # against: the first entry's gradient is taken out
+        (-weight["w"][0], 0.5, [0.5, 0.0]),
+        (weight["w"][0] * 7, 1, [0.0, 0.0]),  # along: nothing changes
+    ):
+        with torch.no_grad():
+            weight["w"].fill_(1.0)
+        trainer.prograd_backward_and_update(weight["w"].sum(), loss_b, lambda_, names="two")
+        assert weight["w"].tolist() == expected
 
 
 PUBLISHED = {  # what 19 published repositories import from Dassl

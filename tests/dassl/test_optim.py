@@ -59,6 +59,10 @@ def torch_rates(make, n_epochs, base):
             {"STEPSIZE": (1, 4), "LR_SCHEDULER": "multi_step"},
             lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [1, 4], 0.1),
         ),
+        (
+            {"STEPSIZE": (-1,), "LR_SCHEDULER": "multi_step"},
+            lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [-1], 0.1),
+        ),
     ],
 )
 def test_schedules_equal_pytorchs(settings, make):

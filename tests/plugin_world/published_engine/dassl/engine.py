@@ -54,7 +54,7 @@ class TrainerX:
     def save_model(self, epoch, directory):
         for name, model in self._models.items():
             os.makedirs(os.path.join(directory, name), exist_ok=True)
-            state = {"state_dict": model.state_dict(), "epoch": epoch + 1}
+            state = {"state_dict": model.state_dict(), "epoch": epoch + 1, "val_result": None}
             state |= {
                 "optimizer": self._optims[name].state_dict(),
                 "scheduler": self._scheds[name].state_dict(),
@@ -80,7 +80,9 @@ class TrainerX:
     def load_model(self, directory, epoch=None):
         for name, model in self._models.items():
             path = os.path.join(directory, name, f"model.pth.tar-{epoch}")
-            model.load_state_dict(load_checkpoint(path)["state_dict"])
+            checkpoint = load_checkpoint(path)
+            print(f"Load {path} to {name} (val_result={checkpoint['val_result']:.1f})")
+            model.load_state_dict(checkpoint["state_dict"])
 
     def set_model_mode(self, mode="train", names=None):
         for model in self._models.values():
