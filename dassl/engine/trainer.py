@@ -247,8 +247,8 @@ class TrainerBase:
         lost = [name for name in checkpoint.get("unsaved") or () if name not in self._held_tensors()]
         if lost:  # as the published PromptSRC's average, without which it would end with other weights
             raise ValueError(
-                f"{type(self).__name__} keeps {', '.join(lost)} beside its models, which no checkpoint holds, so "
-                f"the run in {directory} cannot be resumed: start afresh in another --output-dir"
+                f"{type(self).__name__} keeps {', '.join(lost)} beside its models, unsaved: "
+                f"{directory} cannot be resumed; start afresh in another --output-dir"
             )
         if checkpoint.get("random_state"):
             set_random_state(checkpoint["random_state"])
