@@ -7,17 +7,9 @@ from typing import Any
 
 import torch
 
-from dassl.utils import Registry, write_whole
-
-EVALUATOR_REGISTRY = Registry("EVALUATOR")
+from dassl.utils import write_whole
 
 
-def build_evaluator(cfg: Any, **kwargs: Any) -> Any:
-    """Build the evaluator that TEST.EVALUATOR names."""
-    return EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)(cfg, **kwargs)
-
-
-@EVALUATOR_REGISTRY.register()
 class Classification:
     """Results of single-label classification: `reset`, then `process` for each batch, then `evaluate`.
 
@@ -28,9 +20,9 @@ class Classification:
         lab2cname: label -> class name, for the per-class lines.
     """
 
-    def __init__(self, cfg: Any, lab2cname: Mapping[int, str] | None = None, **kwargs: Any) -> None:
+    def __init__(self, cfg: Any, lab2cname: Mapping[int, str]) -> None:
         self.cfg = cfg
-        self._lab2cname = lab2cname or {}
+        self._lab2cname = lab2cname
         self.reset()
 
     def reset(self) -> None:

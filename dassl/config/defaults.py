@@ -98,7 +98,7 @@ _TRAIN = {
 }
 
 _TEST = {
-    "EVALUATOR": "Classification",
+    "EVALUATOR": "Classification",  # unused
     "PER_CLASS_RESULT": False,
     "COMPUTE_CMAT": False,  # save the confusion matrix as cmat.pt in OUTPUT_DIR
     "NO_TEST": False,

@@ -1,18 +1,43 @@
-"""From the config to loaders: dataset, transforms, samplers."""
+"""From the config to loaders: dataset, transforms, and the order of the images."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import torchvision.transforms as T
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
-from dassl.utils import isolated_random_state, read_image
+from dassl.utils import check_availability, isolated_random_state, read_image
 
 from .datasets import build_dataset
-from .samplers import SeededSampler, build_sampler
 from .transforms import build_transform, interpolation_mode
+
+SAMPLERS = {"RandomSampler": RandomSampler, "SequentialSampler": SequentialSampler}
+
+
+class SeededSampler(Sampler[tuple[int, int]]):
+    """Gives every index of another sampler a seed of its own.
+
+    The order and the seeds of an epoch are drawn in the main process before the first image is loaded, so
+    nothing depends on how many processes load the images.
+
+    Args:
+        sampler: the order of the indices.
+        is_train: draw the seeds from PyTorch's global generator. Otherwise an index is its own seed, and an
+            evaluation draws nothing.
+    """
+
+    def __init__(self, sampler: Sampler[int], is_train: bool) -> None:
+        self.sampler, self.is_train = sampler, is_train
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        indices = list(self.sampler)
+        seeds = torch.randint(2**63 - 1, (len(indices),)).tolist() if self.is_train else indices
+        return iter(list(zip(indices, seeds, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]  # torch declares no length of a Sampler
 
 
 class DatasetWrapper(Dataset):
@@ -31,10 +56,7 @@ class DatasetWrapper(Dataset):
     def __init__(
         self, cfg: Any, data_source: Sequence[Any], transform: Any = None, is_train: bool = False
     ) -> None:
-        self.cfg = cfg
-        self.data_source = data_source
-        self.transform = transform
-        self.is_train = is_train
+        self.data_source, self.transform = data_source, transform
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         steps = [T.Resize(tuple(cfg.INPUT.SIZE), interpolation=interpolation_mode(cfg)), T.ToTensor()]
         if "normalize" in cfg.INPUT.TRANSFORMS:
@@ -56,7 +78,7 @@ class DatasetWrapper(Dataset):
             sample["img0"] = self.to_tensor(image)
         return sample
 
-    def __getitems__(self, samples: Sequence[Any]) -> list[Any]:
+    def __getitems__(self, samples: Sequence[tuple[int, int]]) -> list[Any]:
         """The items of a batch, as a DataLoader asks for them, each under its seed of `SeededSampler`."""
         items = []
         for sample in samples:
@@ -70,38 +92,28 @@ class DatasetWrapper(Dataset):
 
 
 def build_data_loader(
-    cfg: Any,
-    sampler_type: str = "SequentialSampler",
-    data_source: Sequence[Any] | None = None,
-    batch_size: int = 64,
-    tfm: Any = None,
-    is_train: bool = True,
-    dataset_wrapper: Callable[..., Dataset] | None = None,
+    cfg: Any, sampler: str, images: Sequence[Any], batch_size: int, transform: Any, is_train: bool
 ) -> DataLoader:
     """Build one loader, whose batches depend on the seed and not on DATALOADER.NUM_WORKERS.
 
     Args:
         cfg: the config.
-        sampler_type: a name of `dassl.data.samplers.SAMPLERS`.
-        data_source: list of Datum.
+        sampler: a name of `SAMPLERS`.
+        images: list of Datum.
         batch_size: images a batch.
-        tfm: the transform.
+        transform: see `DatasetWrapper`.
         is_train: keep the loading processes between epochs, and drop a last partial batch after a full one.
-        dataset_wrapper: a subclass of DatasetWrapper.
     """
-    if not data_source:
-        raise ValueError(
-            f"no images to load for DATASET.NAME {cfg.DATASET.NAME}; check the split and the class settings"
-        )
+    check_availability(sampler, list(SAMPLERS), "sampler")
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_workers = min(cfg.DATALOADER.NUM_WORKERS, n_cores)  # more would take turns
     return DataLoader(
-        (dataset_wrapper or DatasetWrapper)(cfg, data_source, transform=tfm, is_train=is_train),
+        DatasetWrapper(cfg, images, transform),
         batch_size=batch_size,
-        sampler=SeededSampler(build_sampler(sampler_type, data_source), is_train),
+        sampler=SeededSampler(SAMPLERS[sampler](images), is_train),
         num_workers=n_workers,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
-        drop_last=is_train and len(data_source) >= batch_size,
+        drop_last=is_train and len(images) >= batch_size,
         persistent_workers=is_train and n_workers > 0,
         generator=torch.Generator(),  # or each epoch with workers would draw from the global generator
     )
@@ -115,29 +127,17 @@ class DataManager:
 
     Args:
         cfg: the config.
-        custom_tfm_train, custom_tfm_test: transforms in place of those that INPUT.TRANSFORMS names.
-        dataset_wrapper: see `build_data_loader`.
     """
 
-    def __init__(
-        self,
-        cfg: Any,
-        custom_tfm_train: Any = None,
-        custom_tfm_test: Any = None,
-        dataset_wrapper: Callable[..., Dataset] | None = None,
-    ) -> None:
+    def __init__(self, cfg: Any) -> None:
         self.dataset = build_dataset(cfg)
-        tfm_train = custom_tfm_train or build_transform(cfg, is_train=True)
-        tfm_test = custom_tfm_test or build_transform(cfg, is_train=False)
+        tfm_train, tfm_test = build_transform(cfg, is_train=True), build_transform(cfg, is_train=False)
 
-        def loader(
-            images: Sequence[Any] | None, settings: Any, tfm: Any, is_train: bool
-        ) -> DataLoader | None:
+        def loader(images: Any, settings: Any, transform: Any, is_train: bool) -> DataLoader | None:
             if not images:
                 return None
-            return build_data_loader(
-                cfg, settings.SAMPLER, images, settings.BATCH_SIZE, tfm, is_train, dataset_wrapper
-            )
+            sampler, batch_size = settings.SAMPLER, settings.BATCH_SIZE
+            return build_data_loader(cfg, sampler, images, batch_size, transform, is_train)
 
         self.train_loader_x = loader(self.dataset.train_x, cfg.DATALOADER.TRAIN_X, tfm_train, True)
         self.val_loader = loader(self.dataset.val, cfg.DATALOADER.TEST, tfm_test, False)

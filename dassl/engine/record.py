@@ -62,10 +62,8 @@ def differing_settings(old_config: Any, new_config: Any, may_change: Sequence[st
 def differing_runs(saved: dict[str, Any], own: dict[str, Any]) -> list[str]:
     """The lines of `differing_settings` between what `identity` gave for a checkpoint and for this run."""
     lines = differing_settings(saved.get("config") or {}, own.get("config") or {}, MAY_CHANGE)
-    keys: tuple[str, ...] = ("classnames", "init_weights", "train_rows")
-    if "config" not in saved:  # a file of an older version, or a published one, which holds nothing
-        keys = tuple(own)
-    return lines + differing_settings(saved, {key: own[key] for key in keys if key in own})
+    keys = ("classnames", "init_weights", "train_rows")
+    return lines + differing_settings(saved, {key: own.get(key) for key in keys})
 
 
 def run_state(folder: str, config: Any) -> tuple[str, list[str]]:

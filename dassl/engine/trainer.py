@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from dassl.data import DataManager
-from dassl.evaluation import build_evaluator
+from dassl.evaluation import Classification
 from dassl.utils import AverageMeter, MetricMeter, check_availability, load_checkpoint, save_checkpoint
 from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs, last_checkpoints, restore
 from dassl.utils.seeding import get_random_state, set_random_state
@@ -351,7 +351,7 @@ class SimpleTrainer(TrainerBase):
         node = cfg.TRAINER.get(getattr(self, "settings_node", cfg.TRAINER.NAME.upper()), {})
         self.run = record.identity(cfg, node, self.lab2cname, self.dm.dataset.train_x or ())
         self.build_model()
-        self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
+        self.evaluator: Any = Classification(cfg, self.lab2cname)
 
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError if the config does not suit the method; runs before anything is built."""

@@ -9,48 +9,28 @@ Number = float | torch.Tensor
 
 
 class AverageMeter:
-    """The last value and the running average of a number.
+    """The last value, the sum and the average of a number; only reading them waits for a GPU."""
 
-    Values may be tensors of one element on any device; only reading `val`, `avg` or `sum` waits for them.
+    val = property(lambda self: float(self._val))
+    sum = property(lambda self: float(self._sum))
+    avg = property(lambda self: float(self._sum / max(self.count, 1)))
 
-    Args:
-        ema: an exponential average, in which a new value counts for a tenth.
-    """
-
-    def __init__(self, ema: bool = False) -> None:
-        self.ema = ema
+    def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """Forget all values."""
         self._val: Number = 0.0
-        self._avg: Number = 0.0
         self._sum: Number = 0.0
         self.count = 0
 
     def update(self, val: Number, n: int = 1) -> None:
-        """Take in `val`, which stands for `n` samples."""
+        """Take in `val`, a number or a tensor of one element, which stands for `n` samples."""
         if isinstance(val, torch.Tensor):
             val = val.detach().float().reshape(()).clone()  # the trainer may change it later
         self._val = val
         self._sum = self._sum + val * n
         self.count += n
-        self._avg = self._avg * 0.9 + val * 0.1 if self.ema else self._sum / max(self.count, 1)
-
-    @property
-    def val(self) -> float:
-        """The last value."""
-        return float(self._val)
-
-    @property
-    def sum(self) -> float:
-        """The sum of all values, each times its number of samples."""
-        return float(self._sum)
-
-    @property
-    def avg(self) -> float:
-        """The average of all values."""
-        return float(self._avg)
 
 
 class MetricMeter:
