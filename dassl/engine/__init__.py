@@ -1,6 +1,22 @@
 """The training loop, the record of a run, and the registry of trainers."""
 
-from .build import TRAINER_REGISTRY, build_trainer
+from typing import Any
+
+from dassl.utils import Registry
+from dassl.utils.seeding import make_deterministic
+
 from .trainer import SimpleTrainer, TrainerBase, TrainerX
 
 __all__ = ["TRAINER_REGISTRY", "SimpleTrainer", "TrainerBase", "TrainerX", "build_trainer"]
+
+TRAINER_REGISTRY = Registry("TRAINER")
+
+
+def build_trainer(cfg: Any) -> Any:
+    """Build the trainer that TRAINER.NAME names, under the setting DETERMINISTIC."""
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if cfg.DETERMINISTIC:
+        make_deterministic()
+    if cfg.VERBOSE:
+        print(f"Loading trainer: {cfg.TRAINER.NAME}")
+    return trainer(cfg)

@@ -1,15 +1,5 @@
-"""The published Dassl's module for these tools."""
+"""The published Dassl's module for this function."""
 
-from .files import check_isfile, listdir_nohidden, mkdir_if_missing, read_json, write_json
-from .images import read_image
-from .seeding import set_random_seed
+from .files import mkdir_if_missing
 
-__all__ = [
-    "check_isfile",
-    "listdir_nohidden",
-    "mkdir_if_missing",
-    "read_image",
-    "read_json",
-    "set_random_seed",
-]
-__all__ += ["write_json"]
+__all__ = ["mkdir_if_missing"]

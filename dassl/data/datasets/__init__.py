@@ -1,6 +1,19 @@
 """What a dataset is, and the registry that readers register with."""
 
+from typing import Any
+
+from dassl.utils import Registry
+
 from .base_dataset import DatasetBase, Datum
-from .build import DATASET_REGISTRY, build_dataset
 
 __all__ = ["DATASET_REGISTRY", "DatasetBase", "Datum", "build_dataset"]
+
+DATASET_REGISTRY = Registry("DATASET")
+
+
+def build_dataset(cfg: Any) -> Any:
+    """Build the dataset that DATASET.NAME names."""
+    reader = DATASET_REGISTRY.get(cfg.DATASET.NAME)
+    if cfg.VERBOSE:
+        print(f"Loading dataset: {cfg.DATASET.NAME}")
+    return reader(cfg)
