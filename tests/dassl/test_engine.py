@@ -411,7 +411,7 @@ class OwnEpochAndTest(engine_world.TinyCoOp):
             self.forward_backward(batch)
 
     @torch.no_grad()
-    def test(self, split=None):
+    def test(self, split=None, is_final=False):  # with a flag of its own
         self.set_model_mode("eval")
         self.evaluator.reset()
         for batch in self.test_loader:
