@@ -96,6 +96,9 @@ class Classification:
             f"* error: {results['error_rate']:.1f}%\n"
             f"* macro_f1: {results['macro_f1']:.1f}%"
         )
+        majority = 100.0 * int(n_true.max()) / total
+        if len(n_true[n_true > 0].unique()) > 1:
+            print(f"* majority: {majority:.1f}% (always the largest of these unequal classes)")
         if self.cfg.TEST.PER_CLASS_RESULT:
             results["perclass_accuracy"] = self._print_per_class(counts)
         if self.cfg.TEST.COMPUTE_CMAT:

@@ -3,12 +3,14 @@
 import hashlib
 import os
 import random
+import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from clip.tokenizer import default_tokenizer
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.utils import ImageError, read_image, write_json
 
@@ -73,12 +75,13 @@ class Folder(ImageDataset):
                     f"class folder, or linked folders), such as {', '.join(map(ascii, left_out[:5]))}"
                 )
         self._check_files([image.path for image in images])
+        names = self._class_names({image.class_name for image in images})
         split_from = str(list_path)
         if not images[0].part:
             name = f"split_own-{list_path.name}.json" if self.settings.FOLDER_LIST else "split_own.json"
             images, split_from = self._apply_kept_split(images, name)
         labels = labels or _labels_of(images)
-        split = _to_split(images, labels, self._class_names(labels), str(list_path))
+        split = _to_split(images, labels, names, str(list_path))
         if not split.val:
             print(f"{self.title}: there are no val images, so TEST.FINAL_MODEL best_val cannot be used.")
         self.identity = {"pictures": str(self.folder), "split": split_from, "split_sha256": split.digest()}
@@ -148,19 +151,26 @@ class Folder(ImageDataset):
         return kept
 
     def _class_names(self, classes: Collection[str]) -> dict[str, str]:
-        """Class -> its name in prompts; ValueError if two read alike."""
+        """Class -> its name in prompts; ValueError if two are the same tokens."""
         names = {name: unicodedata.normalize("NFC", name) for name in classes}  # macOS writes accents apart
         if self.settings.FOLDER_CLASS_NAMES:
             path = os.path.expanduser(self.settings.FOLDER_CLASS_NAMES)
             names |= read_class_names(self.folder / path, classes)
-        read_as: dict[str, str] = {}
+        of_tokens: dict[tuple[int, ...], str] = {}
         for key, name in names.items():
-            other = read_as.setdefault(name.replace("_", " "), key)
+            tokens = tuple(default_tokenizer().encode(name.replace("_", " ")))
+            other = of_tokens.setdefault(tokens, key)
             if other != key:
                 raise ValueError(
-                    f"The classes {other!r} and {key!r} both read {name.replace('_', ' ')!r} in prompts: put "
-                    "their images together, or name them with DATASET.FOLDER_CLASS_NAMES."
+                    f"The classes {other!r} and {key!r} are the same tokens to CLIP: put their images "
+                    "together, or name them with DATASET.FOLDER_CLASS_NAMES."
                 )
+        numbers = [name for name in names.values() if re.match(r"\d+([._ -]|$)", name)]
+        if numbers:
+            print(
+                f"{self.title}: class names begin with numbers, such as {numbers[0]!r}, which CLIP reads as "
+                "part of the name: give words with DATASET.FOLDER_CLASS_NAMES (docs/OWN_IMAGES.md)."
+            )
         return names
 
 

@@ -20,6 +20,13 @@ def list_folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
 
+def contents(folder: Path) -> str:
+    """The first names in `folder`, for a message."""
+    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more if names else "nothing"
+
+
 def missing_images(paths: Iterable[str], image_folder: Path) -> list[str]:
     """Those of `paths` that are not in `image_folder`; lists each folder once, which is quick on any disk."""
     listed: dict[str, set[str]] = {}

@@ -93,6 +93,12 @@ def build_data_loader(
         raise ValueError(
             f"no images to load for DATASET.NAME {cfg.DATASET.NAME}; check the split and the class settings"
         )
+    n_left_out = len(data_source) % batch_size if is_train and len(data_source) > batch_size else 0
+    if 10 * n_left_out > len(data_source):  # our choice of what is worth a line
+        print(
+            f"An epoch leaves out {n_left_out} of the {len(data_source)} training images, which do not fill "
+            f"a batch of {batch_size}"
+        )
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_workers = min(cfg.DATALOADER.NUM_WORKERS, n_cores)  # more would take turns
     return DataLoader(
