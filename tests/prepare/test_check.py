@@ -141,6 +141,26 @@ def test_a_list_that_is_missing(world: World, check: Any) -> None:
     assert "variants.txt is missing" in only(check("fgvc_aircraft")[1], "fgvc_aircraft")[0]
 
 
+@pytest.mark.parametrize("text", ["449 tench", "tench, Tinca tinca", "fish"])
+def test_another_list_of_imagenets_names(text: str, world: World, check: Any) -> None:
+    world.serve("imagenet_sketch", world.root)
+    path = world.root / "imagenet-sketch/classnames.txt"
+    path.write_text(path.read_text().replace("tench", text))
+    status, reports = check("imagenet_sketch")
+    what, cure = only(reports, "imagenet_sketch")
+    assert str(path) in what and text in what and status == (0 if text == "fish" else 1)
+    assert cure == f"rm -f {path} && python -m prepare fetch imagenet_sketch --root {world.root}"
+
+
+def test_another_layout_is_told_by_what_was_found(world: World, check: Any) -> None:
+    world.serve("sun397", world.root)
+    images = world.root / "sun397/SUN397"
+    (images / "a").rename(images / "train")
+    assert "SUN397: a/" in (what := only(check("sun397")[1], "sun397")[0]) and what.endswith("holds train")
+    images.rename(images.with_name("train"))
+    assert "sun397 holds split_zhou_SUN397.json, train" in only(check("sun397")[1], "sun397")[0]
+
+
 @pytest.mark.parametrize(
     "moves",
     [{"2750": "EuroSAT/2750"}, {"2750": "a/b/2750"}, {"2750": "x", "x": "2750/x"}, {SPLIT: f"2750/{SPLIT}"}],
