@@ -18,7 +18,7 @@ from prepare.__main__ import main
 from prepare.sources import REPO, TABLE_PATH, load_table
 from tests.datasets.conftest import LAYOUTS
 from tests.prepare.archives import archives_of
-from tests.prepare.server import Server, serving
+from tests.web_server import Server, serving
 
 HASHES = {"md5": hashlib.md5, "sha256": hashlib.sha256}
 PARTS = ("train", "val", "test")

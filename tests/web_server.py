@@ -14,7 +14,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves `files`: path -> content.
 
     `behaviour` says for a path what goes wrong: "page" (a web page comes), "wrong" (one byte differs),
-    "cut" (every answer ends after `cut_at` bytes), "no ranges", or "cut, no ranges".
+    "cut" (every answer ends after `cut_at` bytes), "no ranges", "cut, no ranges", or "broken" (status 500).
     `requests` are (method, path, Range).
     """
 
@@ -51,6 +51,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content, behaviour = self.server.files.get(self.path), self.server.behaviour.get(self.path, "")
         if content is None:
             self.answer(404, b"")
+        elif behaviour == "broken":
+            self.answer(500, b"")
         elif behaviour == "page":
             self.answer(200, b"<!DOCTYPE html><html>Please log in</html>")
         else:
@@ -72,15 +74,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             n_sent = self.server.cut_at if behaviour.startswith("cut") else len(content)
             self.answer(status, content[start:], headers, n_sent)
 
-    def answer(
-        self, status: int, body: bytes, headers: dict[str, str] | None = None, n_sent: int = 2**30
-    ) -> None:
+    def answer(self, status: int, body: bytes, headers: dict | None = None, n_sent: int = 2**30) -> None:
         self.send_response(status)
-        for key, value in {
-            **(headers or {}),
-            "Content-Length": str(len(body)),
-            "Connection": "close",
-        }.items():
+        for key, value in {**(headers or {}), "Content-Length": str(len(body)), "Connection": "close"}.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
