@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clip import CLIP, CLIPConfig, weights
-from tests.weights_files import write_openai_archive
 from tests.web_server import serving
+from tests.weights_files import write_openai_archive
 
 SIZES = {"embed_dim": 32, "image_size": 32, "vision_layers": 2, "vision_width": 64, "patch_size": 16}
 SIZES |= {"context_length": 16, "vocab_size": 300, "text_width": 64, "text_layers": 2}
@@ -33,28 +33,18 @@ def test_the_hub_is_preferred_and_the_archive_takes_its_place(
     sha256 = hashlib.sha256(archive).hexdigest()
     names = ["good", "bin", "absent", "broken", "other", "nowhere"]
     entries = {
-        name: {
-            "file": f"{name}.pt",
-            "sha256": "0" * 64 if name == "other" else sha256,  # the served file is another one
-            "hub": f"example/{name}",
-            "config": SIZES,
-        }
+        name: {"file": f"{name}.pt", "sha256": sha256, "hub": f"example/{name}", "config": SIZES}
         for name in names
     }
+    entries["other"]["sha256"] = "0" * 64  # the served file is another one
     monkeypatch.setenv("HOME", str(tmp_path))
-    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the clients wait between two tries
     monkeypatch.setattr(weights, "PUBLISHED_MODELS_PATH", tmp_path / "published.json")
     weights.published_models.cache_clear()
-    with serving() as server:
+    with serving(monkeypatch) as server:
         facts = {"archive_url": server.url + "/files/{file}", "models": entries}
         (tmp_path / "published.json").write_text(json.dumps(facts))
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         at = "/example/{}/resolve/main/{}"
         server.files[at.format("good", weights.HUB_FILES[0])] = (tmp_path / "good").read_bytes()
         server.files[at.format("bin", weights.HUB_FILES[1])] = (tmp_path / "bin").read_bytes()
