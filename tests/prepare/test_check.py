@@ -100,11 +100,8 @@ def test_a_split_file_that_cannot_be_read(content: str, eurosat: World, check: A
     path.write_text(content)
     status, reports = check("eurosat")
     what, cure = only(reports)
-    assert (
-        status == 1
-        and str(path) in what
-        and cure.startswith(f"rm -f {path} && python -m prepare fetch eurosat")
-    )
+    assert status == 1 and str(path) in what
+    assert cure.startswith(f"rm -f {path} && python -m prepare fetch eurosat")
 
 
 @pytest.mark.parametrize("is_own", [False, True])
@@ -113,10 +110,8 @@ def test_another_split(is_own: bool, eurosat: World, check: Any) -> None:
     more = {"made_by": "DATASET.MAKE_SPLIT"} if is_own else {}
     (eurosat.root / "eurosat" / SPLIT).write_text(json.dumps(rows | more))
     status, reports = check("eurosat")
-    assert (
-        status == (0 if is_own else 1)
-        and ("MAKE_SPLIT" if is_own else "val 17 (published: 18)") in only(reports)[0]
-    )
+    assert status == (0 if is_own else 1)
+    assert ("MAKE_SPLIT" if is_own else "val 17 (published: 18)") in only(reports)[0]
 
 
 def test_other_rows_than_the_published_ones_are_noted(eurosat: World, check: Any) -> None:
@@ -191,7 +186,4 @@ def test_the_table_names_faults_and_cures(eurosat: World, capsys: pytest.Capture
     (eurosat.root / "eurosat" / SPLIT).unlink()
     assert eurosat.run("check", "eurosat") == 1
     printed = capsys.readouterr().out
-    assert (
-        "FAULT eurosat" in printed
-        and f"cure: python -m prepare fetch eurosat --root {eurosat.root}" in printed
-    )
+    assert "FAULT eurosat" in printed and f"prepare fetch eurosat --root {eurosat.root}" in printed
