@@ -1,4 +1,4 @@
-"""docs/OWN_IMAGES.md: its commands without training give their output; the plan of the others is printed."""
+"""docs/OWN_IMAGES.md: the commands without training give their output, and the others can be planned."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 from datasets.folder import extend_cfg
 from datasets.folder_lists import COLUMNS, DELIMITERS
 from datasets.images import SUFFIXES
+from experiments.__main__ import main
 from tests.launchers import REPO, environment
 
 PAGE = (REPO / "docs/OWN_IMAGES.md").read_text(encoding="utf-8")
@@ -28,7 +29,7 @@ def shows(line, out):
     )
 
 
-def test_every_command_of_the_page_gives_its_output(tmp_path, drawn):
+def test_the_page_gives_its_output(tmp_path, drawn):
     for path in REPO.iterdir():
         if path.suffix == ".py" or path.name == "requirements.txt":
             shutil.copy(path, tmp_path)
@@ -38,8 +39,7 @@ def test_every_command_of_the_page_gives_its_output(tmp_path, drawn):
     blocks = re.findall(r"```bash\n(.*?)```(?:\n\n```output\n(.*?)```)?", PAGE, re.DOTALL)
     assert len(blocks) == 6
     script = "exec 2>&1\n" + "".join(f"{text}\necho '{END_OF_BLOCK}'\n" for text, _ in blocks)
-    script = script.replace("python -m prepare fetch shapes", ":")  # tests/prepare runs it
-    script = re.sub(r"(bash scripts/mpl/.*)", r"\1 --plan", script)
+    script = re.sub("python -m prepare fetch shapes|bash scripts/mpl/.*", ":", script)
     variables = {key: value for key, value in environment(tmp_path).items() if key not in ("DATA", "OUTPUT")}
     command = ["bash", "-e", "-c", script]
     done = subprocess.run(command, cwd=tmp_path, env=variables, text=True, capture_output=True)
@@ -51,6 +51,15 @@ def test_every_command_of_the_page_gives_its_output(tmp_path, drawn):
     own = [result["data"] for result in results if result["dataset"] == "Folder forms"]
     splits = {data["split_sha256"]: Path(data["split"]).name for data in own}
     assert sorted(splits.values()) == ["split_own-colours.csv.json", "split_own.json"]
+
+
+def test_the_trainings_of_the_page_can_be_planned(tmp_path, birds, monkeypatch, capsys):
+    birds.rename(tmp_path / "forms")
+    for name, value in (("CFG", "tiny_shapes"), ("DATA", tmp_path), ("OUTPUT", tmp_path / "output")):
+        monkeypatch.setenv(name, str(value))
+    for script, words in re.findall(r"^bash scripts/mpl/(\w+)\.sh (.*)$", PAGE, re.MULTILINE):
+        assert main([script, "--method", "MPL", *words.split(), "--plan"]) == 0
+    assert capsys.readouterr().out.count("missing") >= 3
 
 
 def test_the_page_names_what_the_code_takes():
