@@ -6,18 +6,17 @@ import random
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from clip.tokenizer import default_tokenizer
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import ImageError, read_image, write_json
+from dassl.utils import write_json
 
 from .base import ImageDataset
 from .folder_layout import OwnImage, read_class_folders
 from .folder_lists import read_list
-from .images import list_folders
+from .images import list_folders, unreadable
 from .make_split import SPLIT_SEED
 from .splits import PARTS, Row, Split, checked_rows, read_json, read_split_file
 
@@ -113,10 +112,10 @@ class Folder(ImageDataset):
                 return self._read_kept(place, images), str(place)
         drawn = draw_split(images)
         # A split that named damaged images would no longer fit when they are removed.
-        with ThreadPoolExecutor() as pool:
-            reasons = list(filter(None, pool.map(_why_unreadable, [self.folder / i.path for i in drawn])))
-        if reasons:
-            raise ValueError(f"{len(reasons):,} images cannot be read: {'; '.join(reasons[:5])}")
+        damaged = unreadable([self.folder / image.path for image in drawn])
+        if damaged:
+            reasons = list(damaged.values())
+            raise ValueError(f"{len(damaged):,} images cannot be read: {'; '.join(reasons[:5])}")
         split = _to_split(drawn, _labels_of(drawn), {}, "")
         how = f"drawn (seed {SPLIT_SEED}, 50/20/30 a class)"
         for place in places:
@@ -224,11 +223,3 @@ def _to_split(
         name = names.get(image.class_name, image.class_name)
         getattr(split, image.part).append(Row(image.path, labels[image.class_name], name))
     return split
-
-
-def _why_unreadable(path: Path) -> str:
-    try:
-        read_image(str(path))
-    except ImageError as error:
-        return str(error)
-    return ""

@@ -33,16 +33,15 @@ class ImageNet(ImageDataset):
 
     def read_split(self) -> Split:
         """Rows by listing; a label is the place of the class's folder in the sorted order of images/train."""
-        (list_path,) = self.list_paths()
-        names = read_class_names(list_path)
+        names, note = read_class_names(self.list_paths()[0])
         labels = {wnid: label for label, wnid in enumerate(list_folders(self.image_folder / "train"))}
         train = rows_of_folders(self.image_folder, "train/", labels, names)
         test = rows_of_folders(self.image_folder, "val/", labels, names)
-        return Split(train, test, test, str(self.image_folder), note=differing_names(list_path, names))
+        return Split(train, test, test, str(self.image_folder), note=note)
 
 
-def read_class_names(path: Path) -> dict[str, str]:
-    """wnid -> class name, in order, from a list whose lines are "n01440764 tench".
+def read_class_names(path: Path) -> tuple[dict[str, str], str]:
+    """wnid -> class name, in order, from lines such as "n01440764 tench"; and what is not as published.
 
     ValueError for other lists of ImageNet's: map_clsloc.txt ("n01440764 449 tench"), and
     LOC_synset_mapping.txt ("n01440764 tench, Tinca tinca").
@@ -53,25 +52,18 @@ def read_class_names(path: Path) -> dict[str, str]:
         if not name.strip() or wnid in names or not line.isprintable():
             raise ValueError(f'{path}: the line {line!r:.200} is not "wnid name" with a new wnid.')
         names[wnid] = name.strip()
-        if re.match(r"\d+ ", names[wnid]) or "," in names[wnid]:
+        if re.match(r"\d+ ", names[wnid]) or "," in name:
             raise ValueError(
-                f"{path} is another list than the published one: it calls {wnid} {names[wnid]!r:.80}. Copy "
+                f"{path} is another list than the published one: it holds {line!r:.80}. Copy "
                 f"{PUBLISHED_NAMES} there."
             )
-    return names
-
-
-def differing_names(path: Path, names: dict[str, str]) -> str:
-    """What differs between a list of class names and the published one; empty if nothing does."""
     published = dict(line.split(" ", 1) for line in read_lines(PUBLISHED_NAMES))
     differ = [wnid for wnid, name in names.items() if published.get(wnid) != name]
     if not differ:
-        return ""
-    wnid = differ[0]
-    return (
-        f"{path}: {len(differ):,} of {len(names):,} class names are not the published ones, such as "
-        f"{names[wnid]!r:.80} for {wnid} (published: {published.get(wnid)!r})."
-    )
+        return names, ""
+    first = f"{names[differ[0]]!r:.80} and not {published.get(differ[0])!r}"
+    count = f"{len(differ):,} of {len(names):,} class names"
+    return names, f"{path}: {count} are not the published ones: {differ[0]} is {first}, for example."
 
 
 def rows_of_folders(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .base import ImageDataset
-from .imagenet import ImageNet, differing_names, read_class_names, rows_of_folders
+from .imagenet import ImageNet, read_class_names, rows_of_folders
 from .images import list_folders
 from .splits import Split
 
@@ -26,9 +26,8 @@ class ImageNetVariant(ImageDataset):
 
     def read_split(self) -> Split:
         """Rows by listing, for test and (the same) for train."""
-        (list_path,) = self.list_paths()
-        names_of_wnids = read_class_names(list_path)
+        names_of_wnids, note = read_class_names(self.list_paths()[0])
         names = self.name_folders(names_of_wnids)
         labels = {folder: label for label, folder in enumerate(names)}
         rows = rows_of_folders(self.image_folder, "", labels, names)
-        return Split(rows, [], rows, str(self.image_folder), note=differing_names(list_path, names_of_wnids))
+        return Split(rows, [], rows, str(self.image_folder), note=note)

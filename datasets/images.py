@@ -1,8 +1,11 @@
 """Images on disk: listing them, and finding those that are missing."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from dassl.utils import ImageError, read_image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 """Endings, in lower case, of the files that count as images where a folder is listed."""
@@ -39,3 +42,18 @@ def missing_images(paths: Iterable[str], image_folder: Path) -> list[str]:
         if name not in listed[folder]:
             missing.append(path)
     return missing
+
+
+def unreadable(paths: Sequence[Path]) -> dict[Path, str]:
+    """The images that cannot be decoded -> why."""
+
+    def reason(path: Path) -> str:
+        try:
+            read_image(str(path))
+        except ImageError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(8) as pool:  # our choice
+        reasons = pool.map(reason, paths)
+        return {path: why for path, why in zip(paths, reasons, strict=True) if why}

@@ -4,7 +4,6 @@ import glob
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
@@ -14,9 +13,8 @@ import yaml
 import datasets  # noqa: F401  (registers every reader)
 from clip.weights import available_models, find_local, published_models
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import ImageError, read_image
 from datasets.base import ImageDataset
-from datasets.images import contents
+from datasets.images import contents, unreadable
 from datasets.splits import PARTS, Split
 
 from .fetch import digest
@@ -24,7 +22,6 @@ from .sources import REPO, Dataset, fetch_command, is_there
 
 STANDARD_WEIGHTS = "ViT-B/16"  # of every published config
 N_SHOWN = 3  # file names that a finding shows
-N_THREADS = 8  # for decoding; our choice
 
 
 @dataclass(frozen=True)
@@ -193,11 +190,9 @@ def _check_images(dataset: Dataset, reader: ImageDataset, split: Split, report: 
         what = f"{len(empty):,} of its images are empty files: {_shown(empty)}"
         report.findings.append(Finding(what, again))
     if full:
-        with ThreadPoolExecutor(N_THREADS) as pool:
-            decodes = list(pool.map(lambda path: _decodes(images / path), present))
-        wrong = [path for path, is_good in zip(present, decodes, strict=True) if not is_good]
+        wrong = [str(path.relative_to(images)) for path in unreadable([images / path for path in present])]
         report.n_unreadable = len(wrong)
-        damaged = sorted(set(wrong) - set(empty))
+        damaged = [path for path in wrong if path not in empty]
         if damaged:
             what = f"{len(damaged):,} of its images cannot be decoded: {_shown(damaged)}"
             report.findings.append(Finding(what, again))
@@ -205,14 +200,6 @@ def _check_images(dataset: Dataset, reader: ImageDataset, split: Split, report: 
 
 def _mv(source: Path, target: Path) -> str:
     return join(["mv", str(source), str(target)])
-
-
-def _decodes(path: Path) -> bool:
-    try:
-        read_image(str(path))
-    except ImageError:
-        return False
-    return True
 
 
 def _shown(paths: Sequence[str]) -> str:

@@ -128,7 +128,8 @@ def test_another_list_than_imagenets_classnames_is_refused_or_told(name, tmp_pat
         assert str(path) in message and "tench" in message and "imagenet_classnames.txt" in message
     put(path, "".join(f"{wnid} {text.title()}\n" for wnid, text in IMAGENET.items()))
     read(name, tmp_path)
-    assert "5 of 5 class names are not the published ones, such as 'Tench'" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "5 of 5 class names are not the published ones: n01440764 is 'Tench' and not 'tench'" in told
 
 
 def test_root_may_be_relative_or_of_the_home_folder(tmp_path, monkeypatch):
