@@ -136,7 +136,11 @@ def _read_split(dataset: Dataset, reader: ImageDataset, report: Report) -> Split
 
 
 def _read_again(dataset: Dataset, reader: ImageDataset, what: str) -> str:
-    """The command that fetches the list that a finding names, or else all that the split is read from."""
+    """The command that fetches the folder or lists that a finding names, or else the split's files."""
+    for place in (reader.folder / need for need in dataset.needs):
+        if what.startswith(f"{place} holds "):
+            aside = place.with_name(f"{place.name}.old")
+            return f"{_mv(place, aside)} && {_fetch_again(dataset, reader.root)}"
     lists = [str(path) for path in reader.list_paths()]
     named = [path for path in lists if path in what]
     if reader.is_listed and not named:

@@ -88,8 +88,8 @@ def test_halves_have_labels_from_0(name, classes, laid_out):
 @pytest.mark.parametrize("name", VARIANT_FOLDERS)
 def test_variants_are_test_only_and_ignore_k_and_halves(name, laid_out):
     root, split = laid_out(name)
-    for given_settings in ({}, {"shots": 1}, {"classes": "new", "shots": 16}):
-        dataset = read(name, root, **given_settings)
+    for settings_of_run in ({}, {"classes": "new", "shots": 16}):
+        dataset = read(name, root, **settings_of_run)
         assert dataset.test_only and rows_of(dataset) == (split["train"], [], split["test"])
 
 
@@ -229,27 +229,19 @@ def test_what_is_missing_is_named_with_the_next_step(missing, tmp_path):
     assert not list(tmp_path.glob("data/eurosat/*.json"))  # nothing was made quietly
 
 
-def test_a_root_one_level_too_deep_is_noticed(tmp_path):
-    LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
-    assert f"is the folder above that, {tmp_path}\n" in refused("EuroSAT", tmp_path / "eurosat")
-
-
-LISTS = {
-    "fgvc_aircraft/variants.txt": "FGVCAircraft",
-    "fgvc_aircraft/images_variant_val.txt": "FGVCAircraft",
-    "imagenet/classnames.txt": "ImageNet",
-    "imagenetv2/classnames.txt": "ImageNetV2",
-}
-
-
-@pytest.mark.parametrize("path", LISTS)
-def test_a_missing_or_wrong_list_is_named(path, tmp_path):
-    LAYOUTS[LISTS[path]](tmp_path, LISTS[path])
+@pytest.mark.parametrize(("name", "path"), [
+    ("FGVCAircraft", "fgvc_aircraft/variants.txt"),
+    ("FGVCAircraft", "fgvc_aircraft/images_variant_val.txt"),
+    ("ImageNet", "imagenet/classnames.txt"),
+    ("ImageNetV2", "imagenetv2/classnames.txt"),
+])  # fmt: skip
+def test_a_missing_or_wrong_list_is_named(name, path, tmp_path):
+    LAYOUTS[name](tmp_path, name)
     (tmp_path / path).unlink()
-    assert f"{path} is missing" in refused(LISTS[path], tmp_path, make_split=True)
+    assert f"{path} is missing" in refused(name, tmp_path, make_split=True)
     for content in ("../../secret ash\n", "n01440764\n", b"\xff\n"):
         put(tmp_path / path, content)
-        refused(LISTS[path], tmp_path)
+        refused(name, tmp_path)
 
 
 def test_missing_images_are_counted_and_named(tmp_path):
@@ -257,6 +249,7 @@ def test_missing_images_are_counted_and_named(tmp_path):
     (tmp_path / "eurosat/2750/elm").rename(tmp_path / "elsewhere")
     path = split["train"][0][0] if split["train"][0][2] != "elm" else split["train"][1][0]
     (tmp_path / "eurosat/2750" / path).unlink(missing_ok=True)
+    assert f"is the folder above that, {tmp_path}\n" in refused("EuroSAT", tmp_path / "eurosat")
     message = refused("EuroSAT", tmp_path, shots=1)
     for part in ("of the 82 images", f"{tmp_path}/eurosat/2750", "phelber/EuroSAT"):
         assert part in message

@@ -97,15 +97,3 @@ def test_another_process_may_draw_at_the_same_time(tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "render", render_beside_another)
     assert len(read("Shapes", tmp_path).test) == 24
     assert len(files_below(tmp_path)) == 24 * 3 + 1
-
-
-def test_an_interrupted_drawing_leaves_no_half_image(tmp_path, monkeypatch):
-    def stop(split, label, index):
-        if index == 3:
-            raise KeyboardInterrupt
-        return render(split, label, index)
-
-    monkeypatch.setattr(shapes, "render", stop)
-    with pytest.raises(KeyboardInterrupt):
-        read("Shapes", tmp_path)
-    assert files_below(tmp_path / "shapes/images") == [f"blue_star/train_0{i}.png" for i in range(3)]

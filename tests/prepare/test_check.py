@@ -148,6 +148,14 @@ def test_another_list_of_imagenets_names(text: str, world: World, check: Any) ->
 
 
 def test_another_layout_is_told_by_what_was_found(world: World, check: Any) -> None:
+    world.serve("imagenet", world.root)
+    val = world.root / "imagenet/images/val"
+    val.rename(val.with_name("train2"))
+    val.mkdir()
+    (val / "ILSVRC2012_val_00000001.JPEG").touch()
+    what, cure = only(check("imagenet")[1], "imagenet")
+    assert what.startswith(f"{val} holds 1 images") and f"{val}/n01440764/" in what
+    assert cure.startswith(f"mv {val} {val}.old && python") and "--force" not in cure
     world.serve("sun397", world.root)
     images = world.root / "sun397/SUN397"
     (images / "a").rename(images / "train")
