@@ -1,5 +1,4 @@
-"""Captioned icons: the endless image-and-text pairs that `benchmarks/tiny_shapes.py` trains the small
-CLIP on.
+"""Captioned icons: the endless image-and-text pairs that `tiny_shapes.py` trains the small CLIP on.
 
 They play the part of the web pairs behind CLIP: flat drawings, mostly upright, on plain or simply patterned
 backgrounds, a few with a faint grain, and captions that name some of what is seen, in many wordings, at
@@ -10,14 +9,13 @@ here are many more than Shapes has, and no pair of them is favoured.
 
 import math
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 IMAGE_SIZE = 64
-"""Side of a image, in pixels."""
+"""Side of an image, in pixels."""
 
 SUPERSAMPLING = 3
 """The outlines of icons are drawn this many times larger along each axis and then averaged down."""
@@ -48,9 +46,7 @@ Point = tuple[float, float]
 
 
 def _regular(n_sides: int, turn: float = -90.0) -> list[Point]:
-    """Corners of a regular polygon in the unit circle; `turn` in degrees points at the first corner (-90 is
-    up).
-    """
+    """Corners of a regular polygon in the unit circle; `turn` in degrees, up being -90, is the first's."""
     angles = (math.radians(turn + 360 * i / n_sides) for i in range(n_sides))
     return [(math.cos(a), math.sin(a)) for a in angles]
 
@@ -188,9 +184,7 @@ def _tone(colour: str, rng: random.Random, brightness: float = 1.0) -> tuple[int
 
 
 def _background(colour: str, rng: random.Random) -> Image.Image:
-    """A ground in the named colour: plain in half of the images, else two of its tones as a gradient,
-    stripes or checks.
-    """
+    """A ground in the named colour: plain in half of the images, else two tones in a pattern."""
     size = (IMAGE_SIZE, IMAGE_SIZE)
     ground = Image.new("RGB", size, _tone(colour, rng))
     kind = rng.choice(("plain", "plain", "plain", "gradient", "stripes", "checks"))
@@ -203,24 +197,20 @@ def _background(colour: str, rng: random.Random) -> Image.Image:
             for j, y in enumerate(range(0, IMAGE_SIZE, step)):
                 if (i if kind == "stripes" else i + j) % 2:
                     pen.rectangle((x, y, x + step - 1, y + step - 1), fill=255)
-    ground.paste(
-        _tone(colour, rng, rng.uniform(0.6, 0.9)), mask=pattern.rotate(rng.choice((0, 90, 180, 270)))
-    )
+    tone = _tone(colour, rng, rng.uniform(0.6, 0.9))
+    ground.paste(tone, mask=pattern.rotate(rng.choice((0, 90, 180, 270))))
     return ground
 
 
 def _grained(image: Image.Image, rng: random.Random) -> Image.Image:
     """The image with a faint grain, as of a scan or of compression."""
-    grain = np.random.default_rng(rng.getrandbits(64)).normal(
-        0, rng.uniform(2, 12), (IMAGE_SIZE, IMAGE_SIZE, 3)
-    )
+    numbers = np.random.default_rng(rng.getrandbits(64))
+    grain = numbers.normal(0, rng.uniform(2, 12), (IMAGE_SIZE, IMAGE_SIZE, 3))
     return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
 
 
 def _draw(canvas: Image.Image, icon: Icon, place: tuple[float, float, float], rng: random.Random) -> None:
-    """Draw the icon onto the canvas: stretched a little, turned by up to 25 degrees, or by any angle in one
-    image of three.
-    """
+    """Draw the icon, stretched a little, and turned by up to 25 degrees or, at times, by any angle."""
     centre_x, centre_y, radius = place
     side = IMAGE_SIZE * SUPERSAMPLING
     half = side / 2
@@ -229,29 +219,20 @@ def _draw(canvas: Image.Image, icon: Icon, place: tuple[float, float, float], rn
     corners = []
     for x, y in FORMS[icon.form]:
         y = y * stretch
-        corners.append(
-            (
-                (1 + centre_x + radius * (x * cos - y * sin)) * half,
-                (1 + centre_y + radius * (x * sin + y * cos)) * half,
-            )
-        )
+        turned_x, turned_y = x * cos - y * sin, x * sin + y * cos
+        corners.append(((1 + centre_x + radius * turned_x) * half, (1 + centre_y + radius * turned_y) * half))
     mask = Image.new("L", (side, side), 0)
     pen = ImageDraw.Draw(mask)
     if icon.fill == "outlined":
-        pen.line(
-            [*corners, corners[0], corners[1]],
-            fill=255,
-            width=max(4, round(0.16 * radius * half)),
-            joint="curve",
-        )
+        width = max(4, round(0.16 * radius * half))
+        pen.line([*corners, corners[0], corners[1]], fill=255, width=width, joint="curve")
     else:
         pen.polygon(corners, fill=255)
-    _FILLS.get(icon.fill, _leave)(mask, radius * half, rng)
+    if icon.fill == "striped":
+        _cut_stripes(mask, radius * half, rng)
+    elif icon.fill == "dotted":
+        _cut_dots(mask, radius * half, rng)
     canvas.paste(_tone(icon.colour, rng, rng.uniform(0.8, 1.1)), mask=mask.reduce(SUPERSAMPLING))
-
-
-def _leave(mask: Image.Image, radius: float, rng: random.Random) -> None:
-    """A solid or outlined form needs nothing cut out."""
 
 
 def _cut_stripes(mask: Image.Image, radius: float, rng: random.Random) -> None:
@@ -273,16 +254,8 @@ def _cut_dots(mask: Image.Image, radius: float, rng: random.Random) -> None:
             pen.ellipse((x - hole, y - hole, x + hole, y + hole), fill=0)
 
 
-_FILLS: dict[str, Callable[[Image.Image, float, random.Random], None]] = {
-    "striped": _cut_stripes,
-    "dotted": _cut_dots,
-}
-
-
 def _caption(icons: list[Icon], background: str, rng: random.Random) -> str:
-    """Words for the icons in a wording; the background is named a quarter of the time, and a quarter carry
-    web noise.
-    """
+    """The icons in words; the background is named a quarter of the time, and a quarter carry web noise."""
     text = " and a ".join(icon.words(rng) for icon in icons)
     if rng.random() < 0.25:
         text = f"{text} on a {background} background"

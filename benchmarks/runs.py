@@ -45,33 +45,32 @@ def write_eurosat(root: Path, n_test: int) -> None:
 
 
 def time_run(dataset: str, data: Path, output: Path, pairs: list[str]) -> dict[str, Any]:
-    """Seconds of one run: total, in steps, waiting for batches, in the test, and the rest."""
+    """The seconds of one run, by `parts`."""
     environment = os.environ | {"DATA": str(data), "OUTPUT": str(output), "PYTHON": sys.executable}
-    command = [
-        "bash",
-        str(REPO / "scripts/mpl/base2new_train.sh"),
-        dataset,
-        "1",
-        "TRAIN.PRINT_FREQ",
-        "1",
-        *pairs,
-    ]
+    script = str(REPO / "scripts/mpl/base2new_train.sh")
     start = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    total = time.perf_counter() - start
+    subprocess.run(
+        ["bash", script, dataset, "1", "TRAIN.PRINT_FREQ", "1", *pairs],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return {"run": dataset, **parts(output, time.perf_counter() - start)}
+
+
+def parts(output: Path, total: float) -> dict[str, Any]:
+    """Seconds of the run in `output`: total, in steps, in the test, the rest, and waiting for batches."""
     (result_path,) = output.rglob("result.json")
     test_seconds = json.loads(result_path.read_text())["test_seconds"]
     lines = [json.loads(line) for line in (result_path.parent / "metrics.jsonl").read_text().splitlines()]
     waiting = sum(line["data_time"] for line in lines)
     computing = sum(line["batch_time"] for line in lines) - waiting
-    rest = total - computing - test_seconds
     return {
-        "run": dataset,
         "steps": len(lines),
         "total": total,
         "in steps": computing,
         "in the test": test_seconds,
-        "the rest": rest,
+        "the rest": total - computing - test_seconds,
         "of it waiting for batches": waiting,
     }
 

@@ -1,6 +1,4 @@
-"""Times a training step and a test of ours against the published way: same weights, in turn, in one
-process.
-"""
+"""Times a training step and a test of ours against the published way, with the same weights, in turn."""
 
 from __future__ import annotations
 
@@ -79,9 +77,8 @@ def training_step(
 def random_batch(clip: CLIP, n_images: int, n_classes: int) -> tuple[Tensor, Tensor]:
     """Images [B, 3, R, R] and labels [B]."""
     size, device = clip.config.image_size, clip.logit_scale.device
-    return torch.randn(n_images, 3, size, size, device=device), torch.arange(
-        n_images, device=device
-    ) % n_classes
+    labels = torch.arange(n_images, device=device) % n_classes
+    return torch.randn(n_images, 3, size, size, device=device), labels
 
 
 def seconds_in_turn(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
@@ -129,9 +126,7 @@ def peak_in_new_process(side: str, method: str, n_classes: int, args: argparse.N
 
 
 def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds and peak bytes of a step, images a second in a test, and the largest difference of the
-    logits.
-    """
+    """Seconds and peak bytes of a step, test images a second, and the largest difference of the logits."""
     model, n_images = build_model(method, clip, n_classes, args.prec)
     images, labels = random_batch(clip, n_images, n_classes)
     published = PublishedWay(model)
@@ -157,9 +152,7 @@ def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace) -
 def test_speed(
     method: str, model: PromptedCLIP, published: PublishedWay, args: argparse.Namespace
 ) -> dict[str, float]:
-    """Images a second over a test set; ours encodes the class prompts once, the published way once a
-    batch.
-    """
+    """Test images a second; ours encodes the class prompts once, the published way once a batch."""
     n_images = COCOOP_TEST_BATCH if method == "CoCoOp" else 100  # 100 in every published config
     images, _ = random_batch(model.clip, n_images, n_images)
     if method == "CoCoOp":
@@ -190,10 +183,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells = [row["method"], row["classes"]]
         cells += [f"{seconds['published']:.3f} s" if has_both else "", f"{seconds['ours']:.3f} s"]
         cells += [f"{seconds['published'] / seconds['ours']:.2f}x" if has_both else ""]
-        cells += [
-            f"{peak['published'] / 2**30:.2f} GiB" if has_both else "",
-            f"{peak['ours'] / 2**30:.2f} GiB",
-        ]
+        cells += [f"{peak['published'] / 2**30:.2f} GiB" if has_both else ""]
+        cells += [f"{peak['ours'] / 2**30:.2f} GiB"]
         cells += [f"{peak['ours'] / peak['published']:.2f}" if has_both else ""]
         cells += [f"{speed['published']:.1f} /s", f"{speed['ours']:.1f} /s"]
         cells += [f"{speed['ours'] / speed['published']:.2f}x"]

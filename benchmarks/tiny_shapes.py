@@ -87,9 +87,8 @@ def normalised(images: Tensor) -> Tensor:
 def class_accuracy(model: CLIP, images: np.ndarray, labels: np.ndarray, names: list[str]) -> float:
     """Zero-shot accuracy, 0-1, with the prompt "a photo of a {}."; labels [B] are places in `names`."""
     device = model.logit_scale.device
-    texts = F.normalize(
-        model.encode_text(clip.tokenize([f"a photo of a {name}." for name in names]).to(device)), dim=-1
-    )
+    tokens = clip.tokenize([f"a photo of a {name}." for name in names]).to(device)
+    texts = F.normalize(model.encode_text(tokens), dim=-1)
     batches = torch.from_numpy(images).split(250)
     features = torch.cat([model.encode_image(normalised(batch.to(device))) for batch in batches])
     return float(((features @ texts.T).argmax(-1).cpu().numpy() == labels).mean())
@@ -112,9 +111,7 @@ def icon_accuracy(model: CLIP, name: str = "validation", n: int = 2000) -> float
 
 
 def learning_rate(step: int, n_steps: int, peak: float) -> float:
-    """Learning rate of a step (from 0): a linear rise over `WARM_UP` of the steps, then a cosine down to
-    zero.
-    """
+    """Learning rate of a step (from 0): a linear rise over `WARM_UP` of the steps, then a cosine to zero."""
     warm_up = max(1, round(WARM_UP * n_steps))
     if step < warm_up:
         return peak * (step + 1) / warm_up
@@ -131,9 +128,7 @@ def contrastive_loss(model: CLIP, images: Tensor, tokens: Tensor) -> Tensor:
 
 
 def make_optimizer(model: CLIP, lr: float) -> torch.optim.AdamW:
-    """AdamW; matrices of the towers decay, while biases, norms, positions, the scale and all word vectors
-    do not.
-    """
+    """AdamW; the towers' matrices decay, and not biases, norms, positions, scale and word vectors."""
     decays = [p for name, p in model.named_parameters() if p.ndim > 1 and "embedding" not in name]
     stays = [p for name, p in model.named_parameters() if p.ndim <= 1 or "embedding" in name]
     groups = [{"params": decays, "weight_decay": WEIGHT_DECAY}, {"params": stays, "weight_decay": 0.0}]
@@ -153,9 +148,8 @@ def train(args: argparse.Namespace, device: torch.device) -> CLIP:
             round_word_vectors(model)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, args.steps, args.lr)
-        loss = contrastive_loss(
-            model, images.to(device, non_blocking=True), tokens.to(device, non_blocking=True).long()
-        )
+        images, tokens = (batch.to(device, non_blocking=True) for batch in (images, tokens))
+        loss = contrastive_loss(model, images, tokens.long())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -166,9 +160,8 @@ def train(args: argparse.Namespace, device: torch.device) -> CLIP:
             value = loss.item()
             if not math.isfinite(value):
                 raise FloatingPointError(f"the loss is {value} at step {step}: lower --lr (now {args.lr})")
-            print(
-                f"step {step + 1}/{args.steps} loss {value:.3f} seconds {time.time() - start:.0f}", flush=True
-            )
+            seconds = time.time() - start
+            print(f"step {step + 1}/{args.steps} loss {value:.3f} seconds {seconds:.0f}", flush=True)
     return model
 
 
@@ -182,13 +175,8 @@ def round_word_vectors(model: CLIP) -> None:
 
 def save(model: CLIP, path: Path, about: dict[str, str]) -> None:
     """Write the weights under OpenAI's names: word vectors in 8-bit floats, all else in float16."""
-    tensors = {
-        name: value.detach()
-        .cpu()
-        .to(torch.float8_e4m3fn if name == EMBEDDING else torch.float16)
-        .contiguous()
-        for name, value in model.state_dict().items()
-    }
+    tensors = {name: value.cpu().half().contiguous() for name, value in model.state_dict().items()}
+    tensors[EMBEDDING] = model.state_dict()[EMBEDDING].cpu().to(torch.float8_e4m3fn)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata=about)
 

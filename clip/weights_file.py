@@ -30,7 +30,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         if is_safetensors:
             with safe_open(path, framework="pt") as arrays:
-                return {name: arrays.get_tensor(name) for name in arrays.keys()}, arrays.metadata() or {}  # noqa: SIM118
+                names = arrays.keys()
+                return {name: arrays.get_tensor(name) for name in names}, arrays.metadata() or {}
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:

@@ -88,6 +88,9 @@ class Classification:
             f"* error: {results['error_rate']:.1f}%\n"
             f"* macro_f1: {results['macro_f1']:.1f}%"
         )
+        majority = 100.0 * int(n_true.max()) / total
+        if len(n_true[n_true > 0].unique()) > 1:
+            print(f"* majority: {majority:.1f}% (what naming the largest class for every image would give)")
         if self.cfg.TEST.PER_CLASS_RESULT:
             results["perclass_accuracy"] = self._print_per_class(counts)
         if self.cfg.TEST.COMPUTE_CMAT:

@@ -11,7 +11,7 @@ from dassl.utils import write_json
 
 from .base_new import select_classes
 from .fewshot import sample_split
-from .images import missing_images
+from .images import contents, missing_images
 from .make_split import SPLIT_SEED, class_folder_rows, split_classes
 from .splits import PARTS, Split, read_split_file
 
@@ -104,8 +104,8 @@ class ImageDataset(DatasetBase):
         elif absent:
             raise self._missing(absent[0])
         split = self.read_split()
-        if split.is_own:
-            print(f"{split.origin} was made with DATASET.MAKE_SPLIT: not comparable with published results.")
+        if split.note:
+            print(split.note)
         split.check_classes()
         if not self.is_listed:
             paths = {row.path: None for row in (*split.train, *split.val, *split.test)}
@@ -113,8 +113,9 @@ class ImageDataset(DatasetBase):
             if missing:
                 raise FileNotFoundError(
                     f"{len(missing):,} of the {len(paths):,} images of {split.origin} are missing under "
-                    f"{self.image_folder}, such as {', '.join(missing[:5])}. Unpack the images again in full "
-                    f"(from {self.source}), or use the split file that belongs to them."
+                    f"{self.image_folder}, such as {', '.join(missing[:5])}. That folder holds "
+                    f"{contents(self.image_folder)}. Unpack the images again in full (from {self.source}), "
+                    "or use the split file that belongs to them."
                 )
         return split
 
@@ -135,6 +136,8 @@ class ImageDataset(DatasetBase):
             f"  expected:   images in {self.image_folder}",
             *(f"              {path}" for path in lists),
         ]
+        if path != self.root and path.parent.is_dir():
+            lines.append(f"  found:      {contents(path.parent)} in {path.parent}")
         if self.image_dir and (self.root / self.image_dir).is_dir() and self.root.name == self.dataset_dir:
             lines.append(f"  hint:       DATASET.ROOT is the folder above that, {self.root.parent}")
         name = type(self).__module__.rpartition(".")[2]

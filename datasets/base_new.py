@@ -19,6 +19,11 @@ def select_classes(split: Split, choice: str) -> Split:
     labels = sorted({row.label for row in split.train})
     n_base = (len(labels) + 1) // 2
     halves = {"base": labels[:n_base], "new": labels[n_base:]}
+    if len(labels) < 4:
+        raise ValueError(
+            f"{split.origin}: a half of its {len(labels)} classes would be one class, which any model gets "
+            "right: base and new need four classes or more. Run on all classes instead (few_shot.sh)."
+        )
     tested = {row.label for row in split.test}
     for half, of_half in halves.items():
         if not tested.intersection(of_half):

@@ -1,6 +1,7 @@
 """Few-shot samples: K images a class, drawn as CoOp draws them: seeds 1 to 3 give the published samples."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -28,6 +29,13 @@ def sample_split(split: Split, n_shots: int, seed: int, samples_val: bool = True
     """
     if n_shots < 1:
         return split
+    n_of = Counter(row.name for row in split.train)
+    small = [name for name, n in n_of.items() if n < n_shots]
+    if small:
+        print(
+            f"{len(small):,} of the {len(n_of):,} classes have fewer than {n_shots} training images, such as "
+            f"{small[0]!r} with {n_of[small[0]]}: all of theirs are taken."
+        )
     rng = random.Random(seed if seed >= 0 else None)  # its own generator: the global one stays as it was
     train = draw_few_shots(split.train, n_shots, rng)
     val = draw_few_shots(split.val, min(n_shots, MAX_VAL_SHOTS), rng) if samples_val else split.val

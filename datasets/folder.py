@@ -3,19 +3,20 @@
 import hashlib
 import os
 import random
+import re
 import unicodedata
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from clip.tokenizer import default_tokenizer
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import ImageError, read_image, write_json
+from dassl.utils import write_json
 
 from .base import ImageDataset
 from .folder_layout import OwnImage, read_class_folders
 from .folder_lists import read_list
-from .images import list_folders
+from .images import list_folders, unreadable
 from .make_split import SPLIT_SEED
 from .splits import PARTS, Row, Split, checked_rows, read_json, read_split_file
 
@@ -73,12 +74,13 @@ class Folder(ImageDataset):
                     f"class folder, or linked folders), such as {', '.join(map(ascii, left_out[:5]))}"
                 )
         self._check_files([image.path for image in images])
+        names = self._class_names({image.class_name for image in images})
         split_from = str(list_path)
         if not images[0].part:
             name = f"split_own-{list_path.name}.json" if self.settings.FOLDER_LIST else "split_own.json"
             images, split_from = self._apply_kept_split(images, name)
         labels = labels or _labels_of(images)
-        split = _to_split(images, labels, self._class_names(labels), str(list_path))
+        split = _to_split(images, labels, names, str(list_path))
         if not split.val:
             print(f"{self.title}: there are no val images, so TEST.FINAL_MODEL best_val cannot be used.")
         self.identity = {"pictures": str(self.folder), "split": split_from, "split_sha256": split.digest()}
@@ -110,10 +112,10 @@ class Folder(ImageDataset):
                 return self._read_kept(place, images), str(place)
         drawn = draw_split(images)
         # A split that named damaged images would no longer fit when they are removed.
-        with ThreadPoolExecutor() as pool:
-            reasons = list(filter(None, pool.map(_why_unreadable, [self.folder / i.path for i in drawn])))
-        if reasons:
-            raise ValueError(f"{len(reasons):,} images cannot be read: {'; '.join(reasons[:5])}")
+        damaged = unreadable([self.folder / image.path for image in drawn])
+        if damaged:
+            reasons = list(damaged.values())
+            raise ValueError(f"{len(damaged):,} images cannot be read: {'; '.join(reasons[:5])}")
         split = _to_split(drawn, _labels_of(drawn), {}, "")
         how = f"drawn (seed {SPLIT_SEED}, 50/20/30 a class)"
         for place in places:
@@ -148,19 +150,26 @@ class Folder(ImageDataset):
         return kept
 
     def _class_names(self, classes: Collection[str]) -> dict[str, str]:
-        """Class -> its name in prompts; ValueError if two read alike."""
+        """Class -> its name in prompts; ValueError if two are the same tokens."""
         names = {name: unicodedata.normalize("NFC", name) for name in classes}  # macOS writes accents apart
         if self.settings.FOLDER_CLASS_NAMES:
             path = os.path.expanduser(self.settings.FOLDER_CLASS_NAMES)
             names |= read_class_names(self.folder / path, classes)
-        read_as: dict[str, str] = {}
+        of_tokens: dict[tuple[int, ...], str] = {}
         for key, name in names.items():
-            other = read_as.setdefault(name.replace("_", " "), key)
+            tokens = tuple(default_tokenizer().encode(name.replace("_", " ")))
+            other = of_tokens.setdefault(tokens, key)
             if other != key:
                 raise ValueError(
-                    f"The classes {other!r} and {key!r} both read {name.replace('_', ' ')!r} in prompts: put "
-                    "their images together, or name them with DATASET.FOLDER_CLASS_NAMES."
+                    f"The classes {other!r} and {key!r} are the same tokens to CLIP: put their images "
+                    "together, or name them with DATASET.FOLDER_CLASS_NAMES."
                 )
+        numbers = [name for name in names.values() if re.match(r"\d+([._ -]|$)", name)]
+        if numbers:
+            print(
+                f"{self.title}: class names begin with numbers, such as {numbers[0]!r}, which CLIP reads as "
+                "part of the name: give words with DATASET.FOLDER_CLASS_NAMES (docs/OWN_IMAGES.md)."
+            )
         return names
 
 
@@ -214,11 +223,3 @@ def _to_split(
         name = names.get(image.class_name, image.class_name)
         getattr(split, image.part).append(Row(image.path, labels[image.class_name], name))
     return split
-
-
-def _why_unreadable(path: Path) -> str:
-    try:
-        read_image(str(path))
-    except ImageError as error:
-        return str(error)
-    return ""

@@ -1,5 +1,6 @@
 """ImageNet (ILSVRC 2012): 1,281,167 training images of 1,000 classes; val has 50,000 and is also test."""
 
+import re
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
@@ -7,6 +8,8 @@ from dassl.data.datasets import DATASET_REGISTRY
 from .base import ImageDataset
 from .images import list_folders, list_images
 from .splits import Row, Split, read_lines
+
+PUBLISHED_NAMES = Path(__file__).parents[1] / "prepare/imagenet_classnames.txt"
 
 
 @DATASET_REGISTRY.register()
@@ -30,28 +33,43 @@ class ImageNet(ImageDataset):
 
     def read_split(self) -> Split:
         """Rows by listing; a label is the place of the class's folder in the sorted order of images/train."""
-        names = read_class_names(self.folder / "classnames.txt")
+        names, note = read_class_names(self.list_paths()[0])
         labels = {wnid: label for label, wnid in enumerate(list_folders(self.image_folder / "train"))}
         train = rows_of_folders(self.image_folder, "train/", labels, names)
         test = rows_of_folders(self.image_folder, "val/", labels, names)
-        return Split(train, test, test, origin=str(self.image_folder))
+        return Split(train, test, test, str(self.image_folder), note=note)
 
 
-def read_class_names(path: Path) -> dict[str, str]:
-    """wnid -> class name, in order, from a list whose lines are "n01440764 tench"."""
+def read_class_names(path: Path) -> tuple[dict[str, str], str]:
+    """wnid -> class name, in order, from lines such as "n01440764 tench"; and what is not as published.
+
+    ValueError for other lists of ImageNet's: map_clsloc.txt ("n01440764 449 tench"), and
+    LOC_synset_mapping.txt ("n01440764 tench, Tinca tinca").
+    """
     names: dict[str, str] = {}
     for line in read_lines(path):
         wnid, _, name = line.partition(" ")
         if not name.strip() or wnid in names or not line.isprintable():
             raise ValueError(f'{path}: the line {line!r:.200} is not "wnid name" with a new wnid.')
         names[wnid] = name.strip()
-    return names
+        if re.match(r"\d+ ", names[wnid]) or "," in name:
+            raise ValueError(
+                f"{path} is another list than the published one: it holds {line!r:.80}. Copy "
+                f"{PUBLISHED_NAMES} there."
+            )
+    published = dict(line.split(" ", 1) for line in read_lines(PUBLISHED_NAMES))
+    differ = [wnid for wnid, name in names.items() if published.get(wnid) != name]
+    if not differ:
+        return names, ""
+    first = f"{names[differ[0]]!r:.80} and not {published.get(differ[0])!r}"
+    count = f"{len(differ):,} of {len(names):,} class names"
+    return names, f"{path}: {count} are not the published ones: {differ[0]} is {first}, for example."
 
 
 def rows_of_folders(
     image_folder: Path, part: str, labels: dict[str, int], names: dict[str, str]
 ) -> list[Row]:
-    """Rows of the class folders below `image_folder`/`part`, folders and images in sorted order.
+    """Rows of the class folders below `image_folder`/`part`, by label, and the images of each sorted.
 
     Args:
         part: "train/" or "val/"; empty for class folders in the image folder itself.
@@ -59,7 +77,15 @@ def rows_of_folders(
         names: class folder -> class name.
     """
     rows = []
-    for folder in list_folders(image_folder / part):
+    folders = list_folders(image_folder / part)
+    loose = [] if folders else list_images(image_folder / part)
+    if loose:
+        raise ValueError(
+            f"{image_folder / part} holds {len(loose):,} images, such as {loose[0]}, and no class folders. "
+            f"Expected are {image_folder / part / 'n01440764'}/….JPEG and so on; ImageNet's devkit says "
+            "which class a validation image has (docs/DATASETS.md)."
+        )
+    for folder in sorted(folders, key=lambda folder: labels.get(folder, -1)):
         if folder not in labels or folder not in names:
             raise ValueError(
                 f"{image_folder / part} holds {folder!r}, which is no class: a class has a line in "

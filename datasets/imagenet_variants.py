@@ -26,7 +26,8 @@ class ImageNetVariant(ImageDataset):
 
     def read_split(self) -> Split:
         """Rows by listing, for test and (the same) for train."""
-        names = self.name_folders(read_class_names(self.list_paths()[0]))
+        names_of_wnids, note = read_class_names(self.list_paths()[0])
+        names = self.name_folders(names_of_wnids)
         labels = {folder: label for label, folder in enumerate(names)}
         rows = rows_of_folders(self.image_folder, "", labels, names)
-        return Split(rows, [], rows, origin=str(self.image_folder))
+        return Split(rows, [], rows, str(self.image_folder), note=note)

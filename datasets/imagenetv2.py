@@ -3,6 +3,7 @@
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .imagenet_variants import ImageNetVariant
+from .images import list_folders
 
 
 @DATASET_REGISTRY.register()
@@ -12,5 +13,7 @@ class ImageNetV2(ImageNetVariant):
     source = "https://github.com/modestyachts/ImageNetV2"
 
     def name_folders(self, names: dict[str, str]) -> dict[str, str]:
-        """Folder i is line i of classnames.txt, counted from 0."""
-        return {str(i): name for i, name in enumerate(names.values())}
+        """Folder i is the i-th wnid in sorted order, counted from 0; folders may also be wnids themselves."""
+        if all(folder.startswith("n") for folder in list_folders(self.image_folder)):
+            return super().name_folders(names)
+        return {str(i): names[wnid] for i, wnid in enumerate(sorted(names))}

@@ -2,7 +2,7 @@
 
 Every image is a pure function of (split, label, index), which seed its generator; the global generators are
 neither read nor moved. Changing anything here makes another dataset, whose accuracies cannot be compared:
-tests/shapes pins the pixels.
+tests/datasets/test_shapes.py pins the pixels.
 
 The style is deliberately unlike the flat icons that the small CLIP `Tiny-Shapes` is trained on
 (benchmarks/): any rotation and squash, lit and textured surfaces, cast shadows, clutter, blur and

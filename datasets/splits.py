@@ -26,9 +26,12 @@ class Row(NamedTuple):
 
 @dataclass
 class Split:
-    """The rows of train, val and test; `origin` is the file or folder that they come from.
+    """The rows of train, val and test.
 
-    `is_own` says that they were made here (DATASET.MAKE_SPLIT) and are not the published split.
+    Args:
+        origin: the file or folder that they come from.
+        is_own: they were made here (DATASET.MAKE_SPLIT) and are not the published split.
+        note: what to know before results are compared with published ones.
     """
 
     train: list[Row]
@@ -36,6 +39,7 @@ class Split:
     test: list[Row]
     origin: str = ""
     is_own: bool = False
+    note: str = ""
 
     def digest(self) -> str:
         """SHA-256 of all rows in their order."""
@@ -76,7 +80,10 @@ def read_split_file(path: Path) -> Split:
     if not isinstance(data, dict) or not all(isinstance(data.get(part), list) for part in PARTS):
         raise ValueError(f"{path} is no split file: it lacks lists of rows under {', '.join(PARTS)}.")
     train, val, test = (checked_rows(data[part], f"{path}, {part!r}") for part in PARTS)
-    return Split(train, val, test, origin=str(path), is_own="made_by" in data)
+    if "made_by" not in data:
+        return Split(train, val, test, str(path))
+    note = f"{path} was made with DATASET.MAKE_SPLIT: not comparable with published results."
+    return Split(train, val, test, str(path), is_own=True, note=note)
 
 
 def checked_rows(rows: Iterable[Any], where: str) -> list[Row]:

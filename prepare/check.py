@@ -4,7 +4,6 @@ import glob
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
@@ -14,8 +13,8 @@ import yaml
 import datasets  # noqa: F401  (registers every reader)
 from clip.weights import available_models, find_local, published_models
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import ImageError, read_image
 from datasets.base import ImageDataset
+from datasets.images import contents, unreadable
 from datasets.splits import PARTS, Split
 
 from .fetch import digest
@@ -23,7 +22,6 @@ from .sources import REPO, Dataset, fetch_command, is_there
 
 STANDARD_WEIGHTS = "ViT-B/16"  # of every published config
 N_SHOWN = 3  # file names that a finding shows
-N_THREADS = 8  # for decoding; our choice
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,8 @@ def _missing_needs(dataset: Dataset, root: Path) -> list[Finding]:
             cure = fetch_command(dataset.name, root, "--from", str(packed[0].parent))
             findings.append(Finding(f"{target} is missing; {packed[0]} has not been unpacked", cure))
         else:
-            findings.append(Finding(f"{target} is missing", _fetch_again(dataset, root)))
+            found = f"; {folder} holds {contents(folder)}" if folder.is_dir() else ""
+            findings.append(Finding(f"{target} is missing{found}", _fetch_again(dataset, root)))
     return findings
 
 
@@ -130,16 +129,23 @@ def _read_split(dataset: Dataset, reader: ImageDataset, report: Report) -> Split
         split: Split = reader.read_split()
         split.check_classes()
     except (ValueError, FileNotFoundError) as error:
-        report.findings.append(Finding(" ".join(str(error).split()), _read_again(dataset, reader)))
+        what = " ".join(str(error).split())
+        report.findings.append(Finding(what, _read_again(dataset, reader, what)))
         return None
     return split
 
 
-def _read_again(dataset: Dataset, reader: ImageDataset) -> str:
-    """The command that fetches what the split is read from: the images that are listed, or the lists."""
-    if reader.is_listed:
+def _read_again(dataset: Dataset, reader: ImageDataset, what: str) -> str:
+    """The command that fetches the folder or lists that a finding names, or else the split's files."""
+    for place in (reader.folder / need for need in dataset.needs):
+        if what.startswith(f"{place} holds "):
+            aside = place.with_name(f"{place.name}.old")
+            return f"{_mv(place, aside)} && {_fetch_again(dataset, reader.root)}"
+    lists = [str(path) for path in reader.list_paths()]
+    named = [path for path in lists if path in what]
+    if reader.is_listed and not named:
         return _fetch_again(dataset, reader.root, "--force")
-    return f"{join(['rm', '-f', *map(str, reader.list_paths())])} && {_fetch_again(dataset, reader.root)}"
+    return f"{join(['rm', '-f', *(named or lists)])} && {_fetch_again(dataset, reader.root)}"
 
 
 def _check_counts(dataset: Dataset, reader: ImageDataset, split: Split, report: Report) -> None:
@@ -150,17 +156,18 @@ def _check_counts(dataset: Dataset, reader: ImageDataset, split: Split, report: 
     report.split_sha256 = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     found = {"classes": report.n_classes, **report.counts}
     differ = [key for key, n in report.published.items() if found.get(key) != n]
+    if split.note:
+        report.findings.append(Finding(split.note, _read_again(dataset, reader, split.note), is_fault=False))
     if split.is_own:
-        what = "its split was made with DATASET.MAKE_SPLIT, so that accuracies are not comparable"
-    elif differ:
+        return
+    if differ:
         figures = [f"{key} {found[key]:,} (published: {report.published[key]:,})" for key in differ]
         what = f"its counts are not the published ones: {', '.join(figures)}"
     elif dataset.split_sha256 not in ("", report.split_sha256):
         what = "its split has other rows than the published one, so that few-shot samples differ"
     else:
         return
-    is_fault = bool(differ) and not split.is_own
-    report.findings.append(Finding(what, _read_again(dataset, reader), is_fault))
+    report.findings.append(Finding(what, _read_again(dataset, reader, what), is_fault=bool(differ)))
 
 
 def _check_images(dataset: Dataset, reader: ImageDataset, split: Split, report: Report, full: bool) -> None:
@@ -180,16 +187,16 @@ def _check_images(dataset: Dataset, reader: ImageDataset, split: Split, report: 
             outer = images.with_name(f"{images.name}.outer")
             what = f"its images lie one folder too deep, in {images / inner}"
             again = f"{_mv(images, outer)} && {_mv(outer / inner, images)}"
+        elif len(missing) == len(paths):
+            what += f"; that folder holds {contents(images)}"
         report.findings.append(Finding(what, again))
     if empty:
         what = f"{len(empty):,} of its images are empty files: {_shown(empty)}"
         report.findings.append(Finding(what, again))
     if full:
-        with ThreadPoolExecutor(N_THREADS) as pool:
-            decodes = list(pool.map(lambda path: _decodes(images / path), present))
-        wrong = [path for path, is_good in zip(present, decodes, strict=True) if not is_good]
+        wrong = [str(path.relative_to(images)) for path in unreadable([images / path for path in present])]
         report.n_unreadable = len(wrong)
-        damaged = sorted(set(wrong) - set(empty))
+        damaged = [path for path in wrong if path not in empty]
         if damaged:
             what = f"{len(damaged):,} of its images cannot be decoded: {_shown(damaged)}"
             report.findings.append(Finding(what, again))
@@ -197,14 +204,6 @@ def _check_images(dataset: Dataset, reader: ImageDataset, split: Split, report: 
 
 def _mv(source: Path, target: Path) -> str:
     return join(["mv", str(source), str(target)])
-
-
-def _decodes(path: Path) -> bool:
-    try:
-        read_image(str(path))
-    except ImageError:
-        return False
-    return True
 
 
 def _shown(paths: Sequence[str]) -> str:

@@ -105,6 +105,12 @@ def build_data_loader(
         is_train: keep the loading processes between epochs, and drop a last partial batch after a full one.
     """
     check_availability(sampler, list(SAMPLERS), "sampler")
+    n_left_out = len(images) % batch_size if is_train and len(images) > batch_size else 0
+    if 10 * n_left_out > len(images):  # our choice of what is worth a line
+        print(
+            f"An epoch leaves out {n_left_out} of the {len(images)} training images, which do not fill "
+            f"a batch of {batch_size}"
+        )
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_workers = min(cfg.DATALOADER.NUM_WORKERS, n_cores)  # more would take turns
     return DataLoader(

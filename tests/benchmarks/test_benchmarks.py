@@ -15,6 +15,7 @@ from benchmarks import growth, runs, steps, tiny_shapes
 from benchmarks.icons import COLOURS, FORMS, captioned_icon
 from benchmarks.published_way import PublishedWay
 from clip import CLIP, CLIPConfig
+from tests.datasets.conftest import read
 
 WEIGHTS = Path(clip.__file__).with_name("tiny_shapes.safetensors")
 
@@ -54,18 +55,22 @@ def test_growth_measures_both_sides_and_draws_them(model: CLIP) -> None:
     args = argparse.Namespace(repeats=1, published_up_to=5, prec="fp32", device="cpu")
     row = growth.measure(model, {"classes": 3, "n_ctx": 1, "depth": 3, "batch": 2}, args)
     assert set(row["seconds"]) == set(row["bytes"]) == {"ours", "published"}
-    rows = [
-        row | growth.PUBLISHED | {axis: value} for axis, values in growth.AXES.items() for value in values
-    ]
-    figure = growth.draw(rows)
+    settings = [growth.PUBLISHED | {axis: value} for axis, values in growth.AXES.items() for value in values]
+    figure = growth.draw([row | setting for setting in settings])
     assert [len(axes.lines) for axes in figure.axes] == [2] * 8
 
 
-def test_a_whole_run_is_split_into_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SHOTS", "1")
-    row = runs.time_run("shapes", tmp_path / "data", tmp_path / "output", [])
-    assert row["steps"] == 5 * (12 // 4)  # epochs, and batches of 4 of 12 classes with an image each
-    assert row["total"] == pytest.approx(row["in steps"] + row["in the test"] + row["the rest"])
+def test_a_whole_run_is_split_into_its_parts(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"test_seconds": 2.0}')
+    (tmp_path / "metrics.jsonl").write_text(3 * '{"data_time": 0.5, "batch_time": 1.5}\n')
+    seconds = list(runs.parts(tmp_path, 10.0).values())
+    assert seconds == [3, 10.0, 3.0, 2.0, 5.0, 1.5]  # steps, total, in them, in the test, the rest, waiting
+
+
+def test_a_folder_of_eurosats_layout_can_be_read(tmp_path: Path) -> None:
+    runs.write_eurosat(tmp_path, 2)
+    dataset = read("EuroSAT", tmp_path)
+    assert [len(part) for part in (dataset.train_x, dataset.val, dataset.test)] == [160, 40, 20]
 
 
 def test_tiny_shapes_is_small_and_has_the_architecture_of_its_script() -> None:
@@ -86,13 +91,12 @@ def test_icons_are_repeatable_and_named_in_their_captions() -> None:
 
 def test_a_short_training_stores_what_it_trained(tmp_path: Path) -> None:
     """Word vectors are rounded before the end, so the file holds them exactly, and the rest in float16."""
-    args = argparse.Namespace(steps=10, batch_size=8, lr=1e-3, seed=3, workers=0)
+    args = argparse.Namespace(steps=5, batch_size=8, lr=1e-3, seed=3, workers=0)
     trained = tiny_shapes.train(args, torch.device("cpu")).eval()
     tiny_shapes.save(trained, tmp_path / "weights.safetensors", {"activation": "quick_gelu"})
     read = clip.load(str(tmp_path / "weights.safetensors"))
     assert torch.equal(read.token_embedding.weight, trained.token_embedding.weight)
     torch.testing.assert_close(read.visual.proj, trained.visual.proj.detach(), rtol=1e-3, atol=1e-4)
+    args.lr, args.steps = math.inf, 2
     with pytest.raises(FloatingPointError, match="--lr"):
-        tiny_shapes.train(
-            argparse.Namespace(**vars(args) | {"lr": math.inf, "steps": 4}), torch.device("cpu")
-        )
+        tiny_shapes.train(args, torch.device("cpu"))

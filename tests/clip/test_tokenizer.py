@@ -24,19 +24,11 @@ def test_class_names_in_templates() -> None:
     assert torch.equal(OURS(texts), THEIRS(texts))
 
 
-PIECES = [
-    *"aZ'’&;<>_|/ \t\n09é\u00a0\u3000\x1b[",
-    "<start_of_text>",
-    "&amp;",
-    "&lt;",
-    "the",
-    "in",
-    "ing",
-    "!?",
-]
+PIECES = ["<start_of_text>", "&amp;", "&lt;", "the", "in", "ing", "!?"]
+PIECES += "aZ'’&;<>_|/ \t\n09é\u00a0\u3000\x1b["
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 def test_any_unicode(text: str) -> None:
     assert OURS.encode(text) == THEIRS.encode(text)

@@ -63,12 +63,15 @@ def test_an_evaluation_draws_nothing(root):
     assert same(first, epochs(loader, 1, seed=9)[0])
 
 
-def test_the_last_partial_batch_is_dropped_only_after_a_full_one(root):
+def test_the_last_partial_batch_is_dropped_only_after_a_full_one(root, capsys):
     def sizes(batch_size):
         cfg = engine_world.config(root, root, ["DATALOADER.TRAIN_X.BATCH_SIZE", batch_size])
         return [len(batch["label"]) for batch in DataManager(cfg).train_loader_x]
 
-    assert sizes(4) == [4, 4, 4] and sizes(15) == [15] and sizes(100) == [15]
+    assert sizes(14) == [14] and sizes(15) == [15] and sizes(100) == [15]
+    assert "leaves out" not in capsys.readouterr().out
+    assert sizes(4) == [4, 4, 4]
+    assert "leaves out 3 of the 15 training images" in capsys.readouterr().out
 
 
 def test_a_damaged_image_is_named_also_by_a_worker(root, tmp_path):

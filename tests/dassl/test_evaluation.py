@@ -55,6 +55,8 @@ def test_macro_f1_confusion_and_per_class_equal_the_reference(tmp_path, capsys):
     assert torch.allclose(saved, torch.tensor(confusion_matrix(y_true, y_pred, normalize="true")))
     assert results["perclass_accuracy"] == pytest.approx(100 * float(saved.diagonal()[:3].mean()))
     out = capsys.readouterr().out
+    largest = 100 * labels.bincount().max() / 200
+    assert out.count("majority") == 1 and f"* majority: {largest:.1f}% (" in out
     total = int((labels == 1).sum())
     assert f"=> per-class result\n* class: 0 (cat)\ttotal: {int((labels == 0).sum())}\tcorrect:" in out
     assert f"* class: 1 (dog)\ttotal: {total}" in out and "* average: " in out

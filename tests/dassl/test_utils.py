@@ -71,14 +71,16 @@ def test_the_log_gets_what_is_printed_and_an_earlier_log_stays(tmp_path, monkeyp
     assert sys.stdout is console
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", None, "cut", "16 bits"])
+@pytest.mark.parametrize("content", [b"", b"not an image", None, "cut", "16 bits", "decimals"])
 def test_an_image_that_cannot_be_used_is_named(tmp_path, root, content):
-    path = tmp_path / "broken.png"
+    path = tmp_path / ("broken.tif" if content == "decimals" else "broken.png")
     if content == "cut":
         whole = (root / "colours" / "red_thing" / "0.png").read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
     elif content == "16 bits":
         Image.fromarray(np.full((4, 4), 30_000, dtype=np.uint16)).save(path)
+    elif content == "decimals":  # as microscopes and satellites write them
+        Image.fromarray(np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)).save(path)
     elif content is not None:
         path.write_bytes(content)
     for kind in (ValueError, OSError):

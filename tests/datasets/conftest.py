@@ -18,12 +18,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 # name -> folder, image folder, split file, path of image i of class c in part p
 SPLIT_LAYOUTS = {
-    "Caltech101": (
-        "caltech-101",
-        "101_ObjectCategories",
-        "split_zhou_Caltech101.json",
-        "{c}/image_{p}{i:04d}.jpg",
-    ),
+    "Caltech101": ("caltech-101", "101_ObjectCategories", "split_zhou_Caltech101.json", "{c}/{p}{i:04d}.jpg"),
     "OxfordPets": ("oxford_pets", "images", "split_zhou_OxfordPets.json", "{c}_{p}{i}.jpg"),
     "StanfordCars": ("stanford_cars", "", "split_zhou_StanfordCars.json", "cars_{p2}/{c}{p}{i:05d}.jpg"),
     "OxfordFlowers": ("oxford_flowers", "jpg", "split_zhou_OxfordFlowers.json", "image_{c}{p}{i:05d}.jpg"),
@@ -47,19 +42,21 @@ IMAGE_FOLDERS = {
 }
 CLASSES = ("ash", "birch", "cedar wood", "Douglas fir", "elm")
 COUNTS = {"train": (20, 6, 3, 9, 16), "val": (6, 2, 1, 4, 5), "test": (2, 2, 1, 2, 3)}  # images of each class
-WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475")
+IMAGENET = {
+    "n01440764": "tench",
+    "n01443537": "goldfish",
+    "n01484850": "great white shark",
+    "n01491361": "tiger shark",
+    "n01494475": "hammerhead shark",
+}
+WNIDS = tuple(IMAGENET)
 BIRD_COUNTS = {"wren": 10, "blue_jay": 4, "robin": 3, "emu": 2}
 BIRDS = [f"{name}/{i}.jpg" for name, n in BIRD_COUNTS.items() for i in range(n)]
 
 
-def image_bytes():
-    noise = random.Random(0).randbytes(24 * 16 * 3)
-    file = io.BytesIO()
-    Image.frombytes("RGB", (24, 16), noise).save(file, "JPEG")
-    return file.getvalue()
-
-
-IMAGE = image_bytes()
+JPEG = io.BytesIO()
+Image.frombytes("RGB", (24, 16), random.Random(0).randbytes(24 * 16 * 3)).save(JPEG, "JPEG")
+IMAGE = JPEG.getvalue()
 
 
 def put(path, content=IMAGE):
@@ -102,13 +99,13 @@ def lay_out_aircraft(root, name="FGVCAircraft"):
 
 
 def put_class_names(folder):
-    put(folder / "classnames.txt", "".join(f"{w} {c}\n" for w, c in zip(WNIDS, CLASSES, strict=True)))
+    put(folder / "classnames.txt", "".join(f"{wnid} {name}\n" for wnid, name in IMAGENET.items()))
 
 
 def lay_out_imagenet(root, name="ImageNet"):
     put_class_names(root / "imagenet")
     split = {"train": [], "test": []}
-    for label, (wnid, c) in enumerate(zip(WNIDS, CLASSES, strict=True)):
+    for label, (wnid, c) in enumerate(IMAGENET.items()):
         for part, folder in (("train", "train"), ("test", "val")):
             names = sorted(f"{i}.JPEG" for i in range(COUNTS[part][label]))
             split[part] += [[f"{folder}/{wnid}/{image}", label, c] for image in names]
@@ -125,7 +122,7 @@ def lay_out_variant(root, name):
     rows = []
     for label, c in enumerate(present):
         folder = str(c) if name == "ImageNetV2" else WNIDS[c]
-        rows += [[f"{folder}/{i}.jpeg", label, CLASSES[c]] for i in range(2)]
+        rows += [[f"{folder}/{i}.jpeg", label, IMAGENET[WNIDS[c]]] for i in range(2)]
     for path, _, _ in rows:
         put(images / path)
     if name in ("ImageNetA", "ImageNetR"):
@@ -163,18 +160,13 @@ def refused(name, root, **settings):
 
 def rows_of(dataset):
     """(train, val, test) as lists of [path relative to the image folder, label, class name]."""
-    base = f"{dataset.image_folder}/"
-    return tuple(
-        [[d.impath.removeprefix(base), d.label, d.classname] for d in part]
-        for part in (dataset.train_x, dataset.val, dataset.test)
-    )
+    base, parts = f"{dataset.image_folder}/", (dataset.train_x, dataset.val, dataset.test)
+    return tuple([[d.impath.removeprefix(base), d.label, d.classname] for d in part] for part in parts)
 
 
 def counts(dataset):
     """(train, val, test) -> number of images by class name."""
-    return tuple(
-        dict(Counter(d.classname for d in part)) for part in (dataset.train_x, dataset.val, dataset.test)
-    )
+    return tuple(dict(Counter(name for _, _, name in part)) for part in rows_of(dataset))
 
 
 @pytest.fixture
@@ -183,3 +175,11 @@ def birds(tmp_path):
     for path in BIRDS:
         put(tmp_path / "birds" / path)
     return tmp_path / "birds"
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """A data folder that did not exist before Shapes was asked for in it."""
+    root = tmp_path_factory.mktemp("data") / "deeper" / "data"
+    read("Shapes", root)
+    return root

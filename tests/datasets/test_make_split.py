@@ -12,35 +12,18 @@ from tests.datasets.conftest import LAYOUTS, put, read, refused, rows_of
 
 # name -> image folder, class folder -> class name (None: no class), in order of label
 FOLDERS = {
-    "Caltech101": (
-        "caltech-101/101_ObjectCategories",
-        {
-            "BACKGROUND_Google": None,
-            "Faces": "face",
-            "Faces_easy": None,
-            "Leopards": "leopard",
-            "Motorbikes": "motorbike",
-            "airplanes": "airplane",
-            "yin_yang": "yin_yang",
-        },
-    ),
-    "EuroSAT": (
-        "eurosat/2750",
-        {
-            "AnnualCrop": "Annual Crop Land",
-            "Forest": "Forest",
-            "HerbaceousVegetation": "Herbaceous Vegetation Land",
-            "Highway": "Highway or Road",
-            "Industrial": "Industrial Buildings",
-            "Pasture": "Pasture Land",
-            "PermanentCrop": "Permanent Crop Land",
-            "Residential": "Residential Buildings",
-            "River": "River",
-            "SeaLake": "Sea or Lake",
-        },
-    ),
+    "Caltech101": ("caltech-101/101_ObjectCategories", {
+        "BACKGROUND_Google": None, "Faces": "face", "Faces_easy": None, "Leopards": "leopard",
+        "Motorbikes": "motorbike", "airplanes": "airplane", "yin_yang": "yin_yang",
+    }),
+    "EuroSAT": ("eurosat/2750", {
+        "AnnualCrop": "Annual Crop Land", "Forest": "Forest", "Highway": "Highway or Road",
+        "HerbaceousVegetation": "Herbaceous Vegetation Land", "Industrial": "Industrial Buildings",
+        "Pasture": "Pasture Land", "PermanentCrop": "Permanent Crop Land",
+        "Residential": "Residential Buildings", "River": "River", "SeaLake": "Sea or Lake",
+    }),
     "Food101": ("food-101/images", {"apple_pie": "apple_pie", "waffles": "waffles"}),
-}
+}  # fmt: skip
 
 
 def lay_out_folders(root, name):
@@ -48,7 +31,7 @@ def lay_out_folders(root, name):
     for c in classes:
         for image in (*(f"{i}.jpg" for i in range(10)), ".hidden.jpg", "Thumbs.db"):
             put(root / folder / c / image)
-    names = [c for c in classes.values() if c]
+    names = [classes[c] for c in sorted(classes) if classes[c]]
     return names, tuple(n * len(names) for n in (5, 2, 3))
 
 
@@ -69,11 +52,8 @@ def lay_out_cars(root):
     names[0] = ["AM General Hummer SUV 2000", "Audi TTS Coupe 2012"]
     (folder / "devkit").mkdir(parents=True)
     savemat(folder / "devkit/cars_meta.mat", {"class_names": names})
-    lists = (
-        ("cars_train", 16, "devkit/cars_train_annos.mat"),
-        ("cars_test", 6, "cars_test_annos_withlabels.mat"),
-    )
-    for part, n, mat_file in lists:
+    files = ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat")
+    for part, n, mat_file in zip(("cars_train", "cars_test"), (16, 6), files, strict=True):
         annotations = np.empty((1, n), dtype=[("bbox_x1", object), ("class", object), ("fname", object)])
         for i in range(n):
             annotations[0, i] = (1, i % 2 + 1, f"{i + 1:05d}.jpg")
@@ -95,9 +75,8 @@ def lay_out_sun(root):
     folder = root / "sun397"
     put(folder / "ClassName.txt", "/a/abbey\n/c/church/indoor\n")
     for name, n in (("Training_01.txt", 8), ("Testing_01.txt", 3)):
-        lines = [
-            f"{scene}/sun_{name[:2]}{i}.jpg" for scene in ("/a/abbey", "/c/church/indoor") for i in range(n)
-        ]
+        scenes = ("/a/abbey", "/c/church/indoor")
+        lines = [f"{scene}/sun_{name[:2]}{i}.jpg" for scene in scenes for i in range(n)]
         put(folder / name, "\n".join(lines))
         for line in lines:
             put(folder / f"SUN397{line}")
@@ -118,13 +97,8 @@ def lay_out_ucf(root):
     return ["Apply_Eye_Makeup", "Yo_Yo"], (12, 4, 6)
 
 
-LISTED = {
-    "OxfordPets": lay_out_pets,
-    "StanfordCars": lay_out_cars,
-    "OxfordFlowers": lay_out_flowers,
-    "SUN397": lay_out_sun,
-    "UCF101": lay_out_ucf,
-}
+LISTED = {"OxfordPets": lay_out_pets, "StanfordCars": lay_out_cars, "OxfordFlowers": lay_out_flowers}
+LISTED |= {"SUN397": lay_out_sun, "UCF101": lay_out_ucf}
 TEST_MARKS = {"StanfordCars": "cars_test/", "SUN397": "sun_Te", "UCF101": "_te_"}
 
 
@@ -147,9 +121,7 @@ def test_a_made_split_has_the_published_names_is_kept_and_the_same_again(name, t
     kept = json.loads(path.read_text())
     assert "MAKE_SPLIT" in kept["made_by"] and str(tmp_path) not in path.read_text()
     capsys.readouterr()
-    assert (
-        rows_of(read(name, tmp_path, seed=2)) == rows
-    )  # the kept file serves from now on, and says what it is
+    assert rows_of(read(name, tmp_path, seed=2)) == rows  # the kept file serves from now on, and is told
     assert "not comparable with published" in capsys.readouterr().out
     path.unlink()
     read(name, tmp_path, make_split=True, seed=3)
@@ -159,20 +131,15 @@ def test_a_made_split_has_the_published_names_is_kept_and_the_same_again(name, t
 
 def test_a_present_split_file_is_used(tmp_path, capsys):
     split = LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
-    assert rows_of(read("EuroSAT", tmp_path, make_split=True)) == (
-        split["train"],
-        split["val"],
-        split["test"],
-    )
+    assert rows_of(read("EuroSAT", tmp_path, make_split=True)) == tuple(split.values())
     assert "MAKE_SPLIT" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("n", (1, 2, 3))
-def test_a_class_too_small_to_split_is_named(n, tmp_path):
+def test_a_class_too_small_to_split_is_named(tmp_path):
     lay_out_folders(tmp_path, "Food101")
-    for i in range(n):
-        put(tmp_path / "food-101/images/tiny" / f"{i}.jpg")
-    assert f"'tiny' has {n} images" in refused("Food101", tmp_path, make_split=True)
+    for n in (1, 2, 3):
+        put(tmp_path / f"food-101/images/tiny/{n}.jpg")
+        assert f"'tiny' has {n} images" in refused("Food101", tmp_path, make_split=True)
     assert not list(tmp_path.glob("*/split_*.json"))
 
 

@@ -15,17 +15,10 @@ from hypothesis import strategies as st
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base_new import select_classes
 from datasets.fewshot import draw_few_shots, sample_split
+from datasets.imagenet import PUBLISHED_NAMES
 from datasets.splits import Row, Split
-from tests.datasets.conftest import (
-    IMAGE_FOLDERS,
-    LAYOUTS,
-    SPLIT_LAYOUTS,
-    VARIANT_FOLDERS,
-    put,
-    read,
-    refused,
-    rows_of,
-)
+from tests.datasets import conftest
+from tests.datasets.conftest import IMAGENET, LAYOUTS, VARIANT_FOLDERS, put, read, refused, rows_of
 
 CONFIG_DIR = Path(__file__).parents[2] / "configs" / "datasets"
 SAMPLED = [name for name in LAYOUTS if name not in VARIANT_FOLDERS]
@@ -86,21 +79,17 @@ def test_halves_have_labels_from_0(name, classes, laid_out):
     root, split = laid_out(name)
     dataset = read(name, root, shots=4, classes=classes)
     assert rows_of(dataset) == plain_draws(split, 4, 1, classes, samples_val=name != "ImageNet")
-    names = ["ash", "birch", "cedar wood"] if classes == "base" else ["Douglas fir", "elm"]
+    names = IMAGENET.values() if name == "ImageNet" else conftest.CLASSES
+    names = list(names)[:3] if classes == "base" else list(names)[3:]
     assert (dataset.classnames, dataset.lab2cname) == (names, dict(enumerate(names)))
-    assert (dataset.num_classes, dataset.title, dataset.identity, dataset.test_only) == (
-        len(names),
-        name,
-        None,
-        False,
-    )
+    assert (dataset.num_classes, dataset.title, dataset.test_only) == (len(names), name, False)
 
 
 @pytest.mark.parametrize("name", VARIANT_FOLDERS)
 def test_variants_are_test_only_and_ignore_k_and_halves(name, laid_out):
     root, split = laid_out(name)
-    for given_settings in ({}, {"shots": 1}, {"classes": "new", "shots": 16}):
-        dataset = read(name, root, **given_settings)
+    for settings_of_run in ({}, {"classes": "new", "shots": 16}):
+        dataset = read(name, root, **settings_of_run)
         assert dataset.test_only and rows_of(dataset) == (split["train"], [], split["test"])
 
 
@@ -108,7 +97,39 @@ def test_a_variant_finds_imagenets_class_names(tmp_path):
     LAYOUTS["ImageNetA"](tmp_path, "ImageNetA")
     LAYOUTS["ImageNet"](tmp_path, "ImageNet")
     (tmp_path / "imagenet-adversarial/classnames.txt").unlink()
-    assert read("ImageNetA", tmp_path).classnames == ["birch", "cedar wood", "elm"]
+    assert read("ImageNetA", tmp_path).classnames == ["goldfish", "great white shark", "hammerhead shark"]
+
+
+def test_imagenetv2_has_wnids_in_sorted_order_and_items_in_order_of_label(tmp_path):
+    folder = tmp_path / VARIANT_FOLDERS["ImageNetV2"]
+    names = sorted(line.split(" ", 1) for line in PUBLISHED_NAMES.read_text().splitlines())[:12]
+    for i in range(12):
+        put(folder / f"{i}/a.jpeg")
+    put(folder.parent / "classnames.txt", "".join(f"{wnid} {name}\n" for wnid, name in reversed(names)))
+    rows = rows_of(read("ImageNetV2", tmp_path))[2]
+    assert rows == [[f"{i}/a.jpeg", i, name] for i, (_, name) in enumerate(names)]
+    for i, (wnid, _) in enumerate(names):
+        (folder / str(i)).rename(folder / wnid)
+    assert rows_of(read("ImageNetV2", tmp_path))[2] == [
+        [f"{wnid}/a.jpeg", i, name] for i, (wnid, name) in enumerate(names)
+    ]
+
+
+@pytest.mark.parametrize("name", ["ImageNet", "ImageNetR"])
+def test_another_list_than_imagenets_classnames_is_refused_or_told(name, tmp_path, capsys):
+    LAYOUTS[name](tmp_path, name)
+    (path,) = tmp_path.glob("*/classnames.txt")
+    read(name, tmp_path)
+    assert "class names" not in capsys.readouterr().out
+    for other in (lambda i, text: f"{i + 1} {text.replace(' ', '_')}", lambda i, text: f"{text}, Latin name"):
+        lines = [f"{wnid} {other(i, text)}\n" for i, (wnid, text) in enumerate(IMAGENET.items())]
+        put(path, "".join(lines))
+        message = refused(name, tmp_path)
+        assert str(path) in message and "tench" in message and "imagenet_classnames.txt" in message
+    put(path, "".join(f"{wnid} {text.title()}\n" for wnid, text in IMAGENET.items()))
+    read(name, tmp_path)
+    told = capsys.readouterr().out
+    assert "5 of 5 class names are not the published ones: n01440764 is 'Tench' and not 'tench'" in told
 
 
 def test_root_may_be_relative_or_of_the_home_folder(tmp_path, monkeypatch):
@@ -125,8 +146,9 @@ def test_facts_and_configs_agree():
         assert reader.__module__ == f"datasets.{path.stem}"
         if name in LAYOUTS:
             assert "https://" in path.read_text().splitlines()[0] and reader.source.startswith("https://")
-            assert f"{reader.dataset_dir}/{reader.image_dir}".rstrip("/") == IMAGE_FOLDERS[name]
-            assert reader.split_file == (SPLIT_LAYOUTS[name][2] if name in SPLIT_LAYOUTS else "")
+            assert f"{reader.dataset_dir}/{reader.image_dir}".rstrip("/") == conftest.IMAGE_FOLDERS[name]
+            layout = conftest.SPLIT_LAYOUTS.get(name)
+            assert reader.split_file == (layout[2] if layout else "")
     assert len(list(CONFIG_DIR.glob("*.yaml"))) == len(LAYOUTS) + 2  # shapes and folder
 
 
@@ -150,6 +172,14 @@ def test_a_sample_has_k_rows_a_label_or_all(rows, k, seed):
     assert first == sample_split(split, k, seed) and first.train == drawn and first.test == split.test
 
 
+def test_a_k_above_what_a_class_has_is_told(capsys):
+    rows = [Row(f"{i}", i % 3, f"c{i % 3}") for i in range(11)]
+    sample_split(Split(rows, [], rows), 3, 1)
+    assert capsys.readouterr().out == ""
+    sample_split(Split(rows, [], rows), 4, 1)
+    assert "1 of the 3 classes have fewer than 4 training images, such as 'c2'" in capsys.readouterr().out
+
+
 def test_an_unseeded_sample_differs_and_k_below_1_keeps_all():
     rows = [Row(f"{i}", i % 3, f"c{i % 3}") for i in range(60)]
     split, state = Split(rows, [], rows), random.getstate()
@@ -158,7 +188,7 @@ def test_an_unseeded_sample_differs_and_k_below_1_keeps_all():
     assert all(sample_split(split, k, 1) is split for k in (0, -1))
 
 
-@pytest.mark.parametrize("n_classes", (2, 3, 4, 5, 47, 100))
+@pytest.mark.parametrize("n_classes", (4, 5, 47, 100))
 def test_base_is_the_first_half_rounded_up(n_classes):
     rows = [Row(f"{label}.jpg", label, f"c{label}") for label in reversed(range(n_classes))]
     split = Split(rows, rows[:1], rows)
@@ -169,11 +199,12 @@ def test_base_is_the_first_half_rounded_up(n_classes):
     assert len(base.val) + len(new.val) == 1 and select_classes(split, "all") is split
 
 
-def test_halves_that_cannot_be_tested_are_refused():
+def test_halves_that_cannot_be_tested_or_have_one_class_are_refused():
     rows = [Row(f"{label}.jpg", label, f"c{label}") for label in range(4)]
-    for split in (Split(rows[:1], [], rows[:1]), Split(rows, [], rows[:2])):
+    for split in (Split(rows[:2], [], rows[:2]), Split(rows[:3], [], rows[:3]), Split(rows, [], rows[:2])):
+        assert select_classes(split, "all") is split
         for half in ("base", "new"):
-            with pytest.raises(ValueError, match="new half"):
+            with pytest.raises(ValueError, match="few_shot.sh"):
                 select_classes(split, half)
     with pytest.raises(ValueError, match="novel"):
         select_classes(Split(rows, [], rows), "novel")
@@ -191,41 +222,26 @@ def test_what_is_missing_is_named_with_the_next_step(missing, tmp_path):
         (tmp_path / missing).unlink()
     (tmp_path / missing).parent.mkdir(parents=True, exist_ok=True)
     message = refused("EuroSAT", tmp_path / "data", shots=4)
-    steps = (
-        "--root",
-        "split_zhou_EuroSAT.json",
-        "prepare fetch eurosat",
-        "phelber/EuroSAT",
-        "drive.google",
-        "shapes 1",
-    )
-    for part in (f"{tmp_path / missing} is missing", *steps):
+    steps = ("--root", "split_zhou_EuroSAT.json", "prepare fetch eurosat", "phelber/EuroSAT", "drive.google")
+    for part in (f"{tmp_path / missing} is missing", *steps, "shapes 1"):
         assert part in message
     assert ("MAKE_SPLIT" in message) == missing.endswith("json")
     assert not list(tmp_path.glob("data/eurosat/*.json"))  # nothing was made quietly
 
 
-def test_a_root_one_level_too_deep_is_noticed(tmp_path):
-    LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
-    assert f"is the folder above that, {tmp_path}\n" in refused("EuroSAT", tmp_path / "eurosat")
-
-
-LISTS = {
-    "fgvc_aircraft/variants.txt": "FGVCAircraft",
-    "fgvc_aircraft/images_variant_val.txt": "FGVCAircraft",
-    "imagenet/classnames.txt": "ImageNet",
-    "imagenetv2/classnames.txt": "ImageNetV2",
-}
-
-
-@pytest.mark.parametrize("path", LISTS)
-def test_a_missing_or_wrong_list_is_named(path, tmp_path):
-    LAYOUTS[LISTS[path]](tmp_path, LISTS[path])
+@pytest.mark.parametrize(("name", "path"), [
+    ("FGVCAircraft", "fgvc_aircraft/variants.txt"),
+    ("FGVCAircraft", "fgvc_aircraft/images_variant_val.txt"),
+    ("ImageNet", "imagenet/classnames.txt"),
+    ("ImageNetV2", "imagenetv2/classnames.txt"),
+])  # fmt: skip
+def test_a_missing_or_wrong_list_is_named(name, path, tmp_path):
+    LAYOUTS[name](tmp_path, name)
     (tmp_path / path).unlink()
-    assert f"{path} is missing" in refused(LISTS[path], tmp_path, make_split=True)
+    assert f"{path} is missing" in refused(name, tmp_path, make_split=True)
     for content in ("../../secret ash\n", "n01440764\n", b"\xff\n"):
         put(tmp_path / path, content)
-        refused(LISTS[path], tmp_path)
+        refused(name, tmp_path)
 
 
 def test_missing_images_are_counted_and_named(tmp_path):
@@ -233,12 +249,31 @@ def test_missing_images_are_counted_and_named(tmp_path):
     (tmp_path / "eurosat/2750/elm").rename(tmp_path / "elsewhere")
     path = split["train"][0][0] if split["train"][0][2] != "elm" else split["train"][1][0]
     (tmp_path / "eurosat/2750" / path).unlink(missing_ok=True)
+    assert f"is the folder above that, {tmp_path}\n" in refused("EuroSAT", tmp_path / "eurosat")
     message = refused("EuroSAT", tmp_path, shots=1)
-    assert (
-        "of the 82 images" in message
-        and str(tmp_path / "eurosat/2750") in message
-        and "phelber/EuroSAT" in message
-    )
+    for part in ("of the 82 images", f"{tmp_path}/eurosat/2750", "phelber/EuroSAT"):
+        assert part in message
+
+
+def test_other_layouts_are_told_by_what_was_found(tmp_path):
+    LAYOUTS["SUN397"](tmp_path, "SUN397")
+    images = tmp_path / "sun397/SUN397"
+    for part in ("train", "test"):  # as on Kaggle
+        put(images / part / "abbey/sun_a.jpg")
+    (images / "a").rename(tmp_path / "a")
+    assert "holds test, train." in (message := refused("SUN397", tmp_path)) and "a/ash/indoor/sun_" in message
+    for part in ("train", "test"):
+        (images / part).rename(tmp_path / "sun397" / part)
+    images.rmdir()
+    assert f"train in {tmp_path}/sun397\n" in refused("SUN397", tmp_path)
+    LAYOUTS["ImageNet"](tmp_path, "ImageNet")
+    val = tmp_path / "imagenet/images/val"
+    val.rename(tmp_path / "val")
+    put(val / "ILSVRC2012_val_00000001.JPEG")
+    put(val.with_name("test") / "ILSVRC2012_test_00000001.JPEG")
+    message = refused("ImageNet", tmp_path)
+    assert f"{val} holds 1 images, such as ILSVRC2012_val_00000001.JPEG, and no class folders" in message
+    assert f"{val}/n01440764/" in message
 
 
 def test_imagenet_folders_that_do_not_fit_are_named(tmp_path):
@@ -246,7 +281,7 @@ def test_imagenet_folders_that_do_not_fit_are_named(tmp_path):
     (tmp_path / "imagenet/images/train/n01484850").rename(tmp_path / "elsewhere")
     assert "n01484850" in refused("ImageNet", tmp_path)
     (tmp_path / "imagenet/images/train/n01484850").mkdir()
-    assert "'cedar wood', has no training images" in refused("ImageNet", tmp_path)
+    assert "'great white shark', has no training images" in refused("ImageNet", tmp_path)
     (tmp_path / "imagenet/images/val").rename(tmp_path / "val")
     assert "images/val" in refused("ImageNet", tmp_path)
     LAYOUTS["ImageNetV2"](tmp_path, "ImageNetV2")
@@ -296,8 +331,6 @@ def test_a_wrong_split_file_is_refused(what, tmp_path):
 
 def test_backslashes_in_a_split_file_are_slashes(tmp_path):
     split = LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
-    windows = {
-        part: [[path.replace("/", "\\"), *rest] for path, *rest in rows] for part, rows in split.items()
-    }
+    windows = {part: [[row[0].replace("/", "\\"), *row[1:]] for row in rows] for part, rows in split.items()}
     put(tmp_path / "eurosat/split_zhou_EuroSAT.json", b"\xef\xbb\xbf" + json.dumps(windows).encode())
     assert rows_of(read("EuroSAT", tmp_path)) == (split["train"], split["val"], split["test"])

@@ -50,14 +50,12 @@ def archives_of(name: str, folder: Path, split: dict[str, list[Any]]) -> dict[st
         outer = zipped({"__MACOSX/caltech-101/._x": b"x", "caltech-101/101_ObjectCategories.tar.gz": inner})
         return splits | {"caltech-101.zip": outer, "101_ObjectCategories.tar.gz": inner}
     if name == "stanford_cars":
-        both = {part: below(folder / part, f"{part}/") for part in ("cars_train", "cars_test")}
-        kaggle = {
-            f"{part}/{path}": content for part, files in both.items() for path, content in files.items()
-        }
-        packed = {f"{part}.tgz": tar(files) for part, files in both.items()}
-        return splits | packed | {"archive.zip": zipped(kaggle)}
+        parts = ("cars_train", "cars_test")
+        packed = {f"{part}.tgz": tar(below(folder / part, f"{part}/")) for part in parts}
+        kaggle = [below(folder / part, f"{part}/{part}/") for part in parts]
+        return splits | packed | {"archive.zip": zipped(kaggle[0] | kaggle[1])}
     # archive -> folder in the miniature, path of that folder in the archive, and what else is in the archive
-    parts: dict[str, dict[str, tuple[str, str, Files]]] = {
+    layouts: dict[str, dict[str, tuple[str, str, Files]]] = {
         "oxford_pets": {
             "images.tar.gz": ("images", "images/", {"images/._a.jpg": b"mac"}),
             "annotations.tar.gz": ("none", "", {"annotations/trainval.txt": b"a 1 1 1\n"}),
@@ -75,11 +73,10 @@ def archives_of(name: str, folder: Path, split: dict[str, list[Any]]) -> dict[st
         "imagenet_r": {"imagenet-r.tar": ("imagenet-r", "imagenet-r/", {})},
     }
     made = dict(splits)
-    for archive, (inner_folder, prefix, more) in parts[name].items():
+    for archive, (inner_folder, prefix, more) in layouts[name].items():
         files = {**below(folder / inner_folder, prefix), **more}
-        made[archive] = (
-            zipped(files) if archive.endswith(".zip") else tar(files, "gz" if "gz" in archive else "")
-        )
+        compression = "gz" if "gz" in archive else ""
+        made[archive] = zipped(files) if archive.endswith(".zip") else tar(files, compression)
     return made
 
 
@@ -87,9 +84,7 @@ def imagenet_archives(images: Path, split: dict[str, list[Any]]) -> dict[str, by
     """A tar of tars, numbered validation images without folders, and the lists of the devkit."""
     wnids = sorted(path.name for path in (images / "train").iterdir())
     train = {f"{wnid}.tar": tar(below(images / "train" / wnid, "")) for wnid in wnids}
-    classes = [
-        path.split("/")[1] for path, _, _ in reversed(split["test"])
-    ]  # numbers are not in the order of classes
+    classes = [row[0].split("/")[1] for row in reversed(split["test"])]  # numbers are not in their order
     image = (images / split["test"][0][0]).read_bytes()
     val = {f"ILSVRC2012_val_{number:08d}.JPEG": image for number in range(1, len(classes) + 1)}
     ids = {wnid: 5 - i for i, wnid in enumerate(wnids)}  # nor are the devkit's ids

@@ -18,7 +18,7 @@ from prepare.__main__ import main
 from prepare.sources import REPO, TABLE_PATH, load_table
 from tests.datasets.conftest import LAYOUTS
 from tests.prepare.archives import archives_of
-from tests.prepare.server import Server, serving
+from tests.web_server import Server, serving
 
 HASHES = {"md5": hashlib.md5, "sha256": hashlib.sha256}
 PARTS = ("train", "val", "test")
@@ -105,15 +105,9 @@ class World:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server that stands for the web, Google Drive and the hub; no request leaves this machine."""
-    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(fetching, "RETRIES", 0)
     monkeypatch.setattr(sys.modules["gdown.download"], "CHUNK_SIZE", 100)  # bytes that are written at once
-    with serving() as running:
-        template = running.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.url)
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with serving(monkeypatch) as running:
         yield running
     load_table.cache_clear()
 

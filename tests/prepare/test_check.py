@@ -100,11 +100,8 @@ def test_a_split_file_that_cannot_be_read(content: str, eurosat: World, check: A
     path.write_text(content)
     status, reports = check("eurosat")
     what, cure = only(reports)
-    assert (
-        status == 1
-        and str(path) in what
-        and cure.startswith(f"rm -f {path} && python -m prepare fetch eurosat")
-    )
+    assert status == 1 and str(path) in what
+    assert cure.startswith(f"rm -f {path} && python -m prepare fetch eurosat")
 
 
 @pytest.mark.parametrize("is_own", [False, True])
@@ -113,10 +110,8 @@ def test_another_split(is_own: bool, eurosat: World, check: Any) -> None:
     more = {"made_by": "DATASET.MAKE_SPLIT"} if is_own else {}
     (eurosat.root / "eurosat" / SPLIT).write_text(json.dumps(rows | more))
     status, reports = check("eurosat")
-    assert (
-        status == (0 if is_own else 1)
-        and ("MAKE_SPLIT" if is_own else "val 17 (published: 18)") in only(reports)[0]
-    )
+    assert status == (0 if is_own else 1)
+    assert ("MAKE_SPLIT" if is_own else "val 17 (published: 18)") in only(reports)[0]
 
 
 def test_other_rows_than_the_published_ones_are_noted(eurosat: World, check: Any) -> None:
@@ -139,6 +134,34 @@ def test_a_list_that_is_missing(world: World, check: Any) -> None:
     world.serve("fgvc_aircraft", world.root)
     (world.root / "fgvc_aircraft/variants.txt").unlink()
     assert "variants.txt is missing" in only(check("fgvc_aircraft")[1], "fgvc_aircraft")[0]
+
+
+@pytest.mark.parametrize("text", ["449 tench", "tench, Tinca tinca", "fish"])
+def test_another_list_of_imagenets_names(text: str, world: World, check: Any) -> None:
+    world.serve("imagenet_sketch", world.root)
+    path = world.root / "imagenet-sketch/classnames.txt"
+    path.write_text(path.read_text().replace("tench", text))
+    status, reports = check("imagenet_sketch")
+    what, cure = only(reports, "imagenet_sketch")
+    assert str(path) in what and text in what and status == (0 if text == "fish" else 1)
+    assert cure == f"rm -f {path} && python -m prepare fetch imagenet_sketch --root {world.root}"
+
+
+def test_another_layout_is_told_by_what_was_found(world: World, check: Any) -> None:
+    world.serve("imagenet", world.root)
+    val = world.root / "imagenet/images/val"
+    val.rename(val.with_name("train2"))
+    val.mkdir()
+    (val / "ILSVRC2012_val_00000001.JPEG").touch()
+    what, cure = only(check("imagenet")[1], "imagenet")
+    assert what.startswith(f"{val} holds 1 images") and f"{val}/n01440764/" in what
+    assert cure.startswith(f"mv {val} {val}.old && python") and "--force" not in cure
+    world.serve("sun397", world.root)
+    images = world.root / "sun397/SUN397"
+    (images / "a").rename(images / "train")
+    assert "SUN397: a/" in (what := only(check("sun397")[1], "sun397")[0]) and what.endswith("holds train")
+    images.rename(images.with_name("train"))
+    assert "sun397 holds split_zhou_SUN397.json, train" in only(check("sun397")[1], "sun397")[0]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +194,4 @@ def test_the_table_names_faults_and_cures(eurosat: World, capsys: pytest.Capture
     (eurosat.root / "eurosat" / SPLIT).unlink()
     assert eurosat.run("check", "eurosat") == 1
     printed = capsys.readouterr().out
-    assert (
-        "FAULT eurosat" in printed
-        and f"cure: python -m prepare fetch eurosat --root {eurosat.root}" in printed
-    )
+    assert "FAULT eurosat" in printed and f"prepare fetch eurosat --root {eurosat.root}" in printed

@@ -22,6 +22,9 @@ PIXELS = {
 }
 
 
+SPLIT_SHA256 = "e6a621869cab24984ca7772e369c183444418521fac394b9c6c8fc631bad24b8"
+
+
 @pytest.mark.parametrize("image", PIXELS)
 def test_pixels_are_pinned_whatever_the_global_generators_do(image):
     random.seed(1)
@@ -44,19 +47,9 @@ def test_both_halves_share_all_words_in_different_pairs():
         assert sorted(name.split()[1] for name in half) == sorted(2 * list(FORMS))
 
 
-@pytest.mark.parametrize(
-    ("hue", "rgb"), [(0, (1, 0, 0)), (60, (1, 1, 0)), (240, (0, 0, 1)), (-60, (1, 0, 1))]
-)
-def test_hues_are_the_colours_that_they_name(hue, rgb):
-    assert np.allclose(hsv_to_rgb(hue, 1, 1), rgb)
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """A data folder that did not exist before Shapes was asked for in it."""
-    root = tmp_path_factory.mktemp("data") / "deeper" / "data"
-    read("Shapes", root)
-    return root
+def test_hues_are_the_colours_that_they_name():
+    for hue, rgb in ((0, (1, 0, 0)), (60, (1, 1, 0)), (240, (0, 0, 1)), (-60, (1, 0, 1))):
+        assert np.allclose(hsv_to_rgb(hue, 1, 1), rgb)
 
 
 def files_below(folder):
@@ -75,9 +68,6 @@ def test_first_use_writes_the_whole_dataset_and_nothing_else(drawn, capsys):
     assert base.classnames == class_names()[:12] and new.classnames == class_names()[12:]
     assert [len(part) for part in (base.train_x, base.val, base.test)] == [12 * 16, 12 * 4, 12 * 60]
     assert "writing" not in capsys.readouterr().out
-
-
-SPLIT_SHA256 = "e6a621869cab24984ca7772e369c183444418521fac394b9c6c8fc631bad24b8"
 
 
 def test_what_is_missing_is_drawn_and_what_is_there_is_kept(drawn, tmp_path, capsys):
@@ -107,15 +97,3 @@ def test_another_process_may_draw_at_the_same_time(tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "render", render_beside_another)
     assert len(read("Shapes", tmp_path).test) == 24
     assert len(files_below(tmp_path)) == 24 * 3 + 1
-
-
-def test_an_interrupted_drawing_leaves_no_half_image(tmp_path, monkeypatch):
-    def stop(split, label, index):
-        if index == 3:
-            raise KeyboardInterrupt
-        return render(split, label, index)
-
-    monkeypatch.setattr(shapes, "render", stop)
-    with pytest.raises(KeyboardInterrupt):
-        read("Shapes", tmp_path)
-    assert files_below(tmp_path / "shapes/images") == [f"blue_star/train_0{i}.png" for i in range(3)]

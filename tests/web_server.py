@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 COMMIT = "1" * 40
 
 
@@ -14,7 +16,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves `files`: path -> content.
 
     `behaviour` says for a path what goes wrong: "page" (a web page comes), "wrong" (one byte differs),
-    "cut" (every answer ends after `cut_at` bytes), "no ranges", or "cut, no ranges".
+    "cut" (every answer ends after `cut_at` bytes), "no ranges", "cut, no ranges", or "broken" (status 500).
     `requests` are (method, path, Range).
     """
 
@@ -51,6 +53,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content, behaviour = self.server.files.get(self.path), self.server.behaviour.get(self.path, "")
         if content is None:
             self.answer(404, b"")
+        elif behaviour == "broken":
+            self.answer(500, b"")
         elif behaviour == "page":
             self.answer(200, b"<!DOCTYPE html><html>Please log in</html>")
         else:
@@ -72,15 +76,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             n_sent = self.server.cut_at if behaviour.startswith("cut") else len(content)
             self.answer(status, content[start:], headers, n_sent)
 
-    def answer(
-        self, status: int, body: bytes, headers: dict[str, str] | None = None, n_sent: int = 2**30
-    ) -> None:
+    def answer(self, status: int, body: bytes, headers: dict | None = None, n_sent: int = 2**30) -> None:
         self.send_response(status)
-        for key, value in {
-            **(headers or {}),
-            "Content-Length": str(len(body)),
-            "Connection": "close",
-        }.items():
+        headers = {**(headers or {}), "Content-Length": str(len(body)), "Connection": "close"}
+        for key, value in headers.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
@@ -88,9 +87,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """A running server."""
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A running server, which stands for the web and for the Hugging Face hub."""
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
     with Server() as server:
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
