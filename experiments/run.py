@@ -76,7 +76,7 @@ class Run:
     @property
     def config_path(self) -> Path:
         """The method's YAML file."""
-        return REPO / "configs/trainers" / methods()[self.method].configs / f"{self.config}.yaml"
+        return methods()[self.method].configs / f"{self.config}.yaml"
 
     def arguments(self, data: Path, output: Path, load_epoch: int | None = None) -> list[str]:
         """The arguments of train.py.
