@@ -39,10 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train and test one prompt-learning method on one dataset.")
     add = parser.add_argument
     add("--root", help="folder of the datasets (DATASET.ROOT)")
-    add(
-        "--output-dir",
-        help="folder of this run: log.txt, result.json, metrics.jsonl, checkpoints (OUTPUT_DIR)",
-    )
+    add("--output-dir", help="folder of this run: log.txt, result.json, checkpoints (OUTPUT_DIR)")
     add("--resume", help="folder of the run to resume from, if not the output folder (RESUME)")
     add("--seed", type=int, help="0 or more; without it the run is not seeded (SEED)")
     add("--transforms", nargs="+", help="training transforms (INPUT.TRANSFORMS)")
@@ -97,12 +94,12 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
     given = [key for key in args.opts[::2] if key.startswith("TRAINER.") and key.count(".") > 1]
     if args.config_file:
         with open(args.config_file, encoding="utf-8") as file:
-            given += [f"TRAINER.{key}" for key in (yaml.safe_load(file) or {}).get("TRAINER", {})]
+            given += [f"TRAINER.{key}" for key in (yaml.safe_load(file) or {}).get("TRAINER") or {}]
     for key in given:
         if own and key not in ("TRAINER.NAME", f"TRAINER.{own}") and not key.startswith(f"TRAINER.{own}."):
             raise ValueError(
-                f"{key} is given, but {cfg.TRAINER.NAME} reads TRAINER.{own} alone: give its own settings, and "
-                "one of its own files as --config-file"
+                f"{key} is a setting of another method: {cfg.TRAINER.NAME} reads TRAINER.{own}, and its own "
+                "config files"
             )
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; give the folder of the run with --output-dir")
@@ -112,9 +109,7 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
             "run and MODEL.INIT_WEIGHTS FILE starts from the prompts of a checkpoint"
         )
     if args.load_epoch is not None and not args.model_dir:
-        raise ValueError(
-            "--load-epoch chooses a checkpoint of --model-dir: give --model-dir and --eval-only too"
-        )
+        raise ValueError("--load-epoch chooses a checkpoint of --model-dir: give that and --eval-only too")
     if args.force:
         output = os.path.realpath(cfg.OUTPUT_DIR)
         for path in (args.model_dir, cfg.RESUME, cfg.MODEL.INIT_WEIGHTS):
@@ -160,7 +155,8 @@ def in_words(cfg: Any, is_test: bool) -> str:
     words += f": {shots if shots > 0 else 'all'} images a class, {optim.MAX_EPOCH} epochs, "
     words += f"learning rate {optim.LR:g}"
     if optim.WARMUP_EPOCH > 0:
-        words += f" after {optim.WARMUP_EPOCH} epochs of warm-up"
+        low = optim.WARMUP_CONS_LR if optim.WARMUP_TYPE == "constant" else optim.WARMUP_MIN_LR
+        words += f" after a warm-up of {optim.WARMUP_EPOCH} epochs from {low:g}"
     if optim.WARMUP_EPOCH >= optim.MAX_EPOCH:
         words += (
             f"\nWarning: OPTIM.WARMUP_EPOCH {optim.WARMUP_EPOCH} leaves no epoch of OPTIM.MAX_EPOCH "

@@ -15,10 +15,9 @@ import os
 import shlex
 import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-
-import yaml
 
 from . import tables
 from .arguments import PAPER_METHODS, VERBS, runs_of
@@ -61,49 +60,41 @@ def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
     width = max(len(run.title) for run in runs)
     for run, found in states.items():
         print(f"{run.title:{width}}  {found:14}  {run.folder}")
-    counts = [f"{list(states.values()).count(found)} {found}" for found in dict.fromkeys(states.values())]
-    print(f"{len(runs)} runs: {', '.join(counts)}")
+    print(f"{len(runs)} runs: {', '.join(f'{n} {found}' for found, n in Counter(states.values()).items())}")
     to_do = [run for run, found in states.items() if found not in ("finished", "other settings")]
     absent = [name for name in dict.fromkeys(run.dataset for run in to_do) if not is_present(name, data)]
     if absent:
-        print(f"Not in {data}, or not all of it: {', '.join(absent)}")
-        print(f"  to get them: python -m prepare fetch {' '.join(absent)} --root {shlex.quote(str(data))}")
-    backbones: dict[str, None] = {}
-    for run in to_do:
-        config = yaml.safe_load(run.config_path.read_text(encoding="utf-8"))
-        backbones[dict(run.settings).get("MODEL.BACKBONE.NAME", config["MODEL"]["BACKBONE"]["NAME"])] = None
-    lacking = [name for name in backbones if find_local(name) is None]
+        command = f"python -m prepare fetch {' '.join(absent)} --root {shlex.quote(str(data))}"
+        print(f"Not in {data}, or not all of it; to get them: {command}")
+    backbones = {run.backbone: None for run in to_do}
+    lacking = [shlex.quote(name) for name in backbones if find_local(name) is None]
     if lacking:
-        print(f"CLIP weights not on this machine: {', '.join(lacking)}")
-        print(f"  to get them: python -m prepare weights {' '.join(map(shlex.quote, lacking))}")
-
-
-def folder_of(variable: str, default: str) -> Path:
-    """The folder that a variable of the environment names, absolute."""
-    return Path(os.path.abspath(os.path.expanduser(os.environ.get(variable) or REPO / default)))
+        print(f"CLIP weights that are not here; to get them: python -m prepare weights {' '.join(lacking)}")
 
 
 def run_verb(args: argparse.Namespace) -> int:
     """Plans the runs of a verb, and makes them."""
     from .execution import Place, execute, execute_in_parallel
 
-    place = Place(folder_of("DATA", "data"), folder_of("OUTPUT", "output"), args.force, args.debug)
+    folders = (os.environ.get(name) or REPO / name.lower() for name in ("DATA", "OUTPUT"))
+    data, output = (Path(os.path.abspath(os.path.expanduser(folder))) for folder in folders)
+    place = Place(data, output, args.force, args.debug)
     gpus = args.gpus.split(",") if args.gpus else []
     if args.jobs < 1 or len(set(gpus)) < len(gpus):
         raise ValueError(f"--jobs takes 1 or more, --gpus each GPU once; received {args.jobs}, {args.gpus!r}")
     runs = runs_of(args)
     if args.plan:
-        print_plan(runs, place.data, place.output)
+        print_plan(runs, data, output)
         return 0
     if gpus or args.jobs > 1:
         status = execute_in_parallel(runs, place, len(gpus) or args.jobs, gpus)
     else:
         status = execute(runs, place)
     if args.verb == "reproduce" and status in (0, 1):
-        table = ["table", str(place.output), "--protocols", "base2new,xd"]
-        page = [*table, "--format", "html", "--out", str(place.output / "results.html")]
+        table = ["table", str(output), "--protocols", "base2new,xd"]
+        page = [*table, "--format", "html", "--out", str(output / "results.html")]
         main(table)
-        main([*page, "--figures", str(place.output / "figures"), "--title", "MPL, arXiv 2502.14125"])
+        main([*page, "--figures", str(output / "figures"), "--title", "MPL, arXiv 2502.14125"])
     return status
 
 

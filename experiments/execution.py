@@ -39,7 +39,7 @@ def need_training(training: Run, place: Place) -> None:
     command = f"{launcher(training)}, with the same variables and settings"
     record = read_result(str(folder))
     if not record.get("finished"):
-        other = "" if training.protocol == "base2new" else "; or name the dataset that was trained on: SOURCE=NAME"
+        other = "" if training.protocol == "base2new" else "; or name its dataset: SOURCE=NAME"
         raise ValueError(f"there is no finished training in {folder}; run first: {command}{other}")
     config = config_of(training, place.data, place.output)
     differing = "; ".join(differing_settings(record["config"], config, may_change=("TEST.NO_TEST",)))

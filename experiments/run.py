@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .facts import REPO, methods
 
 Pairs = tuple[tuple[str, str], ...]
@@ -77,6 +79,12 @@ class Run:
     def config_path(self) -> Path:
         """The method's YAML file."""
         return methods()[self.method].configs / f"{self.config}.yaml"
+
+    @property
+    def backbone(self) -> str:
+        """MODEL.BACKBONE.NAME."""
+        config = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
+        return dict(self.settings).get("MODEL.BACKBONE.NAME", config["MODEL"]["BACKBONE"]["NAME"])
 
     def arguments(self, data: Path, output: Path, load_epoch: int | None = None) -> list[str]:
         """The arguments of train.py.
