@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import pytest
 
 import train
 from clip import PromptSchedule
-from dassl.utils.command import run_command
+from experiments.__main__ import main as experiments
 from experiments.schedule import build_schedules, schedule_figure, token_origins
-from experiments.tables import add_commands
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/trainers"
 COUNTS = {  # config -> prompts in the layers of the image and the text tower, by hand from the settings
@@ -35,10 +33,7 @@ def config(name: str):
 
 
 def main(*words: object) -> int:
-    parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers())
-    args = parser.parse_args(["schedule", *map(str, words)])
-    return run_command(lambda: args.run(args))
+    return experiments(["schedule", *map(str, words)])
 
 
 @pytest.mark.parametrize("name", COUNTS)
