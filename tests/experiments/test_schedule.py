@@ -38,7 +38,7 @@ def main(*words: object) -> int:
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_schedules_of_published_configs(name):
-    towers = build_schedules(config(name)).towers
+    towers = build_schedules(config(name))
     found = [towers.get(tower) for tower in ("image tower", "text tower")]
     assert tuple(schedule and schedule.n_present for schedule in found) == COUNTS[name]
 
@@ -49,7 +49,7 @@ def test_the_last_prompts_are_removed_first():
 
 
 def test_a_square_for_each_prompt_and_each_removed_one():
-    image, text = schedule_figure(build_schedules(config("MPL/vit_b4_c1_add2_rm1"))).axes
+    image, text = schedule_figure("MPL", build_schedules(config("MPL/vit_b4_c1_add2_rm1"))).axes
     assert len(image.patches) == sum([*range(1, 10), 9, 9, 9]) + 8
     assert len(text.patches) == 12 + 8
 
