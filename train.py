@@ -101,6 +101,8 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
                 f"{key} is a setting of another method: {cfg.TRAINER.NAME} reads TRAINER.{own}, and its own "
                 "config files"
             )
+    if own:
+        method.check_cfg(cfg)  # before a folder is made
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; give the folder of the run with --output-dir")
     if args.model_dir and not args.eval_only:

@@ -123,24 +123,17 @@ def chosen_methods(text: str) -> tuple[str, ...]:
     return (trainer,)
 
 
-def context_of(words: dict[str, str], settings: Pairs) -> Pairs:
+def context_of(words: dict[str, str]) -> Pairs:
     """The settings that NCTX, CSC and CTP stand for, from the arguments, the environment or the config."""
     check_name("config of CoOp", words["CFG"], methods()["CoOp"].config_names)
     config = REPO / f"configs/trainers/CoOp/{words['CFG']}.yaml"
-    node = yaml.safe_load(config.read_text(encoding="utf-8"))["TRAINER"]["COOP"]
-    defaults = {"NCTX": str(node["N_CTX"]), "CSC": "False", "CTP": "end"}
+    n_ctx = yaml.safe_load(config.read_text(encoding="utf-8"))["TRAINER"]["COOP"]["N_CTX"]
+    defaults = {"NCTX": str(n_ctx), "CSC": "False", "CTP": "end"}
     given = {name: words.get(name) or os.environ.get(name) or default for name, default in defaults.items()}
     number("NCTX", given["NCTX"], 1)
     for name, known in (("CSC", ("True", "False")), ("CTP", ("end", "middle", "front"))):
         if given[name] not in known:
             raise ValueError(f"{name} must be {', '.join(known)}; received {given[name]!r}")
-    init = dict(settings).get("TRAINER.COOP.CTX_INIT", node["CTX_INIT"])
-    n_words = len(init.replace("_", " ").split())
-    if n_words and (given["NCTX"] != str(n_words) or given["CSC"] == "True"):
-        raise ValueError(
-            f"{words['CFG']} starts from TRAINER.COOP.CTX_INIT {init!r}, which takes NCTX {n_words} and CSC "
-            f"False; received NCTX {given['NCTX']} and CSC {given['CSC']}"
-        )
     return tuple((key, given[name]) for key, name in CONTEXT.items())
 
 
@@ -171,7 +164,7 @@ def choice_of(args: argparse.Namespace) -> Choice:
         source=source,
         epochs=number("EPOCHS", words["EPOCHS"], 1) if "EPOCHS" in words else None,
         settings=settings,
-        context=context_of(words, settings) if args.verb in ("main", "eval") else (),
+        context=context_of(words) if args.verb in ("main", "eval") else (),
         part=part,
     )
 

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def execute(runs: Sequence[Run], place: Place) -> int:
             print(f"Left out: {run.title}: its training failed", file=sys.stderr)
             continue
         try:
-            status = run_command(lambda run=run: make(run, place), place.debug)
+            status = run_command(partial(make, run, place), place.debug)
         except Exception:  # a defect in one run, which the others may not have
             traceback.print_exc()
             status = 1

@@ -5,7 +5,6 @@ setting that can change a result. `protocol`, `shots`, `source` and `own` say wh
 `metric` which column, and `label` which row.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
