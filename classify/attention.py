@@ -48,9 +48,8 @@ def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
         with torch.autocast(args[0].device.type, enabled=False):
             qkv = F.linear(args[0].float(), weight, bias).unflatten(-1, (3, attention.n_heads, -1))
             query, key, _ = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, L, D/heads]
-            found.append(
-                (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1).mean(dim=1)
-            )
+            scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+            found.append(scores.softmax(dim=-1).mean(dim=1))
 
     blocks = cast(list[Any], visual.transformer.resblocks)
     handles = [block.attn.register_forward_pre_hook(keep_weights) for block in blocks]

@@ -113,7 +113,7 @@ def test_text_is_encoded_once_a_test_however_images_are_classified(method: str, 
 def test_text_with_nothing_learned_is_encoded_once_a_run(method: str, make) -> None:
     trainer = make(method)
     calls = count_texts(trainer)
-    with torch.inference_mode():
+    with torch.no_grad():
         trainer.model(IMAGES)
     n_texts = len(calls)
     trainer.test()
