@@ -32,11 +32,7 @@ N_BARS = 5  # classes shown beside each image
 
 @torch.no_grad()
 def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
-    """The attention `[B, L, L]` of each layer of the image tower, the mean of its heads; a row sums to 1.
-
-    Raises:
-        ValueError: the image tower is a ResNet, which has no class token.
-    """
+    """The attention `[B, L, L]` of each layer of the image tower, the mean of its heads; a row sums to 1."""
     visual, found = model.clip.visual, []
     if not isinstance(visual, VisionTransformer):
         raise ValueError(

@@ -41,7 +41,6 @@ def build_model(
     """The prompted CLIP of `file` for any class names, on the device of `clip_model`, which joins it.
 
     Raises:
-        UnknownNameError: the method is not known here.
         ValueError: the file's arrays are not those of its method with its settings in this CLIP, a class name
             is too long, or the method learned context for each class and a name is none of them.
     """

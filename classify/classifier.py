@@ -120,14 +120,12 @@ class PromptClassifier:
 
         Args:
             path: `prompts.safetensors`, or the run's folder that holds one.
-            classnames: any names; by default those of the training.
             backbone: where the CLIP's weights are, if the name in the file is not known here.
             device: such as `cpu` or `cuda:1`; by default a GPU if there is one.
             precision: fp16, bf16, amp or fp32; by default the training's on a GPU and fp32 on a CPU.
 
         Raises:
             FileNotFoundError: the file or the CLIP's weights are not here.
-            UnknownNameError: the file's method is not known here.
             ValueError: it is no prompt file, it belongs to another CLIP, or the device is not here.
         """
         file = PromptFile.read(path)
@@ -190,11 +188,7 @@ class PromptClassifier:
 
     @torch.no_grad()
     def encode_text(self, images: Any = None) -> Tensor:
-        """Normalised float32 features `[C, E]` of the class names; of CoCoOp, `[B, C, E]` for `images`.
-
-        Raises:
-            ValueError: images are needed and not given, or given and not needed.
-        """
+        """Normalised float32 features `[C, E]` of the class names; of CoCoOp, `[B, C, E]` for `images`."""
         if self.depends_on_image != (images is not None):
             need = (
                 "depend on the image: give images" if images is None else "are those of all images: give none"
@@ -214,8 +208,7 @@ class PromptClassifier:
         """The `top` most probable classes: a `Prediction` of one image, a list of them of a folder or list.
 
         Raises:
-            ImageError: a file cannot be read.
-            FileNotFoundError: there is no such file or folder, or a folder holds no image.
+            ImageError: a file cannot be read; `stream` goes on with the others.
         """
         predictions = []
         for found in self.stream(_listed(images), top):
@@ -283,11 +276,7 @@ class PromptClassifier:
 
 
 def find_images(path: str | Path) -> list[Path]:
-    """The file itself, or all images in a folder and below it, in sorted order; hidden files are skipped.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder, or no image in it.
-    """
+    """The file itself, or all images in a folder and below it, in sorted order; hidden files are skipped."""
     path = Path(path).expanduser()
     if path.is_file():
         return [path]

@@ -117,11 +117,7 @@ def from_checkpoint(
 
 
 def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
-    """Write `<folder>/<model>/model.pth.tar-<epoch>`, which `train.py --eval-only` tests; give its path.
-
-    Raises:
-        ValueError: the method learns nothing, or the folder holds a run or a checkpoint.
-    """
+    """Write `<folder>/<model>/model.pth.tar-<epoch>`, which `train.py --eval-only` tests; give its path."""
     folder = Path(folder)
     if not file.learned:
         raise ValueError(f"{file.method} learns nothing, so it has no checkpoint: run it with --eval-only")
