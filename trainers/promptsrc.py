@@ -33,9 +33,7 @@ def extend_cfg(cfg: Any) -> None:
     cfg.TRAINER.PROMPTSRC = CfgNode()
     cfg.TRAINER.PROMPTSRC.N_CTX_VISION = 4  # learned tokens of each layer of the image tower
     cfg.TRAINER.PROMPTSRC.N_CTX_TEXT = 4  # learned tokens of each layer of the text tower
-    cfg.TRAINER.PROMPTSRC.CTX_INIT = (
-        "a photo of a"  # with N_CTX_TEXT <= 4, its first words are learned, others stay
-    )
+    cfg.TRAINER.PROMPTSRC.CTX_INIT = "a photo of a"  # with N_CTX_TEXT <= 4, its first words are learned
     cfg.TRAINER.PROMPTSRC.PREC = "fp16"  # fp16, bf16, amp or fp32
     cfg.TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION = 9  # layers with prompts; 0 for no vision prompts
     cfg.TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT = 9  # layers with prompts; 0 for the words of CTX_INIT alone
@@ -43,9 +41,7 @@ def extend_cfg(cfg: Any) -> None:
     number = float if hasattr(cfg, "declare_list_or_scalar") else int
     cfg.TRAINER.PROMPTSRC.TEXT_LOSS_WEIGHT = number(25)  # w_text >= 0
     cfg.TRAINER.PROMPTSRC.IMAGE_LOSS_WEIGHT = number(10)  # w_image >= 0
-    cfg.TRAINER.PROMPTSRC.GPA_MEAN = number(
-        15
-    )  # the epoch, counted from 1, whose prompts weigh most in the average
+    cfg.TRAINER.PROMPTSRC.GPA_MEAN = number(15)  # the epoch, from 1, that weighs most in the average
     cfg.TRAINER.PROMPTSRC.GPA_STD = number(1)  # > 0, epochs
 
 
