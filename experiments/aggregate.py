@@ -8,6 +8,7 @@ in the papers.
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections.abc import Sequence
@@ -200,10 +201,9 @@ def make_table(
         made = make_cells(label, of_label, datasets, metrics, n_seeds)
         cells += [cell | {"macro_f1": of["mean"]} for cell, of in zip(made, f1, strict=True)]
     frame = pd.DataFrame(cells).assign(protocol=protocol, shots=shots, trained_on=source)
-    places = pd.MultiIndex.from_product(
-        [[AVERAGE, *datasets], labels, metrics], names=["dataset", "label", "metric"]
-    )
-    frame = frame.set_index(places.names)
+    keys = ["dataset", "label", "metric"]
+    places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=keys)
+    frame = frame.set_index(keys)
     frame = frame.reindex(places[places.isin(frame.index)])
     parts = [TITLES[protocol], "own images" if own else ""]
     parts.append(f"trained on {source}" if source and runs.learned.any() else "")
@@ -242,11 +242,9 @@ def make_cells(
     if "H" in metrics:  # of the means over the seeds that have both halves
         base, new = (by_seed[half].where(by_seed["H"].notna()).mean() for half in HALVES)
         means["H"] = harmonic_mean(base, new)
-    figures = [
-        (name, metric, means[metric][name], by_seed[metric][name], [name], 1)
-        for name in datasets
-        for metric in metrics
-    ]
+    figures: list[tuple[Any, ...]] = []
+    for name, metric in itertools.product(datasets, metrics):
+        figures.append((name, metric, means[metric][name], by_seed[metric][name], [name], 1))
     averaged = [name for name in datasets if not (runs.source == name).any()]
     if len(averaged) > 1:
         averages: dict[str, tuple[Any, pd.Series]] = {}
@@ -302,22 +300,14 @@ def training_seconds(runs: pd.DataFrame) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Pivot:
-    """One metric of one method over two settings of a grid.
-
-    Args:
-        name: of its figure's file.
-        cells: as of a `Table`.
-        values: the means, with a row a value of the first setting and a column a value of the second.
-        text: the same as text.
-        notes: lines that stand below it.
-    """
+    """One metric of one method, with a row a value of one setting and a column a value of another."""
 
     title: str
-    heading: str
-    name: str
-    cells: pd.DataFrame
-    values: pd.DataFrame
-    text: pd.DataFrame
+    heading: str  # of its figure
+    name: str  # of its figure's file
+    cells: pd.DataFrame  # as of a `Table`
+    values: pd.DataFrame  # the means
+    text: pd.DataFrame  # the same as text
     notes: Sequence[str]
 
     def frame(self) -> pd.DataFrame:

@@ -46,16 +46,12 @@ CONTEXT = {  # of main and eval: key -> variable
 }
 
 
-def number(name: str, text: str, least: int) -> int:
-    """A number without leading zeros, which would name a second folder for the same run."""
-    if not re.fullmatch(r"0|[1-9][0-9]*", text) or int(text) < least:
-        raise ValueError(f"{name} takes a number of {least} or more, without leading zeros, not {text!r}")
-    return int(text)
-
-
 def numbers(name: str, text: str, least: int) -> tuple[int, ...]:
     """The numbers in a text, with commas or spaces between them."""
-    return tuple(number(name, word, least) for word in re.split(r"[ ,]+", text.strip()))
+    words = re.split(r"[ ,]+", text.strip())
+    if not all(word.isdecimal() and int(word) >= least for word in words):
+        raise ValueError(f"{name} takes numbers of {least} or more; received {text!r}")
+    return tuple(map(int, words))
 
 
 def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[dict[str, str], Pairs]:
@@ -93,18 +89,13 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
         of_pairs["OPTIM.MAX_EPOCH"] = "give it as the argument EPOCHS"
     if verb == "base2new":
         of_pairs["TEST.NO_TEST"] = "base2new prints base, new and H; base2new_train takes it"
-    for option, given, cannot, enough in (
-        ("", keys, refused | of_pairs, any),
-        ("--grid ", axes, refused, all),
-    ):
-        for key in given:
-            if key in cannot:
-                raise ValueError(f"{option}{key} cannot be set here: {cannot[key]}")
-            if key.startswith("TRAINER.") and not enough(
-                key.startswith(f"TRAINER.{methods()[name].node}.") for name in names
-            ):
-                which = "every one" if option else "any"
-                raise ValueError(f"{option}{key} is not a setting of {which} of {', '.join(names)}")
+    for key in (*keys, *axes):
+        cannot, option = (refused, "--grid ") if key in axes else (refused | of_pairs, "")
+        if key in cannot:
+            raise ValueError(f"{option}{key} cannot be set here: {cannot[key]}")
+        reading = [name for name in names if key.startswith(f"TRAINER.{methods()[name].node}.")]
+        if key.startswith("TRAINER.") and len(reading) < (len(names) if key in axes else 1):
+            raise ValueError(f"{option}{key} changes nothing of some of the methods {', '.join(names)}")
 
 
 def chosen_methods(text: str) -> tuple[str, ...]:
@@ -112,15 +103,15 @@ def chosen_methods(text: str) -> tuple[str, ...]:
     names = tuple(method_names() if text == "all" else text.split(","))
     for name in names:
         check_name("method", name, methods())
-    trainer = os.environ.get("TRAINER") or names[0]
-    if len(names) > 1 or trainer == names[0]:
+    trainer = os.environ.get("TRAINER", "")
+    if len(names) > 1 or trainer in ("", *names):
         return names
-    if trainer not in methods() or methods()[trainer].variant_of != names[0]:
-        raise ValueError(
-            f"TRAINER={trainer} is in the environment, but this runs {names[0]}: run the launcher of that "
-            "method, or leave TRAINER out (unset TRAINER)"
-        )
-    return (trainer,)
+    if trainer in methods() and methods()[trainer].variant_of == names[0]:
+        return (trainer,)
+    raise ValueError(
+        f"TRAINER={trainer} is in the environment, but this runs {names[0]}: run the launcher of that method "
+        "or leave TRAINER out (unset TRAINER)"
+    )
 
 
 def context_of(words: dict[str, str]) -> Pairs:
@@ -130,7 +121,7 @@ def context_of(words: dict[str, str]) -> Pairs:
     n_ctx = yaml.safe_load(config.read_text(encoding="utf-8"))["TRAINER"]["COOP"]["N_CTX"]
     defaults = {"NCTX": str(n_ctx), "CSC": "False", "CTP": "end"}
     given = {name: words.get(name) or os.environ.get(name) or default for name, default in defaults.items()}
-    number("NCTX", given["NCTX"], 1)
+    given["NCTX"] = str(numbers("NCTX", given["NCTX"], 1)[0])
     for name, known in (("CSC", ("True", "False")), ("CTP", ("end", "middle", "front"))):
         if given[name] not in known:
             raise ValueError(f"{name} must be {', '.join(known)}; received {given[name]!r}")
@@ -162,7 +153,7 @@ def choice_of(args: argparse.Namespace) -> Choice:
         shots=numbers("SHOTS", shots, 1) if shots else (),
         config=words.get("CFG") or os.environ.get("CFG", ""),
         source=source,
-        epochs=number("EPOCHS", words["EPOCHS"], 1) if "EPOCHS" in words else None,
+        epochs=numbers("EPOCHS", words["EPOCHS"], 1)[0] if "EPOCHS" in words else None,
         settings=settings,
         context=context_of(words) if args.verb in ("main", "eval") else (),
         part=part,

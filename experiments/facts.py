@@ -53,25 +53,19 @@ Rules = str | Sequence[dict[str, Any]]
 class Method:
     """A method's file in configs/protocols/.
 
-    Args:
-        scripts: folder of its launchers in scripts/.
-        node: its settings are those below TRAINER.<node>.
-        default: name of its config for every protocol.
-        base2new, xd, few_shot: the config for a protocol, or rules of config, datasets, shots and settings,
-            of which the first that fits counts.
-        trains: whether anything is learned.
-        variant_of: the method whose launchers and configs it shares, or empty.
+    A protocol has the name of a config, or rules of config, datasets, shots and settings, of which the first
+    that fits counts.
     """
 
     name: str
-    scripts: str
-    node: str
-    default: Rules
+    scripts: str  # folder of its launchers in scripts/
+    node: str  # its settings are those below TRAINER.<node>
+    default: Rules  # for every protocol
     base2new: Rules = ()
     xd: Rules = ()
     few_shot: Rules = ()
-    trains: bool = True
-    variant_of: str = ""
+    trains: bool = True  # whether anything is learned
+    variant_of: str = ""  # the method whose launchers and configs it shares
 
     @property
     def configs(self) -> Path:
@@ -83,11 +77,7 @@ class Method:
         return sorted(path.stem for path in self.configs.glob("*.yaml"))
 
     def choose(self, protocol: str, dataset: str, shots: int, given: str = "") -> tuple[str, dict[str, str]]:
-        """The config's name for a training, and settings that go with it.
-
-        Args:
-            given: a config's name that takes precedence.
-        """
+        """The config's name for a training, or `given`, and settings that go with it."""
         rules: list[dict[str, Any]] = []
         for entry in (getattr(self, protocol, ()), self.default):
             rules += [{"config": entry}] if isinstance(entry, str) else entry

@@ -12,32 +12,19 @@ TRAINING_NODES = ("OPTIM.", "TRAIN.", "DATALOADER.TRAIN_X.")
 
 @dataclass(frozen=True)
 class Choice:
-    """What is asked for; what is left empty is the protocol's own.
-
-    Args:
-        methods: registered names.
-        datasets: names of configs in configs/datasets.
-        shots: training images a class; 16, and 1, 2, 4, 8 and 16 for few-shot learning.
-        config: name of a config that each of the methods has.
-        source: the dataset that cross-dataset transfer trains on; ImageNet.
-        epochs: OPTIM.MAX_EPOCH of the trainings.
-        settings: KEY, VALUE pairs for every run.
-        point: name of the grid point.
-        context: of CoOp's own launchers, the pairs that NCTX, CSC and CTP stand for.
-        part: of zero-shot CLIP's own launcher: `all`, `base` or `new`.
-    """
+    """What is asked for; what is left empty is the protocol's own."""
 
     methods: tuple[str, ...]
-    datasets: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()  # names of configs in configs/datasets
     seeds: tuple[int, ...] = (1, 2, 3)
-    shots: tuple[int, ...] = ()
-    config: str = ""
-    source: str = ""
-    epochs: int | None = None
-    settings: Pairs = ()
-    point: str = ""
-    context: Pairs = ()
-    part: str = "all"
+    shots: tuple[int, ...] = ()  # training images a class
+    config: str = ""  # a name that each of the methods has
+    source: str = ""  # the dataset that cross-dataset transfer trains on
+    epochs: int | None = None  # OPTIM.MAX_EPOCH of the trainings
+    settings: Pairs = ()  # for every run
+    point: str = ""  # name of the grid point
+    context: Pairs = ()  # of CoOp's own launchers: what NCTX, CSC and CTP stand for
+    part: str = "all"  # of zero-shot CLIP's own launcher: all, base or new
 
 
 def own_settings(choice: Choice, method: str) -> Pairs:

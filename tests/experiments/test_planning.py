@@ -129,8 +129,7 @@ def test_grids() -> None:
 
 @pytest.mark.parametrize(
     "grid",
-    ["OPTIM.LR", "OPTIM.LR=", "optim.lr=1", "OPTIM.LR=1,1", "OPTIM.LR=1 OPTIM.LR=2",
-     "MODEL.BACKBONE.NAME=ViT-B/16,ViT-B_16", "TRAINER.COOP.N_CTX=1,2", "DATASET.NUM_SHOTS=1,2"],
+    ["OPTIM.LR", "OPTIM.LR=", "optim.lr=1", "TRAINER.COOP.N_CTX=1,2", "DATASET.NUM_SHOTS=1,2"],
 )  # fmt: skip
 def test_what_is_no_grid(grid: str) -> None:
     with pytest.raises(ValueError, match="--grid"):
@@ -143,10 +142,9 @@ REFUSED = [  # command, variables, a part of the message
     ("base2new --method MPL shapes one", "", "'one'"),
     ("base2new --method MPL shapes", "", "DATASET SEED"),
     ("base2new --method MPL shapes 1 2 3", "", "DATASET SEED"),
-    ("base2new --method MPL shapes 01", "", "leading zeros"),
     ("base2new --method MPL shapes 1 0", "", "EPOCHS"),
-    ("few_shot --method MPL shapes 1 04", "", "SHOTS"),
-    ("xd_train --method MPL shapes 1", "SHOTS=016", "SHOTS"),
+    ("few_shot --method MPL shapes 1 0", "", "SHOTS"),
+    ("xd_train --method MPL shapes 1", "SHOTS=all", "SHOTS"),
     ("base2new --method MPL shapes 1 --fource", "", "--fource"),
     ("base2new --method MPL shapes 1 OPTIM.LR", "", "KEY VALUE"),
     ("base2new --method MPL shapes 1 OPTIM.LR 0.1 DATASET.NUM_SHOTS 4", "", "SHOTS"),
