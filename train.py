@@ -80,7 +80,30 @@ def setup_cfg(args: argparse.Namespace) -> Any:
             cfg.merge_from_list([key, getattr(args, flag)])
     cfg.merge_from_list(args.opts)
     cfg.freeze()
+    if cfg.TRAINER.NAME:
+        check_method(args, cfg)
     return cfg
+
+
+def check_method(args: argparse.Namespace, cfg: Any) -> None:
+    """Raise ValueError for settings that contradict each other, or that belong to another method."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)  # raises for an unknown name
+    own = getattr(method, "settings_node", None)
+    if own is None:  # a published trainer, which may read settings of another method
+        return
+    given = [key for key in args.opts[::2] if key.startswith("TRAINER.")]
+    if args.config_file:
+        with open(args.config_file, encoding="utf-8") as file:
+            given += [f"TRAINER.{key}" for key in (yaml.safe_load(file) or {}).get("TRAINER") or {}]
+    for key in given:
+        if key not in ("TRAINER.NAME", f"TRAINER.{own}") and not key.startswith(f"TRAINER.{own}."):
+            raise ValueError(
+                f"{key} is a setting of another method: {cfg.TRAINER.NAME} reads TRAINER.{own}, and its own "
+                "config files"
+            )
+    method.check_cfg(cfg)
 
 
 def check_flags(args: argparse.Namespace, cfg: Any) -> None:
@@ -89,20 +112,6 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
 
     if not cfg.TRAINER.NAME:
         raise ValueError(f"give --trainer, one of {', '.join(sorted(TRAINER_REGISTRY.registered_names()))}")
-    method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)  # raises for an unknown name
-    own = getattr(method, "settings_node", None)  # published trainers may read settings of another method
-    given = [key for key in args.opts[::2] if key.startswith("TRAINER.") and key.count(".") > 1]
-    if args.config_file:
-        with open(args.config_file, encoding="utf-8") as file:
-            given += [f"TRAINER.{key}" for key in (yaml.safe_load(file) or {}).get("TRAINER") or {}]
-    for key in given:
-        if own and key not in ("TRAINER.NAME", f"TRAINER.{own}") and not key.startswith(f"TRAINER.{own}."):
-            raise ValueError(
-                f"{key} is a setting of another method: {cfg.TRAINER.NAME} reads TRAINER.{own}, and its own "
-                "config files"
-            )
-    if own:
-        method.check_cfg(cfg)  # before a folder is made
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; give the folder of the run with --output-dir")
     if args.model_dir and not args.eval_only:

@@ -42,7 +42,6 @@ def build_schedules(cfg: Any) -> dict[str, PromptSchedule]:
     trainer_class = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     towers: dict[str, PromptSchedule] = {}
     if issubclass(trainer_class, PromptTrainer):
-        trainer_class.check_cfg(cfg)
         published = find_published(cfg.MODEL.BACKBONE.NAME)
         config = clip.load(cfg.MODEL.BACKBONE.NAME, "cpu").config if published is None else published.config
         with torch.device("meta"):

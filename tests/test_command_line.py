@@ -78,8 +78,6 @@ def test_a_run_trains_tests_and_is_then_skipped(run: Run, tmp_path: Path) -> Non
     lines = ("** Command **", "** Config **", "** Environment **", "Setting fixed seed: 1", "* total: 15")
     words = "Training MPL on EuroSAT, all classes: all images a class, 1 epochs, learning rate 0.0003"
     assert out.startswith(words) and "Warning" not in out.splitlines()[1]
-    print("after the run")
-    assert "after the run" not in (tmp_path / "out" / "log.txt").read_text()
     for line in (*lines, "Trainable parameters: "):
         assert line in out and line in (tmp_path / "out" / "log.txt").read_text()
     assert (sys.stdout, signal.getsignal(signal.SIGTERM), list(logging.getLogger().handlers)) == before
@@ -95,6 +93,8 @@ def test_a_run_trains_tests_and_is_then_skipped(run: Run, tmp_path: Path) -> Non
     refused(run("--eval-only", f"--model-dir={tmp_path / 'out'}", "DETERMINISTIC", "True"), "--eval-only")
     assert (tmp_path / "out" / "result.json").read_text() == text
     assert len(list((tmp_path / "out").glob("log.txt*"))) == 1
+    print("after the run")
+    assert "after the run" not in (tmp_path / "out" / "log.txt").read_text()
 
 
 def test_epochs_of_warm_up_alone_are_warned_of(run: Run) -> None:

@@ -68,6 +68,7 @@ def test_command(tmp_path, capsys):
     for words in (["--out", "a.txt"], ["TRAINER.MPL.N_RM_OP", "9"], ["TRAINER.MPL.N_AD", "1"]):
         assert main(config_file, *words) == 2
     assert main(tmp_path / "nowhere.yaml", "--trainer", "MPL") == 2
+    assert main(config_file, "--trainer", "MaPLe") == 2
 
 
 def to_plain(node):
