@@ -101,7 +101,7 @@ def run_predict(args: argparse.Namespace) -> int:
     predictions = [one for one in found if isinstance(one, Prediction)]
     unreadable = [one for one in found if isinstance(one, UnreadableImage)]
 
-    images = [
+    images: list[dict[str, Any]] = [
         {
             "picture": one.source,
             "predictions": [
