@@ -156,13 +156,8 @@ def test_show_and_words_say_what_was_learned(prompts: Callable, weights: dict, c
     assert "MPL.PROMPT_DEPTH 3" in capsys.readouterr().out
     words = ("words", file, "--top", 2, "--backbone", weights["narrow"], "--device", "cpu")
     assert run(*words) == 0
-    assert "prompt_learner.ctx" in capsys.readouterr().out
-    assert run(*words, "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {row["layer"] for row in found["words"]} == {0, 1, 2}
-    assert run(*words, "--csv") == 0
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert len(rows) == len(found["words"]) + len(found["moves"])
+    out = capsys.readouterr().out
+    assert "prompt_learner.ctx" in out and "Nearest words" in out
     zero_shot = prompts("ZeroshotCLIP")[1]
     assert run("words", zero_shot, "--backbone", weights["narrow"]) == 2
     assert run("show", zero_shot) == 0
