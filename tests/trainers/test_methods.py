@@ -289,6 +289,7 @@ def test_words_to_start_from_and_their_number_must_agree(method: str, make) -> N
             "annual crop land x x .",
         ),
         ("ZeroshotCLIP", (), "a centered satellite photo of annual crop land ."),
+        ("ZeroshotCLIP", ("DATASET.TEMPLATE", "a map of {}."), "a map of annual crop land ."),
     ],
 )
 def test_the_log_shows_prompts_and_class_names(method: str, pairs: tuple, prompt: str, make, capsys) -> None:
