@@ -33,13 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
         if name in ("predict", "words", "page"):
             verb.add_argument("--device", help="such as cpu or cuda:0; by default a GPU if there is one")
         if name in ("predict", "words"):
-            form = verb.add_mutually_exclusive_group()
-            form.add_argument("--json", action="store_true", help="print JSON")
-            form.add_argument("--csv", action="store_true", help="print CSV")
             verb.add_argument("--top", type=int, default=5, help="classes or words shown (default 5)")
         return verb
 
     predict = add_verb("predict", run_predict, "classify images, and evaluate them if they are labelled")
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV")
     add = predict.add_argument
     add("images", nargs="+", help="images and folders; images in folders of class names are labelled")
     add("--classes", metavar="FILE", help=CLASSES_HELP)
@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_predict(args: argparse.Namespace) -> int:
     """Classify images and print the predictions; 1 if some could not be read."""
+    import pandas as pd
     from tqdm import tqdm
 
     from .classifier import Prediction, PromptClassifier, UnreadableImage, find_images
@@ -101,26 +102,18 @@ def run_predict(args: argparse.Namespace) -> int:
     predictions = [one for one in found if isinstance(one, Prediction)]
     unreadable = [one for one in found if isinstance(one, UnreadableImage)]
 
-    images = [
-        {
-            "picture": one.source,
-            "predictions": [
-                {"class": score.name, "probability": score.probability, "logit": score.logit}
-                for score in one.scores
-            ],
-        }
-        for one in predictions
-    ]
+    def scores_of(one: Prediction) -> list[dict[str, Any]]:
+        return [{"class": s.name, "probability": s.probability, "logit": s.logit} for s in one.scores]
+
     if args.json:
         about = {"prompts": args.prompts, "method": classifier.file.method, "classes": classifier.classnames}
-        print_json({**about, "pictures": images, "unreadable": [vars(one) for one in unreadable]})
+        pictures = [{"picture": one.source, "predictions": scores_of(one)} for one in predictions]
+        about |= {"pictures": pictures, "unreadable": [vars(one) for one in unreadable]}
+        print(json.dumps(about, indent=2, ensure_ascii=False))
     elif args.csv:
-        rows = [
-            {"picture": image["picture"], "rank": rank, **score}
-            for image in images
-            for rank, score in enumerate(image["predictions"], start=1)
-        ]
-        print_csv(rows, ["picture", "rank", "class", "probability", "logit"])
+        rows = [(one.source, 1 + i, *s.values()) for one in predictions for i, s in enumerate(scores_of(one))]
+        table = pd.DataFrame(rows, columns=["picture", "rank", "class", "probability", "logit"])
+        print(table.to_csv(index=False, lineterminator="\n"), end="")
     elif predictions:
         print_predictions(predictions)
     if labels and predictions:
@@ -231,19 +224,14 @@ def run_words(args: argparse.Namespace) -> None:
     if not file.learned:
         raise ValueError(f"{file.method} learns no prompts: its file holds templates")
     words, moved = nearest_words(model.prompt_learner, model.clip, args.top), moves(file, model.clip)
-    if args.json:
-        print_json({"method": file.method, "backbone": file.backbone.name, "words": words, "moves": moved})
-    elif args.csv:
-        print_csv([{"table": "words", **row} for row in words] + [{"table": "moves", **row} for row in moved])
-    else:
-        if words:
-            print("Nearest words of the learned text vectors, with their distances")
-            table = pd.DataFrame(words)
-            table["cell"] = table["word"] + table["euclidean"].map(" {:.3f}".format)
-            print(table.pivot(index=["layer", "prompt"], columns="rank", values="cell").to_string(), "\n")
-        print("How far the learned arrays moved (Euclidean norms)")
-        print(pd.DataFrame(moved).to_string(index=False, float_format="{:.4f}".format, na_rep="—"))
-        print("start: from words, from the draw of the run's seed, or unknown")
+    if words:
+        print("Nearest words of the learned text vectors, with their distances")
+        table = pd.DataFrame(words)
+        table["cell"] = table["word"] + table["euclidean"].map(" {:.3f}".format)
+        print(table.pivot(index=["layer", "prompt"], columns="rank", values="cell").to_string(), "\n")
+    print("How far the learned arrays moved (Euclidean norms)")
+    print(pd.DataFrame(moved).to_string(index=False, float_format="{:.4f}".format, na_rep="—"))
+    print("start: from words, from the draw of the run's seed, or unknown")
 
 
 def run_page(args: argparse.Namespace) -> None:
@@ -255,18 +243,6 @@ def run_page(args: argparse.Namespace) -> None:
     names = read_names(args.classes) if args.classes else None
     page = build_page(PromptClassifier.load(args.prompts, names, args.backbone, args.device))
     page.launch(server_name=HOST, server_port=args.port, inbrowser=args.open, share=False)
-
-
-def print_json(value: Any) -> None:
-    """Print plain data as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def print_csv(rows: Sequence[dict], columns: Sequence[str] | None = None) -> None:
-    """Print rows as CSV, floats with every digit; what a row does not have is left empty."""
-    import pandas as pd
-
-    print(pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n"), end="")
 
 
 if __name__ == "__main__":

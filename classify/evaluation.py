@@ -1,5 +1,6 @@
 """How often predictions on labelled images are right: figures, a table of classes and a confusion picture."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,34 +23,31 @@ def labels_of_folders(paths: Sequence[Path], classnames: Sequence[str]) -> dict[
     """Path -> class name, where every image lies in a folder of its class's name; else nothing."""
     name_of = {tokens_of(name): name for name in classnames}
     found = {str(path): name_of.get(tokens_of(path.absolute().parent.name)) for path in paths}
-    return {path: name for path, name in found.items() if name} if all(found.values()) else {}
+    others = {Path(path).absolute().parent.name for path, name in found.items() if name is None}
+    if len(others) < len({path.absolute().parent for path in paths}) and others:
+        print(f"Not evaluated: no class is called {', '.join(sorted(others)[:5])}", file=sys.stderr)
+    return {} if others else {path: str(name) for path, name in found.items()}
 
 
 def labels_of_list(
-    list_path: Path, paths: Sequence[Path], folders: Sequence[str], classnames: Sequence[str]
+    list_path: Path, paths: Sequence[Path], given: Sequence[str], classnames: Sequence[str]
 ) -> dict[str, str]:
-    """Path -> class name, from a list of images with the columns `path` and `class`.
+    """Path -> class name, from a CSV or JSON list of images with the columns `path` and `class`.
 
-    Args:
-        list_path: a CSV or JSON file; its paths are relative to its own folder or to one of `folders`.
-
-    Raises:
-        ValueError: an image is not in the list, or its class is none of `classnames`.
+    The paths in it are relative to its own folder, or to one of those that are `given`.
     """
     listed, _ = read_list(list_path)
-    roots = [list_path.parent, *map(Path, folders)]
+    roots = [list_path.parent, *(path if path.is_dir() else path.parent for path in map(Path, given))]
     class_of = {(root / image.path).resolve(): image.class_name for root in roots for image in listed}
     name_of = {tokens_of(name): name for name in classnames}
     labels = {}
     for path in paths:
-        if path.resolve() not in class_of:
-            raise ValueError(f"{list_path} does not list {path}; its paths are relative to its own folder")
-        classname = class_of[path.resolve()]
+        classname = class_of.get(path.resolve())
+        if classname is None:
+            raise ValueError(f"{list_path} does not list {path}; paths in it are relative to its own folder")
         if tokens_of(classname) not in name_of:
-            raise ValueError(
-                f"{list_path}: the class {classname!r} of {path} is none of {', '.join(classnames[:10])}; "
-                "name the classes with --classes"
-            )
+            known = ", ".join(classnames[:10])
+            raise ValueError(f"{list_path}: the class {classname!r} of {path} is none of {known} (--classes)")
         labels[str(path)] = name_of[tokens_of(classname)]
     return labels
 

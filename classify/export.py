@@ -29,7 +29,7 @@ ABOUT = "about.json"  # entry of a torch.export file with the metadata
 
 
 class ExportableClassifier(nn.Module):
-    """Image tower with its prompts, and a matrix of text features: `[B, 3, R, R]` -> `OUTPUTS`."""
+    """Image tower with its prompts, and a matrix of text features: `images` -> `OUTPUTS`."""
 
     class_features: Tensor
     scale: Tensor
@@ -107,9 +107,10 @@ def export_program(classifier: PromptClassifier) -> torch.export.ExportedProgram
 def write_torch_export(classifier: PromptClassifier, path: str | Path) -> None:
     """Write a program of torch.export, and compare its logits with the classifier's."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    program = export_program(classifier)
-    torch.export.save(program, path, extra_files={ABOUT: json.dumps(metadata(classifier))})
-    _compare(classifier, path, lambda images: torch.export.load(path).module()(images)[0])
+    about = {ABOUT: json.dumps(metadata(classifier))}
+    torch.export.save(export_program(classifier), path, extra_files=about)
+    written = torch.export.load(path).module()
+    _compare(classifier, path, lambda images: written(images)[0])
 
 
 def write_onnx(classifier: PromptClassifier, path: str | Path) -> None:

@@ -158,18 +158,13 @@ class PromptSRC(IVLP):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Continue the running average of a checkpoint; ValueError if there is none or its weights differ."""
-        remedy = "Take another OUTPUT_DIR for a new run, or test the checkpoint as it is with --eval-only."
-        if not state:
-            raise ValueError(
-                "the checkpoint to resume from holds no running average of the prompts (extra_state), so the "
-                f"epochs before it would be left out. {remedy}"
-            )
-        weights = list(state["weights"])
+        weights = list(state.get("weights", ()))
         if weights != self.epoch_weights:
+            held = f"weighs its epochs {_shown(weights)}" if weights else "is missing (no running average)"
             raise ValueError(
-                f"the running average in the checkpoint weighs its {len(weights)} epochs {_shown(weights)}, "
-                "but OPTIM.MAX_EPOCH, TRAINER.PROMPTSRC.GPA_MEAN and GPA_STD now ask for "
-                f"{_shown(self.epoch_weights)}: resume with the settings of the first run. {remedy}"
+                f"the average of the prompts in the checkpoint to resume from {held}, but OPTIM.MAX_EPOCH, "
+                f"TRAINER.PROMPTSRC.GPA_MEAN and GPA_STD ask for {_shown(self.epoch_weights)}: resume with "
+                "the settings of the first run, take another OUTPUT_DIR, or test the checkpoint (--eval-only)"
             )
         self.n_averaged = state["n_epochs"]
         self.average = {name: value.to(self.device) for name, value in state["total"].items()}

@@ -66,13 +66,13 @@ def test_safetensors(dtype: torch.dtype, tmp_path: Path) -> None:
     assert not clip.load(path).config.quick_gelu
 
 
-@pytest.mark.parametrize("is_wrapped", [True, False])
+@pytest.mark.parametrize("wrapped_in", ["", "state_dict", "model_state_dict", "model"])
 @pytest.mark.parametrize("is_zipped", [True, False])
-def test_files_of_torch_save(is_wrapped: bool, is_zipped: bool, tmp_path: Path) -> None:
+def test_files_of_torch_save(wrapped_in: str, is_zipped: bool, tmp_path: Path) -> None:
     path, saved = tmp_path / "model.pt", STATE
-    if is_wrapped:
+    if wrapped_in:
         saved = {
-            "state_dict": {f"module.{key}": value for key, value in STATE.items()},
+            wrapped_in: {f"module.{key}": value for key, value in STATE.items()},
             "epoch": 3,
             "name": "run",
         }
@@ -139,6 +139,18 @@ def test_files_of_other_things_are_refused(tmp_path: Path) -> None:
         torch.save(saved, tmp_path / name)
     for path in tmp_path.iterdir():
         with pytest.raises(ValueError, match=re.escape(str(path))):
+            clip.load(path)
+
+
+def test_a_clip_of_transformers_is_told_which_file_to_take(tmp_path: Path) -> None:
+    state = {
+        "text_model.embeddings.token_embedding.weight": torch.zeros(3, 2),
+        "logit_scale": torch.zeros(()),
+    }
+    save_file(state, tmp_path / "model.safetensors")
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    for path in tmp_path.iterdir():
+        with pytest.raises(ValueError, match="transformers.*open_clip_model.safetensors"):
             clip.load(path)
 
 
