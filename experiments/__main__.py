@@ -122,11 +122,8 @@ def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
 
 def run_verb(args: argparse.Namespace) -> int:
     """Plans the runs of a verb, and makes them."""
-    from .execution import Place, execute, execute_in_parallel
-
     folders = (os.environ.get(name) or REPO / name.lower() for name in ("DATA", "OUTPUT"))
     data, output = (Path(os.path.abspath(os.path.expanduser(folder))) for folder in folders)
-    place = Place(data, output, args.force, args.debug)
     gpus = args.gpus.split(",") if args.gpus else []
     if args.jobs < 1 or len(set(gpus)) < len(gpus):
         raise ValueError(f"--jobs takes 1 or more, --gpus each GPU once; received {args.jobs}, {args.gpus!r}")
@@ -134,6 +131,9 @@ def run_verb(args: argparse.Namespace) -> int:
     if args.plan:
         print_plan(runs, data, output)
         return 0
+    from .execution import Place, execute, execute_in_parallel
+
+    place = Place(data, output, args.force, args.debug)
     if gpus or args.jobs > 1:
         status = execute_in_parallel(runs, place, len(gpus) or args.jobs, gpus)
     else:

@@ -21,11 +21,7 @@ img { display: block; max-width: 100%; }"""
 
 
 def read_tables(args: argparse.Namespace) -> tuple[Sequence[Table | Pivot], list[str]]:
-    """The tables that the arguments ask for, and a line for each run that is left out.
-
-    Raises:
-        ValueError: a name or number is not accepted, or no run is of what was asked for.
-    """
+    """The tables that the arguments ask for, and a line for each run that is left out."""
     protocols = [name.replace("_", "") for name in args.protocols or TITLES]
     runs, notes = read_runs(args.folders)
     datasets = [dataset_name(name) for name in args.datasets]
