@@ -19,6 +19,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
+
 # Everything that imports torch is imported where it is needed, so that --help answers at once.
 
 FLAG_KEYS = {  # flag -> the setting that it gives
@@ -37,10 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train and test one prompt-learning method on one dataset.")
     add = parser.add_argument
     add("--root", help="folder of the datasets (DATASET.ROOT)")
-    add(
-        "--output-dir",
-        help="folder of this run: log.txt, result.json, metrics.jsonl, checkpoints (OUTPUT_DIR)",
-    )
+    add("--output-dir", help="folder of this run: log.txt, result.json, checkpoints (OUTPUT_DIR)")
     add("--resume", help="folder of the run to resume from, if not the output folder (RESUME)")
     add("--seed", type=int, help="0 or more; without it the run is not seeded (SEED)")
     add("--transforms", nargs="+", help="training transforms (INPUT.TRANSFORMS)")
@@ -81,7 +80,30 @@ def setup_cfg(args: argparse.Namespace) -> Any:
             cfg.merge_from_list([key, getattr(args, flag)])
     cfg.merge_from_list(args.opts)
     cfg.freeze()
+    if cfg.TRAINER.NAME:
+        check_method(args, cfg)
     return cfg
+
+
+def check_method(args: argparse.Namespace, cfg: Any) -> None:
+    """Raise ValueError for settings that contradict each other, or that belong to another method."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)  # raises for an unknown name
+    own = getattr(method, "settings_node", None)
+    if own is None:  # a published trainer, which may read settings of another method
+        return
+    given = [key for key in args.opts[::2] if key.startswith("TRAINER.")]
+    if args.config_file:
+        with open(args.config_file, encoding="utf-8") as file:
+            given += [f"TRAINER.{key}" for key in (yaml.safe_load(file) or {}).get("TRAINER") or {}]
+    for key in given:
+        if key not in ("TRAINER.NAME", f"TRAINER.{own}") and not key.startswith(f"TRAINER.{own}."):
+            raise ValueError(
+                f"{key} is a setting of another method: {cfg.TRAINER.NAME} reads TRAINER.{own}, and its own "
+                "config files"
+            )
+    method.check_cfg(cfg)
 
 
 def check_flags(args: argparse.Namespace, cfg: Any) -> None:
@@ -90,7 +112,6 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
 
     if not cfg.TRAINER.NAME:
         raise ValueError(f"give --trainer, one of {', '.join(sorted(TRAINER_REGISTRY.registered_names()))}")
-    TRAINER_REGISTRY.get(cfg.TRAINER.NAME)  # raises for an unknown name
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; give the folder of the run with --output-dir")
     if args.model_dir and not args.eval_only:
@@ -99,9 +120,7 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
             "run and MODEL.INIT_WEIGHTS FILE starts from the prompts of a checkpoint"
         )
     if args.load_epoch is not None and not args.model_dir:
-        raise ValueError(
-            "--load-epoch chooses a checkpoint of --model-dir: give --model-dir and --eval-only too"
-        )
+        raise ValueError("--load-epoch chooses a checkpoint of --model-dir: give that and --eval-only too")
     if args.force:
         output = os.path.realpath(cfg.OUTPUT_DIR)
         for path in (args.model_dir, cfg.RESUME, cfg.MODEL.INIT_WEIGHTS):
@@ -137,6 +156,26 @@ def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
     return state == "finished"
 
 
+def in_words(cfg: Any, is_test: bool) -> str:
+    """What a run does, as the first line of its log; a second line warns if all epochs are warm-up."""
+    dataset = " ".join(filter(None, (cfg.DATASET.NAME, cfg.DATASET.FOLDER_PATH)))
+    words = f"{cfg.TRAINER.NAME} on {dataset}, {cfg.DATASET.SUBSAMPLE_CLASSES} classes"
+    if is_test:
+        return f"Testing {words}"
+    optim, shots = cfg.OPTIM, cfg.DATASET.NUM_SHOTS
+    words += f": {shots if shots > 0 else 'all'} images a class, {optim.MAX_EPOCH} epochs, "
+    words += f"learning rate {optim.LR:g}"
+    if optim.WARMUP_EPOCH > 0:
+        low = optim.WARMUP_CONS_LR if optim.WARMUP_TYPE == "constant" else optim.WARMUP_MIN_LR
+        words += f" after a warm-up of {optim.WARMUP_EPOCH} epochs from {low:g}"
+    if optim.WARMUP_EPOCH >= optim.MAX_EPOCH:
+        words += (
+            f"\nWarning: OPTIM.WARMUP_EPOCH {optim.WARMUP_EPOCH} leaves no epoch of OPTIM.MAX_EPOCH "
+            f"{optim.MAX_EPOCH} for that learning rate, so that almost nothing is learned"
+        )
+    return f"Training {words}"
+
+
 def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) -> None:
     """Train or test as the flags say; a finished run is skipped.
 
@@ -160,6 +199,7 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
             print(f"Results are there: {cfg.OUTPUT_DIR} (--force runs it afresh)")
             return
         setup_logger(cfg.OUTPUT_DIR)
+        print(in_words(cfg, args.eval_only))
         if cfg.SEED != -1:
             print(f"Setting fixed seed: {cfg.SEED}")
             set_random_seed(cfg.SEED)
@@ -170,7 +210,15 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
             trainer.record.extra = entries
             raise_if_stopped()
             if args.eval_only:
-                test(trainer, args.model_dir, args.load_epoch)
+                if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
+                    raise ValueError(
+                        f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: "
+                        "without it, untrained prompts would be tested"
+                    )
+                trainer.load_model(args.model_dir, epoch=args.load_epoch)
+                trainer.begin_record()
+                trainer.test()
+                trainer.finish_record()
             elif not args.no_train:
                 if getattr(trainer.dm.dataset, "test_only", False):
                     raise ValueError(f"{cfg.DATASET.NAME} is for testing alone: add --eval-only")
@@ -179,20 +227,6 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
             if hasattr(sys.stdout, "file"):
                 print(f"Error: {error}", file=sys.stdout.file)  # the log; the terminal gets it from main
             raise
-
-
-def test(trainer: Any, model_dir: str | None, epoch: int | None) -> None:
-    """Test a trained model, and write the record of the test."""
-    cfg = trainer.cfg
-    if trainer.get_model_names() and not model_dir and not cfg.MODEL.INIT_WEIGHTS:
-        raise ValueError(
-            f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without it, "
-            "untrained prompts would be tested"
-        )
-    trainer.load_model(model_dir, epoch=epoch)
-    trainer.begin_record()
-    trainer.test()
-    trainer.finish_record()
 
 
 def main(

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-BACKBONE_HELP = "path of the CLIP's weights, if the name in the prompt file is not known here"
 CLASSES_HELP = "class names, one a line; by default those of the training"
 
 
@@ -28,30 +27,28 @@ def build_parser() -> argparse.ArgumentParser:
         if name != "convert":
             verb.add_argument("prompts", help="prompts.safetensors, or the run's folder that holds it")
         if name not in ("convert", "show"):
-            verb.add_argument("--backbone", help=BACKBONE_HELP)
+            verb.add_argument(
+                "--backbone", help="path of the CLIP's weights, if their name is not known here"
+            )
         if name in ("predict", "words", "page"):
             verb.add_argument("--device", help="such as cpu or cuda:0; by default a GPU if there is one")
         if name in ("predict", "words"):
-            form = verb.add_mutually_exclusive_group()
-            form.add_argument("--json", action="store_true", help="print JSON")
-            form.add_argument("--csv", action="store_true", help="print CSV")
+            verb.add_argument("--top", type=int, default=5, help="classes or words shown (default 5)")
         return verb
 
-    predict = add_verb("predict", run_predict, "classify images")
-    predict.add_argument("images", nargs="+", help="images, and folders of images")
-    predict.add_argument("--classes", metavar="FILE", help=CLASSES_HELP)
-    predict.add_argument("--top", type=int, default=5, help="classes shown of each image (default 5)")
-    predict.add_argument(
-        "--explain",
-        metavar="FOLDER",
-        nargs="?",
-        const="explanations",
-        help="also draw where the class token looks, a PNG an image in this folder (default: explanations)",
-    )
-    predict.add_argument(
-        "--precision", help="fp16, bf16, amp or fp32; by default the training's, on a CPU fp32"
-    )
-    predict.add_argument("--batch-size", type=int, default=32, help="images computed at a time (default 32)")
+    predict = add_verb("predict", run_predict, "classify images, and evaluate them if they are labelled")
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV")
+    add = predict.add_argument
+    add("images", nargs="+", help="images and folders; images in folders of class names are labelled")
+    add("--classes", metavar="FILE", help=CLASSES_HELP)
+    add("--labels", metavar="FILE", help="CSV or JSON with the path and the class of each image")
+    add("--evaluation", metavar="FOLDER", default="evaluation", help="for the outcome on labelled images")
+    to_folder: dict[str, Any] = {"metavar": "FOLDER", "nargs": "?", "const": "explanations"}
+    add("--explain", **to_folder, help="draw where the class token looks, a PNG an image, in this folder")
+    add("--precision", help="fp16, bf16, amp or fp32; by default the training's, on a CPU fp32")
+    add("--batch-size", type=int, default=32, help="images computed at a time (default 32)")
 
     export = add_verb("export", run_export, "write a program from images to logits")
     export.add_argument("--onnx", metavar="FILE", help="an ONNX file, for onnxruntime and others")
@@ -61,33 +58,17 @@ def build_parser() -> argparse.ArgumentParser:
     convert = add_verb("convert", run_convert, "convert between prompt files and checkpoints")
     convert.add_argument("source", help="prompts.safetensors, model.pth.tar-<epoch>, or a run's folder")
     convert.add_argument("--safetensors", metavar="FILE", help="write a prompt file")
-    convert.add_argument(
-        "--pth-tar", metavar="FOLDER", help="write a checkpoint, which train.py --eval-only tests"
-    )
-    given = convert.add_argument_group("what a published checkpoint does not say")
-    given.add_argument("--method", default="", help="MPL, MaPLe, IVLP, VPT, CoOp, CoCoOp or PromptSRC")
-    given.add_argument("--backbone", default="", help="the CLIP: ViT-B/16 or another name, or a path")
-    given.add_argument(
-        "--classes", metavar="FILE", help="class names, one a line, in the order of the labels"
-    )
-    given.add_argument(
-        "--config-file", action="append", default=[], metavar="FILE", help="YAML; may be repeated"
-    )
-    given.add_argument("--dataset", default="", help="name of the dataset")
-    given.add_argument(
-        "pairs",
-        nargs="*",
-        metavar="KEY VALUE",
-        help="settings, right after the source: TRAINER.MAPLE.N_CTX 4",
-    )
+    convert.add_argument("--pth-tar", metavar="FOLDER", help="write a checkpoint for train.py --eval-only")
+    add = convert.add_argument_group("what a published checkpoint does not say").add_argument
+    add("--method", default="", help="MPL, MaPLe, IVLP, VPT, CoOp, CoCoOp or PromptSRC")
+    add("--backbone", default="", help="the CLIP: ViT-B/16 or another name, or a path")
+    add("--classes", metavar="FILE", help="class names, one a line, in the order of the labels")
+    add("--config-file", action="append", default=[], metavar="FILE", help="YAML; may be repeated")
+    add("--dataset", default="", help="name of the dataset")
+    add("pairs", nargs="*", metavar="KEY VALUE", help="settings, right after the source")
 
     add_verb("show", run_show, "print what a prompt file says of its training")
-
-    words = add_verb(
-        "words", run_words, "show the words nearest to the prompts, and how far each array moved"
-    )
-    words.add_argument("--top", type=int, default=5, help="words of each vector (default 5)")
-
+    add_verb("words", run_words, "show the words nearest to the prompts, and how far each array moved")
     page = add_verb("page", run_page, "try the prompts on a local page (gradio: requirements-page.txt)")
     page.add_argument("--classes", metavar="FILE", help=CLASSES_HELP)
     page.add_argument("--port", type=int, help="port of 127.0.0.1; by default 7860, or the next free one")
@@ -97,9 +78,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_predict(args: argparse.Namespace) -> int:
     """Classify images and print the predictions; 1 if some could not be read."""
+    import pandas as pd
     from tqdm import tqdm
 
     from .classifier import Prediction, PromptClassifier, UnreadableImage, find_images
+    from .evaluation import evaluate, labels_of_folders, labels_of_list
     from .names import read_names
 
     if args.top < 1 or args.batch_size < 1:
@@ -110,34 +93,34 @@ def run_predict(args: argparse.Namespace) -> int:
     paths = [path for given in args.images for path in find_images(given)]
     with contextlib.redirect_stdout(sys.stderr):  # notes on the weights; stdout is for the predictions
         classifier = PromptClassifier.load(args.prompts, names, args.backbone, args.device, args.precision)
+    if args.labels:
+        labels = labels_of_list(Path(args.labels), paths, args.images, classifier.classnames)
+    else:
+        labels = labels_of_folders(paths, classifier.classnames)
     stream = classifier.stream(paths, args.top, args.batch_size)
     found = list(tqdm(stream, total=len(paths), leave=False, disable=None))  # None: a bar on a terminal alone
     predictions = [one for one in found if isinstance(one, Prediction)]
     unreadable = [one for one in found if isinstance(one, UnreadableImage)]
 
-    scores = [
-        [
-            {"class": score.name, "probability": score.probability, "logit": score.logit}
-            for score in one.scores
-        ]
-        for one in predictions
-    ]
-    sources = [str(one.source) for one in predictions]
+    def scores_of(one: Prediction) -> list[dict[str, Any]]:
+        return [{"class": s.name, "probability": s.probability, "logit": s.logit} for s in one.scores]
+
     if args.json:
         about = {"prompts": args.prompts, "method": classifier.file.method, "classes": classifier.classnames}
-        images = [{"picture": source, "predictions": of} for source, of in zip(sources, scores, strict=True)]
-        print_json({**about, "pictures": images, "unreadable": [vars(one) for one in unreadable]})
+        pictures = [{"picture": one.source, "predictions": scores_of(one)} for one in predictions]
+        about |= {"pictures": pictures, "unreadable": [vars(one) for one in unreadable]}
+        print(json.dumps(about, indent=2, ensure_ascii=False))
     elif args.csv:
-        rows = [
-            {"picture": source, "rank": rank, **score}
-            for source, of in zip(sources, scores, strict=True)
-            for rank, score in enumerate(of, start=1)
-        ]
-        print_csv(rows, ["picture", "rank", "class", "probability", "logit"])
+        rows = [(one.source, 1 + i, *s.values()) for one in predictions for i, s in enumerate(scores_of(one))]
+        table = pd.DataFrame(rows, columns=["picture", "rank", "class", "probability", "logit"])
+        print(table.to_csv(index=False, lineterminator="\n"), end="")
     elif predictions:
         print_predictions(predictions)
+    if labels and predictions:
+        outcome = evaluate(predictions, labels, classifier.classnames, Path(args.evaluation))
+        print(outcome, file=sys.stderr if args.json or args.csv else sys.stdout)
     if args.explain:
-        write_explanations(classifier, sources, Path(args.explain))
+        write_explanations(classifier, [one.source for one in predictions], Path(args.explain))
     for one in unreadable:
         print(f"Skipped {one.source}: {one.reason}", file=sys.stderr)
     if unreadable:
@@ -147,34 +130,33 @@ def run_predict(args: argparse.Namespace) -> int:
 
 def print_predictions(predictions: Sequence[Any]) -> None:
     """Print a line an image: its path, then class and percentage of the most probable classes."""
-    n_shown = len(predictions[0].scores)
-    lines = [["image", "class", "%", *(head for rank in range(2, n_shown + 1) for head in (f"{rank}.", "%"))]]
+    ranks = range(2, len(predictions[0].scores) + 1)
+    lines = [["image", "class", "%", *(head for rank in ranks for head in (f"{rank}.", "%"))]]
     for one in predictions:
         lines.append([one.source])
         for score in one.scores:
             lines[-1] += [score.name, f"{100 * score.probability:.1f}"]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)]
-        cells[2::2] = [f"{cell:>{width}}" for cell, width in zip(line[2::2], widths[2::2], strict=True)]
+        cells = [
+            f"{cell:>{width}}" if column > 0 and column % 2 == 0 else f"{cell:<{width}}"
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
         print("  ".join(cells).rstrip())
 
 
-def write_explanations(classifier: Any, sources: Sequence[str], folder: Path) -> None:
+def write_explanations(classifier: Any, sources: Sequence[Any], folder: Path) -> None:
     """Draw where the class token looks, a PNG an image; images of one name in two folders get numbers."""
     from .attention import attention_figures
 
     folder.mkdir(parents=True, exist_ok=True)
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     for source, figure in zip(sources, attention_figures(classifier, sources), strict=True):
-        stem = name = re.sub(r"[^\w.-]+", "_", Path(source).stem)
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name)
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        print(f"Explained {source} in {folder / name}.png", file=sys.stderr)
+        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem)
+        taken[stem] = taken.get(stem, 0) + 1
+        path = folder / (f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png")
+        figure.savefig(path, dpi=150)
+        print(f"Explained {source} in {path}", file=sys.stderr)
 
 
 def run_export(args: argparse.Namespace) -> None:
@@ -206,15 +188,9 @@ def run_convert(args: argparse.Namespace) -> None:
     if source.suffix == ".safetensors":
         file = PromptFile.read(source)
     else:
-        file = from_checkpoint(
-            source,
-            args.method,
-            args.backbone,
-            read_names(args.classes) if args.classes else (),
-            args.config_file,
-            args.pairs,
-            args.dataset,
-        )
+        names = read_names(args.classes) if args.classes else ()
+        settings = (args.config_file, args.pairs, args.dataset)
+        file = from_checkpoint(source, args.method, args.backbone, names, *settings)
     if args.safetensors:
         path = file.write(args.safetensors)
         print(f"Wrote {path} ({path.stat().st_size:,} bytes)\n{describe(file)}")
@@ -248,22 +224,14 @@ def run_words(args: argparse.Namespace) -> None:
     if not file.learned:
         raise ValueError(f"{file.method} learns no prompts: its file holds templates")
     words, moved = nearest_words(model.prompt_learner, model.clip, args.top), moves(file, model.clip)
-    if args.json:
-        print_json({"method": file.method, "backbone": file.backbone.name, "words": words, "moves": moved})
-    elif args.csv:
-        rows = [{"table": "words", **row} for row in words] + [{"table": "moves", **row} for row in moved]
-        print_csv(rows)
-    else:
-        if words:
-            print("Nearest words of the learned text vectors, with their distances")
-            table = pd.DataFrame(words)
-            table["cell"] = table["word"] + table["euclidean"].map(" {:.3f}".format)
-            print(
-                table.pivot(index=["layer", "prompt"], columns="rank", values="cell").to_string(), end="\n\n"
-            )
-        print("How far the learned arrays moved (Euclidean norms)")
-        print(pd.DataFrame(moved).to_string(index=False, float_format="{:.4f}".format, na_rep="—"))
-        print("start: from words, from the draw of the run's seed, or unknown")
+    if words:
+        print("Nearest words of the learned text vectors, with their distances")
+        table = pd.DataFrame(words)
+        table["cell"] = table["word"] + table["euclidean"].map(" {:.3f}".format)
+        print(table.pivot(index=["layer", "prompt"], columns="rank", values="cell").to_string(), "\n")
+    print("How far the learned arrays moved (Euclidean norms)")
+    print(pd.DataFrame(moved).to_string(index=False, float_format="{:.4f}".format, na_rep="—"))
+    print("start: from words, from the draw of the run's seed, or unknown")
 
 
 def run_page(args: argparse.Namespace) -> None:
@@ -275,18 +243,6 @@ def run_page(args: argparse.Namespace) -> None:
     names = read_names(args.classes) if args.classes else None
     page = build_page(PromptClassifier.load(args.prompts, names, args.backbone, args.device))
     page.launch(server_name=HOST, server_port=args.port, inbrowser=args.open, share=False)
-
-
-def print_json(value: Any) -> None:
-    """Print plain data as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def print_csv(rows: Sequence[dict], columns: Sequence[str] | None = None) -> None:
-    """Print rows as CSV, floats with every digit; what a row does not have is left empty."""
-    import pandas as pd
-
-    print(pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n"), end="")
 
 
 if __name__ == "__main__":

@@ -32,11 +32,7 @@ N_BARS = 5  # classes shown beside each image
 
 @torch.no_grad()
 def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
-    """The attention `[B, L, L]` of each layer of the image tower, the mean of its heads; a row sums to 1.
-
-    Raises:
-        ValueError: the image tower is a ResNet, which has no class token.
-    """
+    """The attention `[B, L, L]` of each layer of the image tower, the mean of its heads; a row sums to 1."""
     visual, found = model.clip.visual, []
     if not isinstance(visual, VisionTransformer):
         raise ValueError(
@@ -48,9 +44,8 @@ def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
         with torch.autocast(args[0].device.type, enabled=False):
             qkv = F.linear(args[0].float(), weight, bias).unflatten(-1, (3, attention.n_heads, -1))
             query, key, _ = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, L, D/heads]
-            found.append(
-                (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1).mean(dim=1)
-            )
+            scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+            found.append(scores.softmax(dim=-1).mean(dim=1))
 
     blocks = cast(list[Any], visual.transformer.resblocks)
     handles = [block.attn.register_forward_pre_hook(keep_weights) for block in blocks]

@@ -26,19 +26,11 @@ def default_cfg() -> Any:
 
 
 def cfg_of(file: PromptFile) -> Any:
-    """The config of `file`: its method's settings, its backbone, and how its images are prepared.
-
-    Raises:
-        UnknownNameError: the method is not known here.
-        ValueError: a setting is unknown, or has a value that it cannot have.
-    """
-    trainer = TRAINER_REGISTRY.get(file.method)
+    """The config of `file`: its method's settings, its backbone, and how its images are prepared."""
     cfg = default_cfg()
     settings = {"TRAINER.NAME": file.method, "MODEL.BACKBONE.NAME": file.backbone.name, **file.settings}
     settings |= {f"INPUT.{key}": value for key, value in file.input.items()}
     cfg.merge_from_list([item for pair in settings.items() for item in pair])
-    if not file.templates:
-        trainer.check_cfg(cfg)
     cfg.freeze()
     return cfg
 
@@ -52,21 +44,19 @@ def build_model(
         ValueError: the file's arrays are not those of its method with its settings in this CLIP, a class name
             is too long, or the method learned context for each class and a name is none of them.
     """
-    trainer = TRAINER_REGISTRY.get(file.method)
+    trainer, values = TRAINER_REGISTRY.get(file.method), dict(file.learned)
     precision = precision or Precision(device_type=clip_model.logit_scale.device.type)
     if file.templates:
-        model = trainer.model_class(
-            clip_model, FixedPrompts(clip_model, classnames, file.templates), precision
-        )
+        prompts = FixedPrompts(clip_model, classnames, file.templates)
     else:
-        cfg, values = cfg_of(file), dict(file.learned)
-        for name in trainer.class_specific(cfg):
-            if name in values:
-                values[name] = _rows_of_classes(file, name, classnames)
+        cfg = cfg_of(file)
+        for name in values.keys() & set(trainer.class_specific(cfg)):
+            values[name] = _rows_of_classes(file, name, classnames)
         with torch.random.fork_rng(devices=[]):  # the prompts are drawn before they are loaded
             prompts = trainer.build_prompt_learner(cfg, clip_model, list(classnames))
-        model = trainer.model_class(clip_model, prompts, precision)
-        LearnedParameters(model, file.method).load_state_dict(values)
+    model = trainer.model_class(clip_model, prompts, precision)
+    LearnedParameters(model, file.method).load_state_dict(values)
+    model.keeps_text = True  # the prompts stay as they are
     return model.requires_grad_(False).eval().to(clip_model.logit_scale.device)
 
 
@@ -77,6 +67,8 @@ def _rows_of_classes(file: PromptFile, array: str, classnames: Sequence[str]) ->
             f"{array} holds context for {len(values)} classes (CSC), and {len(file.classnames)} class names "
             "are given for them: give all of the training's, in the order of their labels"
         )
+    if tuple(classnames) == file.classnames:  # in which a name may stand twice
+        return values
     unknown = [name for name in classnames if name not in rows]
     if unknown:
         raise ValueError(

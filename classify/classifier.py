@@ -19,6 +19,7 @@ import clip
 from clip import CLIP
 from dassl.data.transforms import build_transform
 from dassl.utils import ImageError, read_image
+from dassl.utils.images import to_rgb
 from datasets.images import SUFFIXES
 from trainers.backbone import BackboneIdentity
 from trainers.cocoop import ConditionallyPromptedCLIP
@@ -27,7 +28,7 @@ from trainers.prompt_file import PromptFile
 from trainers.prompted_clip import PromptedCLIP
 
 from .building import build_model, cfg_of
-from .names import check_names
+from .names import check_names, same_tokens
 
 BATCH_SIZE = 32  # images computed at a time (our choice: well under 2 GB with ViT-B/16)
 N_THREADS = 8  # that decode images, at most (our choice: more than this wait for the disk)
@@ -97,10 +98,14 @@ class PromptClassifier:
     ) -> None:
         self.file = file
         self.device = clip_model.logit_scale.device
-        self.transform: Any = build_transform(cfg_of(file), is_train=False)
-        self._classnames = check_names(file.classnames if classnames is None else classnames)
+        if classnames is None or tuple(classnames) == file.classnames:
+            self._classnames = file.classnames
+            for one, other in same_tokens(file.classnames):  # as ImageNet has "missile" twice
+                warnings.warn(f"CLIP cannot tell the classes {one!r} and {other!r} of the training apart")
+        else:
+            self._classnames = check_names(classnames)
         self.model: PromptedCLIP = build_model(file, clip_model, self._classnames, precision)
-        self._text_features: Tensor | None = None  # [C, E]
+        self.transform: Any = build_transform(cfg_of(file), is_train=False)
 
     @classmethod
     def load(
@@ -115,20 +120,24 @@ class PromptClassifier:
 
         Args:
             path: `prompts.safetensors`, or the run's folder that holds one.
-            classnames: any names; by default those of the training.
             backbone: where the CLIP's weights are, if the name in the file is not known here.
             device: such as `cpu` or `cuda:1`; by default a GPU if there is one.
             precision: fp16, bf16, amp or fp32; by default the training's on a GPU and fp32 on a CPU.
 
         Raises:
             FileNotFoundError: the file or the CLIP's weights are not here.
-            UnknownNameError: the file's method is not known here.
             ValueError: it is no prompt file, it belongs to another CLIP, or the device is not here.
         """
         file = PromptFile.read(path)
         if precision is not None:
             check_precision(precision, "precision")
-        device = _usable_device(device)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.zeros(1, device=device).device
+        except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch without CUDA
+            raise ValueError(
+                f"there is no device {str(device)!r} here: {str(error).splitlines()[0]}"
+            ) from error
         name = str(backbone or file.backbone.name)
         try:
             clip_model = clip.load(name)
@@ -137,7 +146,18 @@ class PromptClassifier:
                 f"{path} was learned in the CLIP {file.backbone.name}, and {name} cannot be loaded: give the "
                 f"path of its weights (--backbone). {error}"
             ) from error
-        check_backbone(file, clip_model, name, path)
+        found = BackboneIdentity.of(clip_model, name)
+        if differences := "; ".join(file.backbone.differences(found)):
+            raise ValueError(
+                f"{path} was learned in the CLIP {file.backbone.name}, and {name} is another one: "
+                f"{differences}. Give the weights of the training (--backbone)"
+            )
+        if file.backbone.sha256 != found.sha256:
+            warnings.warn(
+                f"the weights {name} are rounded differently from those that {path} was learned in: expect "
+                "slightly different logits",
+                stacklevel=2,
+            )
         if precision is None:
             of_training = [str(value) for key, value in file.settings.items() if key.endswith(".PREC")]
             precision = (of_training or ["fp16"])[0] if device.type == "cuda" else "fp32"
@@ -150,10 +170,11 @@ class PromptClassifier:
 
     @classnames.setter
     def classnames(self, names: Sequence[str]) -> None:
-        names = check_names(names)
-        if names != self._classnames:
+        if tuple(names) not in (self._classnames, self.file.classnames):
+            names = check_names(names)
+        if tuple(names) != self._classnames:
             self.model = build_model(self.file, self.model.clip, names, self.model.precision)
-            self._classnames, self._text_features = names, None
+            self._classnames = tuple(names)
 
     @property
     def depends_on_image(self) -> bool:
@@ -167,44 +188,35 @@ class PromptClassifier:
 
     @torch.no_grad()
     def encode_text(self, images: Any = None) -> Tensor:
-        """Normalised float32 features `[C, E]` of the class names; of CoCoOp, `[B, C, E]` for `images`.
-
-        Raises:
-            ValueError: images are needed and not given, or given and not needed.
-        """
+        """Normalised float32 features `[C, E]` of the class names; of CoCoOp, `[B, C, E]` for `images`."""
+        if self.depends_on_image != (images is not None):
+            need = (
+                "depend on the image: give images" if images is None else "are those of all images: give none"
+            )
+            raise ValueError(f"class features of {self.file.method} {need}")
         if isinstance(self.model, ConditionallyPromptedCLIP):
-            if images is None:
-                raise ValueError(f"class features of {self.file.method} depend on the image: give images")
             features = [self.model.image_features(batch) for batch in self._batches(images)]
             return torch.cat([self.model.text_features_of(batch) for batch in features])
-        if images is not None:
-            raise ValueError(f"class features of {self.file.method} are those of all images: give none")
-        if self._text_features is None:
-            self._text_features = self.model.text_features()
-        return self._text_features
+        return self.model.text_features()
 
     @torch.no_grad()
     def logits(self, images: Any) -> Tensor:
         """Logits `[B, C]` of images, those of the training's own test."""
-        return torch.cat([self._logits(batch) for batch in self._batches(images)])
+        return torch.cat([self.model(batch) for batch in self._batches(images)])
 
     def classify(self, images: Any, top: int = 5) -> Any:
         """The `top` most probable classes: a `Prediction` of one image, a list of them of a folder or list.
 
         Raises:
-            ImageError: a file cannot be read.
-            FileNotFoundError: there is no such file or folder, or a folder holds no image.
+            ImageError: a file cannot be read; `stream` goes on with the others.
         """
         predictions = []
-        for found in self.stream(self._listed(images), top):
+        for found in self.stream(_listed(images), top):
             if isinstance(found, UnreadableImage):
                 raise ImageError(found.reason)
             predictions.append(found)
-        if isinstance(images, (str, Path)):
-            is_one = Path(images).expanduser().is_file()
-        else:
-            is_one = isinstance(images, Image.Image) or (isinstance(images, Tensor) and images.ndim == 3)
-        return predictions[0] if is_one else predictions
+        is_file = isinstance(images, (str, Path)) and Path(images).expanduser().is_file()
+        return predictions[0] if is_file or _is_one(images) else predictions
 
     @torch.no_grad()
     def stream(
@@ -215,34 +227,21 @@ class PromptClassifier:
             raise ValueError(f"top is {top}; at least 1 class is shown")
         for batch in self._prepared(images, batch_size):
             tensors = [prepared for _, prepared in batch if isinstance(prepared, Tensor)]
-            rows = iter(self._logits(torch.stack(tensors).to(self.device)).float().cpu() if tensors else ())
+            rows = iter(self.model(torch.stack(tensors).to(self.device)).float().cpu() if tensors else ())
             for image, prepared in batch:
                 if isinstance(prepared, ImageError):
                     yield UnreadableImage(str(image), str(prepared))
-                else:
-                    row = next(rows)  # [C]
-                    probabilities = row.double().softmax(dim=-1)
-                    best = row.argsort(descending=True, stable=True)[:top].tolist()
-                    names = self._classnames
-                    scores = tuple(ClassScore(names[i], float(probabilities[i]), float(row[i])) for i in best)
-                    yield Prediction(str(image) if isinstance(image, (str, Path)) else None, scores)
-
-    def _logits(self, images: Tensor) -> Tensor:
-        if type(self.model).forward is not PromptedCLIP.forward:
-            return self.model(images)  # CoCoOp, and a method with logits of its own
-        return self.model.logits(self.model.image_features(images), self.encode_text())
-
-    def _listed(self, images: Any) -> list[Any]:
-        """Any form of images as a list of single ones."""
-        if isinstance(images, (str, Path)):
-            return list(find_images(images))
-        if isinstance(images, Image.Image) or (isinstance(images, Tensor) and images.ndim == 3):
-            return [images]
-        return list(images)
+                    continue
+                row = next(rows)  # [C]
+                probabilities = row.double().softmax(dim=-1)
+                best = row.argsort(descending=True, stable=True)[:top].tolist()
+                names = self._classnames
+                scores = tuple(ClassScore(names[i], float(probabilities[i]), float(row[i])) for i in best)
+                yield Prediction(str(image) if isinstance(image, (str, Path)) else None, scores)
 
     def _batches(self, images: Any) -> Iterator[Tensor]:
         """Batches `[B, 3, R, R]` on the device."""
-        listed = self._listed(images)
+        listed = _listed(images)
         if not listed:
             raise ValueError("no image is given: the list is empty")
         for batch in self._prepared(listed, BATCH_SIZE):
@@ -265,9 +264,7 @@ class PromptClassifier:
             except ImageError as error:
                 return error
         if isinstance(image, Image.Image):
-            if image.mode[0] in "IF" and max(map(float, image.getextrema())) > 255:  # type: ignore[arg-type]
-                raise ValueError(f"the image is of mode {image.mode} with values beyond 255: give 8 bits")
-            return self.transform(image.convert("RGB"))
+            return self.transform(to_rgb(image))
         size = self.model.clip.config.image_size
         if not isinstance(image, Tensor) or image.shape != (3, size, size) or not image.is_floating_point():
             what = f"{image.dtype} {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
@@ -279,50 +276,25 @@ class PromptClassifier:
 
 
 def find_images(path: str | Path) -> list[Path]:
-    """The file itself, or all images in a folder and below it, in sorted order; hidden files are skipped.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder, or no image in it.
-    """
+    """The file itself, or all images in a folder and below it, in sorted order; hidden files are skipped."""
     path = Path(path).expanduser()
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"no image or folder at {path}; a path is relative to {os.getcwd()}")
-    found = []
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = [Path(folder, name) for name in sorted(files) if not name.startswith(".")]
-        found += [file for file in visible if file.suffix.lower() in SUFFIXES]
-    if not found:
+    found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()]
+    visible = [file for file in found if not any(p.startswith(".") for p in file.relative_to(path).parts)]
+    if not visible:
         raise FileNotFoundError(f"no image in the folder {path}; images end in {', '.join(sorted(SUFFIXES))}")
-    return found
+    return sorted(visible, key=lambda file: (file.parent, file.name))
 
 
-def check_backbone(file: PromptFile, clip_model: CLIP, name: str, path: str | Path) -> None:
-    """Refuse another CLIP than that of the training; warn if it is the same one with other roundings.
-
-    `clip_model` is as `clip.load(name)` gives it, and `path` is that of the prompt file, for messages.
-    """
-    wanted, found = file.backbone, BackboneIdentity.of(clip_model, name)
-    differences = "; ".join(wanted.differences(found))
-    if differences:
-        raise ValueError(
-            f"{path} was learned in the CLIP {wanted.name}, and {name} is another one: {differences}. Give "
-            "the weights of the training (--backbone)"
-        )
-    if wanted.sha256 != found.sha256:
-        warnings.warn(
-            f"the weights {name} are rounded differently from those that {path} was learned in: "
-            "expect slightly different logits",
-            stacklevel=3,
-        )
+def _is_one(images: Any) -> bool:
+    return isinstance(images, Image.Image) or (isinstance(images, Tensor) and images.ndim == 3)
 
 
-def _usable_device(name: str | torch.device | None) -> torch.device:
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch without CUDA
-        raise ValueError(f"there is no device {str(name)!r} here: {str(error).splitlines()[0]}") from error
-    return torch.device(name)
+def _listed(images: Any) -> list[Any]:
+    """Any form of images as a list of single ones."""
+    if isinstance(images, (str, Path)):
+        return list(find_images(images))
+    return [images] if _is_one(images) else list(images)

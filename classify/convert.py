@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import clip
 from dassl.engine import TRAINER_REGISTRY
@@ -42,18 +41,13 @@ def from_checkpoint(
     pairs: Sequence[str] = (),
     dataset: str = "",
 ) -> PromptFile:
-    """The prompt file of a checkpoint.
-
-    That of a finished run is described by the run's prompt file. Of any other, published ones among them, the
-    arguments say what it was trained with, and its arrays are compared with the method's and the CLIP's.
+    """The prompt file of a checkpoint, which its run or the arguments describe.
 
     Args:
-        method: the trainer's name, such as `MaPLe`.
         backbone: a CLIP's name, or the path of its weights.
         classnames: the classes of the training, in the order of their labels.
         config_paths: YAML files of the training, the dataset's first.
         pairs: further settings, KEY, VALUE, ….
-        dataset: the dataset's name.
 
     Raises:
         ValueError: something is not given, or the arrays do not fit the method, its settings or the CLIP.
@@ -66,16 +60,31 @@ def from_checkpoint(
     epochs = checkpoint["epoch"] if isinstance(checkpoint.get("epoch"), int) else None
     of_run = path.parent.parent / FILE_NAME
     if of_run.is_file() and not (method or classnames or config_paths or pairs):
-        return _other_epoch(PromptFile.read(of_run), values, epochs, path)
+        file = PromptFile.read(of_run)
+        misfits = [k for k, v in file.learned.items() if getattr(values.get(k), "shape", None) != v.shape]
+        if misfits:
+            raise ValueError(f"{path} is not of the run of {of_run}: {misfits[0]} does not fit")
+        learned = {name: values[name].float() for name in file.learned}
+        if all((learned[name] == value).all() for name, value in file.learned.items()):
+            return file
+        return dataclasses.replace(file, learned=learned, epochs=epochs, split=None, accuracy=None)
 
-    run = checkpoint.get("run") or {}  # what earlier versions of this project wrote
+    run = checkpoint.get("run") or {}  # a checkpoint of this project says itself what it is
     cfg = default_cfg()
     for config_path in config_paths:
         cfg.merge_from_file(str(config_path))
-    cfg.merge_from_list([*_settings_of(run), *pairs])
+    if run:
+        node = TRAINER_REGISTRY.get(run["trainer"]).settings_node
+        settings = {f"TRAINER.{node}.{key}": value for key, value in run["method"].items()}
+        settings |= {f"INPUT.{key}": run["input"][key] for key in INPUT_KEYS}
+        cfg.merge_from_list([item for pair in settings.items() for item in pair])
+    cfg.merge_from_list(list(pairs))
     method = method or run.get("trainer") or cfg.TRAINER.NAME
     backbone = backbone or run.get("backbone") or cfg.MODEL.BACKBONE.NAME
-    classnames = tuple(classnames or run.get("classnames", ()))
+    of_training = tuple(run.get("classnames", ()))
+    if classnames and of_training and tuple(classnames) != of_training:
+        raise ValueError(f"{path} was trained on other classes than --classes names: leave that out")
+    classnames = tuple(classnames) or of_training
     needed = {
         "--method NAME (such as MaPLe)": method,
         "--config-file FILE (the YAML of its training, from configs/trainers/)": config_paths or run,
@@ -108,11 +117,7 @@ def from_checkpoint(
 
 
 def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
-    """Write `<folder>/<model>/model.pth.tar-<epoch>`, which `train.py --eval-only` tests; give its path.
-
-    Raises:
-        ValueError: the method learns nothing, or the folder holds a run or a checkpoint.
-    """
+    """Write `<folder>/<model>/model.pth.tar-<epoch>`, which `train.py --eval-only` tests; give its path."""
     folder = Path(folder)
     if not file.learned:
         raise ValueError(f"{file.method} learns nothing, so it has no checkpoint: run it with --eval-only")
@@ -164,26 +169,3 @@ def describe(file: PromptFile) -> str:
         "learned": f"{sum(v.numel() for v in file.learned.values()):,} numbers in {len(file.learned)} arrays",
     }
     return "\n".join(f"{name:<10}  {value}" for name, value in rows.items() if value)
-
-
-def _other_epoch(file: PromptFile, values: Mapping[str, Any], epochs: int | None, path: Path) -> PromptFile:
-    """The prompt file of a run with the values of one of its checkpoints."""
-    misfits = [k for k, v in file.learned.items() if getattr(values.get(k), "shape", None) != v.shape]
-    if misfits:
-        raise ValueError(
-            f"{path} is not of the run of {path.parent.parent / FILE_NAME}: {misfits[0]} does not fit"
-        )
-    learned = {name: values[name].float() for name in file.learned}
-    if all((learned[name] == value).all() for name, value in file.learned.items()):
-        return file
-    return dataclasses.replace(file, learned=learned, epochs=epochs, split=None, accuracy=None)
-
-
-def _settings_of(run: Mapping[str, Any]) -> list[Any]:
-    """The settings of the method and of the images in a checkpoint's entry `run`, as KEY, VALUE, …."""
-    if not run:
-        return []
-    node = TRAINER_REGISTRY.get(run["trainer"]).settings_node
-    settings = {f"TRAINER.{node}.{key}": value for key, value in run["method"].items()}
-    settings |= {f"INPUT.{key}": run["input"][key] for key in INPUT_KEYS}
-    return [item for pair in settings.items() for item in pair]

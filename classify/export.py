@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip import LayerPrompts
-from trainers.cocoop import ConditionallyPromptedCLIP, ConditionalWords
-from trainers.prompted_clip import PromptedCLIP
+from trainers.cocoop import ConditionalWords
 
 from .classifier import PromptClassifier
 
@@ -30,7 +29,7 @@ ABOUT = "about.json"  # entry of a torch.export file with the metadata
 
 
 class ExportableClassifier(nn.Module):
-    """Image tower with its prompts, and a matrix of text features: `[B, 3, R, R]` -> `OUTPUTS`."""
+    """Image tower with its prompts, and a matrix of text features: `images` -> `OUTPUTS`."""
 
     class_features: Tensor
     scale: Tensor
@@ -55,11 +54,8 @@ class ExportableClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         image_features = self.image_features(images)
-        return (
-            self.scale * image_features @ self.class_features.t(),
-            image_features,
-            self.class_features.clone(),
-        )
+        logits = self.scale * image_features @ self.class_features.t()
+        return logits, image_features, self.class_features.clone()
 
 
 class ExportableConditionalClassifier(ExportableClassifier):
@@ -97,26 +93,10 @@ class ExportableConditionalClassifier(ExportableClassifier):
 
 
 def export_program(classifier: PromptClassifier) -> torch.export.ExportedProgram:
-    """The classifier's computation for any number of images.
-
-    Raises:
-        ValueError: the classifier is not on the CPU in float32, or its method has a forward of its own.
-    """
-    model = classifier.model
-    if classifier.device.type != "cpu" or model.precision.name != "fp32":
-        raise ValueError(
-            'a classifier is exported from the CPU in float32: load it with device="cpu", precision="fp32"'
-        )
-    known = ConditionallyPromptedCLIP if classifier.depends_on_image else PromptedCLIP
-    if type(model).forward is not known.forward:
-        raise ValueError(
-            f"{classifier.file.method} computes its logits in its own way, which export does not know"
-        )
-    module = (ExportableConditionalClassifier if classifier.depends_on_image else ExportableClassifier)(
-        classifier
-    )
-    module.requires_grad_(False).eval()
-    size = model.clip.config.image_size
+    """The computation of a classifier on the CPU in float32, for any number of images."""
+    kind = ExportableConditionalClassifier if classifier.depends_on_image else ExportableClassifier
+    module = kind(classifier).requires_grad_(False).eval()
+    size = classifier.model.clip.config.image_size
     batch = torch.export.Dim("batch", max=MAX_BATCH)
     with torch.no_grad():
         return torch.export.export(
@@ -127,9 +107,10 @@ def export_program(classifier: PromptClassifier) -> torch.export.ExportedProgram
 def write_torch_export(classifier: PromptClassifier, path: str | Path) -> None:
     """Write a program of torch.export, and compare its logits with the classifier's."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    program = export_program(classifier)
-    torch.export.save(program, path, extra_files={ABOUT: json.dumps(metadata(classifier))})
-    _compare(classifier, path, lambda images: torch.export.load(path).module()(images)[0])
+    about = {ABOUT: json.dumps(metadata(classifier))}
+    torch.export.save(export_program(classifier), path, extra_files=about)
+    written = torch.export.load(path).module()
+    _compare(classifier, path, lambda images: written(images)[0])
 
 
 def write_onnx(classifier: PromptClassifier, path: str | Path) -> None:
@@ -144,7 +125,7 @@ def write_onnx(classifier: PromptClassifier, path: str | Path) -> None:
         written = torch.onnx.export(
             program,
             input_names=["images"],
-            output_names=list(OUTPUTS),
+            output_names=OUTPUTS,
             opset_version=ONNX_OPSET,
             dynamo=True,
             verbose=False,
@@ -153,27 +134,25 @@ def write_onnx(classifier: PromptClassifier, path: str | Path) -> None:
     written.model.metadata_props.update(metadata(classifier))
     written.save(path, external_data=n_bytes > MAX_ONE_FILE)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    _compare(
-        classifier,
-        path,
-        lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]),
-    )
+
+    def logits_of(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+    _compare(classifier, path, logits_of)
 
 
 def metadata(classifier: PromptClassifier) -> dict[str, str]:
     """What a program that reads the exported file needs to know, each entry a text, lists as JSON."""
     file = classifier.file
-    return {
+    about = {
         "method": file.method,
-        "classnames": json.dumps(classifier.classnames),
-        "input_size": json.dumps(file.input["SIZE"]),
-        "interpolation": file.input["INTERPOLATION"],
-        "pixel_mean": json.dumps(file.input["PIXEL_MEAN"]),
-        "pixel_std": json.dumps(file.input["PIXEL_STD"]),
-        "transforms": json.dumps(file.input["TRANSFORMS"]),
+        "classnames": classifier.classnames,
+        "input_size": file.input["SIZE"],
+        **{key.lower(): value for key, value in file.input.items() if key != "SIZE"},
         "backbone": file.backbone.name,
         "backbone_sha256": file.backbone.sha256,
     }
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
 
 
 def _compare(classifier: PromptClassifier, path: str | Path, run: Callable[[Tensor], Tensor]) -> None:

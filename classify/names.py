@@ -3,42 +3,50 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from clip.tokenizer import default_tokenizer
+
+
+def tokens_of(name: str) -> tuple[int, ...]:
+    """The tokens of a class name; names with the same ones are one class to CLIP."""
+    return tuple(default_tokenizer().encode(name.replace("_", " ")))
+
+
+def same_tokens(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names that CLIP cannot tell apart, such as `blue_star` and `Blue Star`."""
+    first: dict[tuple[int, ...], int] = {}
+    indices = [first.setdefault(tokens_of(name), index) for index, name in enumerate(names)]
+    return [(names[i], names[j]) for j, i in enumerate(indices) if i != j]
+
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """`names` without surrounding spaces.
 
     Raises:
         TypeError: it is a single text.
-        ValueError: there is none, one is empty, or two read alike in a prompt.
+        ValueError: there is none, one is empty, or CLIP cannot tell two apart.
     """
     if isinstance(names, str):
         raise TypeError(f'class names are a list such as ["a heron", "a stork"]; received the text {names!r}')
     stripped = tuple(name.strip() for name in names)
     if not stripped or not all(stripped):
         raise ValueError(f"class names are needed, and none of them empty; received {list(names)[:5]}")
-    seen: dict[str, str] = {}
-    for name in stripped:
-        words = " ".join(name.replace("_", " ").split())
-        if words in seen:
-            raise ValueError(
-                f"the class names {seen[words]!r} and {name!r} read alike in a prompt: give each once"
-            )
-        seen[words] = name
+    for one, other in same_tokens(stripped):
+        raise ValueError(
+            f"CLIP cannot tell the class names {one!r} and {other!r} apart: give each class once"
+        )
     return stripped
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """The class names in a text file, one a line, UTF-8; empty lines are skipped.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not UTF-8, or its names cannot be used; the file is named.
-    """
+    """The class names in a text file, one a line, UTF-8; empty lines are skipped."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no file of class names at {path}; it holds one name a line, UTF-8")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-        return check_names([line for line in lines if line.strip()])
-    except ValueError as error:  # a UnicodeDecodeError is one
-        raise ValueError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error}") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise ValueError(f"{path} holds no class names; it takes one a line")
+    return names

@@ -27,15 +27,13 @@ def text_vectors(learner: PromptLearner) -> dict[int, Tensor]:
 
     Words of each class (CoOp's CSC) follow one another, class by class.
     """
-    deep = learner.text().deep
-    if deep is None:
-        context = getattr(learner, "ctx", None)
-        tokens = {} if context is None else {0: context}
+    deep, context = learner.text().deep, getattr(learner, "ctx", None)
+    if deep is not None:
+        layers = [plan.layer_index for plan in deep.schedule.plans if plan.added]
+        tokens = {layer: deep.tokens[layer] for layer in layers}
     else:
-        tokens = {
-            plan.layer_index: deep.tokens[plan.layer_index] for plan in deep.schedule.plans if plan.added
-        }
-    return {layer: t.detach().float().flatten(0, -2) for layer, t in tokens.items()}
+        tokens = {} if context is None else {0: context}
+    return {layer: t.detach().float().flatten(0, -2) for layer, t in tokens.items() if t is not None}
 
 
 @torch.no_grad()
@@ -84,26 +82,20 @@ def moves(file: PromptFile, clip: CLIP) -> list[dict]:
     random = [name for name in file.learned if not torch.equal(drawn[name], drawn_otherwise[name])]
     is_known = False
     if random:
-        ours, theirs = (
-            torch.cat([arrays[name].flatten() for name in random]) for arrays in (file.learned, drawn)
-        )
+        ours = torch.cat([file.learned[name].flatten() for name in random])
+        theirs = torch.cat([drawn[name].flatten() for name in random])
         # the cosine of unrelated draws has the standard deviation 1 / sqrt(number of values)
         is_known = float(F.cosine_similarity(ours, theirs, dim=0)) * len(ours) ** 0.5 > SAME_DRAW
     rows = []
     for name, values in file.learned.items():
         start = "words" if name not in random else "seed" if is_known else "unknown"
-        row = {
-            "name": name,
-            "n_values": values.numel(),
-            "start": start,
-            "norm": float(values.norm()),
-            "start_norm": float(drawn[name].norm()),
-            "moved": None if start == "unknown" else float((values - drawn[name]).norm()),
-            "cosine": None,
-        }
-        if start != "unknown":
-            row["cosine"] = float(F.cosine_similarity(values.flatten(), drawn[name].flatten(), dim=0))
-        rows.append(row)
+        own, initial = values.flatten(), drawn[name].flatten()
+        moved = float((own - initial).norm()), float(F.cosine_similarity(own, initial, dim=0))
+        row = {"name": name, "n_values": len(own), "start": start}
+        row |= {"norm": float(own.norm()), "start_norm": float(initial.norm())}
+        rows.append(
+            row | dict(zip(("moved", "cosine"), moved if start != "unknown" else (None, None), strict=True))
+        )
     return rows
 
 

@@ -208,6 +208,11 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> CLIP:
     path = fetch(name)
     state, metadata = read_weights(path)
     try:
+        if any(key.startswith("text_model.") for key in state):
+            raise ValueError(
+                "it is a CLIP in the layout of Hugging Face's transformers. Give open_clip's file of these "
+                f"weights ({' or '.join(HUB_FILES)}), OpenAI's archive, or a name such as ViT-B/16"
+            )
         if published is None:
             config = _config_of_file(path, state, metadata.get("activation"))
         else:

@@ -39,7 +39,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                     return _read_torchscript(archive), {"activation": "quick_gelu"}
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-        return _arrays_of(loaded.get("state_dict", loaded)), {}
+        wrapped = [loaded[key] for key in ("state_dict", "model_state_dict", "model") if key in loaded]
+        return _arrays_of(wrapped[0] if wrapped else loaded), {}
     except Exception as error:  # the readers raise nearly anything for a damaged file
         cause = str(error).strip().split("\n")[0] or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # whose text advises to load the file unsafely

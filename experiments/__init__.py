@@ -5,4 +5,6 @@
 `protocols`  from a choice (methods, datasets, seeds, ...) to a list of runs
 `grid`       every combination of some settings
 `execution`  makes runs, in this process or in several
+`results`    the finished runs as one DataFrame; `aggregate`, `tables` and `figures` show them
+`schedule`   the prompts of each layer; `logs` averages the logs of CoOp and its kin
 """

@@ -15,17 +15,23 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
-import yaml
-
-from . import tables
 from .arguments import PAPER_METHODS, VERBS, runs_of
 from .facts import REPO
 from .run import Run, state
 
 # What imports torch is imported where it is needed, so that --help answers at once.
+
+LISTS = {
+    "--protocols": "of base2new,xd,dg,fewshot (default: all that have runs)",
+    "--methods": "such as MPL,MaPLe (default: those found)",
+    "--datasets": "such as EuroSAT,oxford_pets, or all for those of the papers (default: those found)",
+    "--seeds": "that each figure should rest on, such as 1,2,3 (default: those found)",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,8 +54,49 @@ def build_parser() -> argparse.ArgumentParser:
         add("--grid", nargs="+", default=[], metavar="KEY=A,B", help="every combination, in OUTPUT/grid")
         add("--debug", action="store_true", help="show the traceback of an error")
         sub.set_defaults(run=run_verb, verb=verb)
-    tables.add_commands(subparsers)
+
+    table = subparsers.add_parser("table", help="make the papers' tables from finished runs")
+    add = table.add_argument
+    add("--format", choices=("text", "markdown", "latex", "csv", "html"), default="text")
+    add("--out", type=Path, help="file to write (default: the terminal)")
+    add("--figures", type=Path, metavar="FOLDER", help="also draw every figure as PNG and SVG")
+    add("--title", default="Results", help="of the HTML page")
+    table.set_defaults(run=call("tables", "write_tables"))
+    figures = subparsers.add_parser("figures", help="draw every figure that finished runs allow")
+    figures.add_argument("--out", dest="figures", type=Path, required=True, help="folder for the files")
+    figures.set_defaults(run=call("tables", "draw_figures"))
+    for add in (table.add_argument, figures.add_argument):
+        add("folders", nargs="+", type=Path, help="of runs; everything below is read")
+        for option, text in LISTS.items():
+            add(option, type=listed, default=[], metavar="A,B", help=text)
+        add("--pivot", nargs="?", type=listed, const=[], metavar="A,B", help="two settings of a grid")
+        add("--metric", default="", help="of a pivot: base, new, H, accuracy or shots")
+
+    schedule = subparsers.add_parser("schedule", help="show the prompts of each layer of a config or a run")
+    text = "a config of configs/trainers/<Method>/, or the folder of a run; then KEY VALUE pairs"
+    schedule.add_argument("words", nargs="+", metavar="CONFIG", help=text)
+    schedule.add_argument("--trainer", help="the method (default: the folder of the config)")
+    schedule.add_argument("--backbone", help="another CLIP than the config's")
+    schedule.add_argument("--out", type=Path, help="file of the picture: .png, .svg or .pdf")
+    schedule.set_defaults(run=call("schedule", "show"))
+
+    logs = subparsers.add_parser("logs", help="average what the log.txt of several seeds say, as CoOp does")
+    logs.add_argument("directory", type=Path, help="holds a folder for each seed")
+    logs.add_argument("--test-log", action="store_true", help="logs of --eval-only")
+    logs.add_argument("--multi-exp", action="store_true", help="DIRECTORY holds several such folders")
+    logs.add_argument("--ci95", action="store_true", help="95%% confidence interval, not standard deviation")
+    logs.add_argument("--keyword", default="accuracy", help="accuracy (default), error or macro_f1")
+    logs.set_defaults(run=call("logs", "print_means"))
     return parser
+
+
+def call(module: str, function: str) -> Callable[[argparse.Namespace], None]:
+    """A function of this room, imported when it is called: pandas and torch take seconds."""
+    return lambda args: getattr(import_module(f"experiments.{module}"), function)(args)
+
+
+def listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
@@ -61,49 +108,41 @@ def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
     width = max(len(run.title) for run in runs)
     for run, found in states.items():
         print(f"{run.title:{width}}  {found:14}  {run.folder}")
-    counts = [f"{list(states.values()).count(found)} {found}" for found in dict.fromkeys(states.values())]
-    print(f"{len(runs)} runs: {', '.join(counts)}")
+    print(f"{len(runs)} runs: {', '.join(f'{n} {found}' for found, n in Counter(states.values()).items())}")
     to_do = [run for run, found in states.items() if found not in ("finished", "other settings")]
     absent = [name for name in dict.fromkeys(run.dataset for run in to_do) if not is_present(name, data)]
     if absent:
-        print(f"Not in {data}, or not all of it: {', '.join(absent)}")
-        print(f"  to get them: python -m prepare fetch {' '.join(absent)} --root {shlex.quote(str(data))}")
-    backbones: dict[str, None] = {}
-    for run in to_do:
-        config = yaml.safe_load(run.config_path.read_text(encoding="utf-8"))
-        backbones[dict(run.settings).get("MODEL.BACKBONE.NAME", config["MODEL"]["BACKBONE"]["NAME"])] = None
-    lacking = [name for name in backbones if find_local(name) is None]
+        command = f"python -m prepare fetch {' '.join(absent)} --root {shlex.quote(str(data))}"
+        print(f"Not in {data}, or not all of it; to get them: {command}")
+    backbones = {run.backbone: None for run in to_do}
+    lacking = [shlex.quote(name) for name in backbones if find_local(name) is None]
     if lacking:
-        print(f"CLIP weights not on this machine: {', '.join(lacking)}")
-        print(f"  to get them: python -m prepare weights {' '.join(map(shlex.quote, lacking))}")
-
-
-def folder_of(variable: str, default: str) -> Path:
-    """The folder that a variable of the environment names, absolute."""
-    return Path(os.path.abspath(os.path.expanduser(os.environ.get(variable) or REPO / default)))
+        print(f"CLIP weights that are not here; to get them: python -m prepare weights {' '.join(lacking)}")
 
 
 def run_verb(args: argparse.Namespace) -> int:
     """Plans the runs of a verb, and makes them."""
-    from .execution import Place, execute, execute_in_parallel
-
-    place = Place(folder_of("DATA", "data"), folder_of("OUTPUT", "output"), args.force, args.debug)
+    folders = (os.environ.get(name) or REPO / name.lower() for name in ("DATA", "OUTPUT"))
+    data, output = (Path(os.path.abspath(os.path.expanduser(folder))) for folder in folders)
     gpus = args.gpus.split(",") if args.gpus else []
     if args.jobs < 1 or len(set(gpus)) < len(gpus):
         raise ValueError(f"--jobs takes 1 or more, --gpus each GPU once; received {args.jobs}, {args.gpus!r}")
     runs = runs_of(args)
     if args.plan:
-        print_plan(runs, place.data, place.output)
+        print_plan(runs, data, output)
         return 0
+    from .execution import Place, execute, execute_in_parallel
+
+    place = Place(data, output, args.force, args.debug)
     if gpus or args.jobs > 1:
         status = execute_in_parallel(runs, place, len(gpus) or args.jobs, gpus)
     else:
         status = execute(runs, place)
     if args.verb == "reproduce" and status in (0, 1):
-        table = ["table", str(place.output), "--protocols", "base2new,xd"]
-        page = [*table, "--format", "html", "--out", str(place.output / "results.html")]
+        table = ["table", str(output), "--protocols", "base2new,xd"]
+        page = [*table, "--format", "html", "--out", str(output / "results.html")]
         main(table)
-        main([*page, "--figures", str(place.output / "figures"), "--title", "MPL, arXiv 2502.14125"])
+        main([*page, "--figures", str(output / "figures"), "--title", "MPL, arXiv 2502.14125"])
     return status
 
 

@@ -8,6 +8,7 @@ in the papers.
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections.abc import Sequence
@@ -33,8 +34,10 @@ SECTIONS = {"base2new": "base_to_new", "xd": "cross_dataset", "dg": "domain_gene
 AVERAGED = {"base2new": BENCHMARK, "xd": BENCHMARK[1:], "dg": VARIANTS, "fewshot": BENCHMARK}
 AVERAGE, MISSING = "average", "—"
 ROUNDING = 0.005  # half the last digit of the published figures
-PROVENANCE = {"device": "hardware", "commit": "commit", "computed_in": "PREC", "torch": "PyTorch"}
-PROVENANCE["backbone"] = "backbone"
+PROVENANCE = {
+    "device": "hardware", "commit": "commit", "computed_in": "PREC", "torch": "PyTorch",
+    "backbone": "backbone",
+}  # fmt: skip
 LEGEND = (
     "Accuracy in percent, mean ± sample standard deviation over seeds. paper: the published figure; diff: "
     "ours less that, * beyond the spread over seeds (beyond rounding, if nothing is trained). — is missing."
@@ -54,21 +57,14 @@ def harmonic_mean(base: Any, new: Any) -> Any:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of one protocol.
-
-    Args:
-        name: of its figures' files.
-        metrics: base, new and H, the shots of few-shot learning, or accuracy.
-        runs: the runs behind it, as `results.read_runs` gives them.
-        cells: the columns of `make_cells`, by dataset, label and metric.
-    """
+    """A table of one protocol."""
 
     protocol: str
     title: str
-    name: str
-    metrics: Sequence[str]
-    runs: pd.DataFrame
-    cells: pd.DataFrame
+    name: str  # of its figures' files
+    metrics: Sequence[str]  # base, new and H; the shots of few-shot learning; or accuracy
+    runs: pd.DataFrame  # as `results.read_runs` gives them
+    cells: pd.DataFrame  # the columns of `make_cells`, by dataset, label and metric
 
     @property
     def labels(self) -> list[str]:
@@ -80,14 +76,13 @@ class Table:
         """All but the average."""
         return [name for name in self.cells.index.unique("dataset") if name != AVERAGE]
 
-    @property
-    def notes(self) -> list[str]:
-        """Lines that stand below it."""
-        return make_notes(self)
-
     def frame(self) -> pd.DataFrame:
-        """The table as text, with a row for each dataset and label."""
+        """The table as text, with a row for each dataset and label.
+
+        Own images, whose classes are often of unequal size, have their macro-F1 beside the accuracy.
+        """
         has_published = self.cells.published.notna().any()
+        has_f1 = self.runs.own.any() and self.cells.macro_f1.notna().any()
         rows = []
         for (dataset, label), cells in self.cells.groupby(["dataset", "label"], sort=False):
             counts = sorted(set(cells.n_seeds[cells["mean"].notna()]))
@@ -97,11 +92,49 @@ class Table:
                 head = {"0": "zero-shot", "1": "1 shot", "-1": "all"}.get(metric, metric)
                 head = f"{head} shots" if head.isdigit() else head
                 row[head] = cell_text(cell)
+                if has_f1:
+                    row[f"{head} macro-F1"] = "" if pd.isna(cell.macro_f1) else f"{cell.macro_f1:.2f}"
                 if has_published:
                     row[f"{head} paper"] = MISSING if pd.isna(cell.published) else f"{cell.published:.2f}"
                     row[f"{head} diff"] = difference_text(cell)
             rows.append(row)
         return pd.DataFrame(rows)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the runs ran on, and what a reader has to know before he compares figures."""
+        runs, cells = self.runs, self.cells
+        notes, provenance = [], []
+        for column, head in PROVENANCE.items():
+            counts = runs[column].value_counts()
+            if len(counts) > 1:
+                values = ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
+                notes.append(f"WARNING: the runs of this table differ in {head}: {values}")
+            elif len(counts):
+                provenance.append(f"{head} {counts.index[0]}")
+        notes.append(f"on {', '.join(provenance)}")
+        seconds = [f"{label} {time:.0f} s" for label, time in training_seconds(runs).items()]
+        if seconds:
+            notes.append(f"mean training time: {', '.join(seconds)}")
+        for label, group in runs[runs.learned].groupby("label"):
+            settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
+            for key in settings.columns[settings.nunique() > 1]:
+                parts = [f"{value} for {', '.join(of.dataset.unique())}" for value, of in group.groupby(key)]
+                notes.append(f"{label}: {key} is not the same in all cells: {', '.join(parts)}")
+        missing: dict[str, list[str]] = {}
+        for dataset, label, metric in cells[cells["mean"].isna() & cells.due].index:
+            if dataset != AVERAGE and metric != "H":
+                missing.setdefault(f"{label} on {dataset}", []).append(metric)
+        if missing:
+            told = "; ".join(f"{where} ({', '.join(metrics)})" for where, metrics in missing.items())
+            notes.append(f"missing ({MISSING}): {told}")
+        papers = set(AVERAGED[self.protocol])
+        if set(self.datasets) - set(runs.source) < papers and len(self.datasets) > 1:
+            notes.append(f"the average is over fewer datasets than the papers' {len(papers)}")
+        claim = published()["MPL_claims"].get(SECTIONS.get(self.protocol))
+        if claim and set(runs.dataset) & set(BENCHMARK):
+            notes.append(f"MPL's paper has no figures of single datasets at hand; it claims: {claim}")
+        return notes
 
 
 def cell_text(cell: pd.Series) -> str:
@@ -162,12 +195,15 @@ def make_table(
     n_seeds = len(set(seeds or runs.seed[runs.learned]))
     cells: list[dict[str, Any]] = []
     for label in labels:
-        cells += make_cells(label, runs[runs.label == label], datasets, metrics, n_seeds)
+        of_label = runs[runs.label == label]
+        in_f1 = of_label.assign(accuracy=of_label.macro_f1)
+        f1 = make_cells(label, in_f1, datasets, metrics, n_seeds)
+        made = make_cells(label, of_label, datasets, metrics, n_seeds)
+        cells += [cell | {"macro_f1": of["mean"]} for cell, of in zip(made, f1, strict=True)]
     frame = pd.DataFrame(cells).assign(protocol=protocol, shots=shots, trained_on=source)
-    places = pd.MultiIndex.from_product(
-        [[AVERAGE, *datasets], labels, metrics], names=["dataset", "label", "metric"]
-    )
-    frame = frame.set_index(places.names)
+    keys = ["dataset", "label", "metric"]
+    places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=keys)
+    frame = frame.set_index(keys)
     frame = frame.reindex(places[places.isin(frame.index)])
     parts = [TITLES[protocol], "own images" if own else ""]
     parts.append(f"trained on {source}" if source and runs.learned.any() else "")
@@ -206,11 +242,9 @@ def make_cells(
     if "H" in metrics:  # of the means over the seeds that have both halves
         base, new = (by_seed[half].where(by_seed["H"].notna()).mean() for half in HALVES)
         means["H"] = harmonic_mean(base, new)
-    figures = [
-        (name, metric, means[metric][name], by_seed[metric][name], [name], 1)
-        for name in datasets
-        for metric in metrics
-    ]
+    figures: list[tuple[Any, ...]] = []
+    for name, metric in itertools.product(datasets, metrics):
+        figures.append((name, metric, means[metric][name], by_seed[metric][name], [name], 1))
     averaged = [name for name in datasets if not (runs.source == name).any()]
     if len(averaged) > 1:
         averages: dict[str, tuple[Any, pd.Series]] = {}
@@ -264,60 +298,16 @@ def training_seconds(runs: pd.DataFrame) -> dict[str, float]:
     return runs[runs.trained].groupby("label").train_seconds.mean().to_dict()
 
 
-def make_notes(table: Table) -> list[str]:
-    """What the runs ran on, and what a reader has to know before he compares figures."""
-    runs, cells = table.runs, table.cells
-    notes, provenance = [], []
-    for column, head in PROVENANCE.items():
-        counts = runs[column].value_counts()
-        if len(counts) > 1:
-            values = ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
-            notes.append(f"WARNING: the runs of this table differ in {head}: {values}")
-        elif len(counts):
-            provenance.append(f"{head} {counts.index[0]}")
-    notes.append(f"on {', '.join(provenance)}")
-    seconds = [f"{label} {time:.0f} s" for label, time in training_seconds(runs).items()]
-    if seconds:
-        notes.append(f"mean training time: {', '.join(seconds)}")
-    for label, group in runs[runs.learned].groupby("label"):
-        settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
-        for key in settings.columns[settings.nunique() > 1]:
-            parts = [f"{value} for {', '.join(of.dataset.unique())}" for value, of in group.groupby(key)]
-            notes.append(f"{label}: {key} is not the same in all cells: {', '.join(parts)}")
-    missing: dict[str, list[str]] = {}
-    for dataset, label, metric in cells[cells["mean"].isna() & cells.due].index:
-        if dataset != AVERAGE and metric != "H":
-            missing.setdefault(f"{label} on {dataset}", []).append(metric)
-    if missing:
-        told = "; ".join(f"{where} ({', '.join(metrics)})" for where, metrics in missing.items())
-        notes.append(f"missing ({MISSING}): {told}")
-    n_papers = len(AVERAGED[table.protocol])
-    if set(table.datasets) - set(runs.source) < set(AVERAGED[table.protocol]) and len(table.datasets) > 1:
-        notes.append(f"the average is over fewer datasets than the papers' {n_papers}")
-    claim = published()["MPL_claims"].get(SECTIONS.get(table.protocol))
-    if claim and set(runs.dataset) & set(BENCHMARK):
-        notes.append(f"MPL's paper has no figures of single datasets at hand; it claims: {claim}")
-    return notes
-
-
 @dataclass(frozen=True)
 class Pivot:
-    """One metric of one method over two settings of a grid.
-
-    Args:
-        name: of its figure's file.
-        cells: as of a `Table`.
-        values: the means, with a row a value of the first setting and a column a value of the second.
-        text: the same as text.
-        notes: lines that stand below it.
-    """
+    """One metric of one method, with a row a value of one setting and a column a value of another."""
 
     title: str
-    heading: str
-    name: str
-    cells: pd.DataFrame
-    values: pd.DataFrame
-    text: pd.DataFrame
+    heading: str  # of its figure
+    name: str  # of its figure's file
+    cells: pd.DataFrame  # as of a `Table`
+    values: pd.DataFrame  # the means
+    text: pd.DataFrame  # the same as text
     notes: Sequence[str]
 
     def frame(self) -> pd.DataFrame:

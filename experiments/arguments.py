@@ -1,4 +1,4 @@
-"""The words and variables of the verbs that make runs, and the choice that they stand for."""
+"""The words and variables of the verbs that make runs, and the runs that they ask for."""
 
 import argparse
 import os
@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .facts import ELEVEN, check_name, known_datasets, method_names, methods
-from .grid import points, refusal
+import yaml
+
+from .facts import ELEVEN, REPO, check_name, known_datasets, method_names, methods
+from .grid import points, read_axis, refusal
 from .protocols import Choice, plan
 from .run import Pairs, Run
 
@@ -20,10 +22,7 @@ VERBS = {  # verb: its words, what it does
     "xd": ("DATASET SEED", "xd_train on imagenet, or on $SOURCE, then xd_test"),
     "dg_test": ("SEED", "test on the four ImageNet variants what xd_train trained on imagenet"),
     "dg": ("SEED", "xd_train on imagenet, or on $SOURCE, then dg_test"),
-    "few_shot": (
-        "DATASET SEED [SHOTS]",
-        "train on all classes, with 1, 2, 4, 8 and 16 images a class in turn",
-    ),
+    "few_shot": ("DATASET SEED [SHOTS]", "train on all classes, with 1, 2, 4, 8 and 16 images a class"),
     "main": ("DATASET CFG CTP NCTX SHOTS CSC", "CoOp's own training, seeds 1 to 3; CTP end, middle or front"),
     "eval": ("DATASET CFG", "test on DATASET what main trained; NCTX, CSC and CTP from the environment"),
     "zeroshot": ("DATASET CFG [all|base|new]", "test zero-shot CLIP on some classes"),
@@ -31,7 +30,6 @@ VERBS = {  # verb: its words, what it does
 }
 PAPER_METHODS = "ZeroshotCLIP,CoOp,CoCoOp,MaPLe,MPL"  # of the tables of arXiv 2502.14125
 KEY = re.compile(r"[A-Z]\w*(\.\w+)+|OUTPUT_DIR|RESUME|SEED|USE_CUDA|VERBOSE")
-CONTEXT_KEYS = {"N_CTX": "NCTX", "CSC": "CSC", "CLASS_TOKEN_POSITION": "CTP"}
 NOT_AS_PAIRS = {  # what the name of a run's folder says -> how it is given
     "DATASET.NUM_SHOTS": "SHOTS=VALUE in the environment, or the argument SHOTS",
     "DATASET.SUBSAMPLE_CLASSES": "base2new takes base and new, zeroshot an argument, the other verbs all",
@@ -41,26 +39,23 @@ NOT_AS_PAIRS = {  # what the name of a run's folder says -> how it is given
     "SEED": "give it as the argument SEED",
     "TRAINER.NAME": "run the launcher of that method, or TRAINER=ZeroshotCLIP2 in the environment",
 }
-
-
-def number(name: str, text: str, least: int) -> int:
-    """A number without leading zeros, which would name a second folder for the same run."""
-    if not re.fullmatch(r"0|[1-9][0-9]*", text) or int(text) < least:
-        raise ValueError(f"{name} takes a number of {least} or more, without leading zeros, not {text!r}")
-    return int(text)
+CONTEXT = {  # of main and eval: key -> variable
+    "TRAINER.COOP.N_CTX": "NCTX",
+    "TRAINER.COOP.CSC": "CSC",
+    "TRAINER.COOP.CLASS_TOKEN_POSITION": "CTP",
+}
 
 
 def numbers(name: str, text: str, least: int) -> tuple[int, ...]:
     """The numbers in a text, with commas or spaces between them."""
-    return tuple(number(name, word, least) for word in re.split(r"[ ,]+", text.strip()))
+    words = re.split(r"[ ,]+", text.strip())
+    if not all(word.isdecimal() and int(word) >= least for word in words):
+        raise ValueError(f"{name} takes numbers of {least} or more; received {text!r}")
+    return tuple(map(int, words))
 
 
 def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[dict[str, str], Pairs]:
-    """The named arguments of a verb, and the KEY VALUE pairs that follow.
-
-    Raises:
-        ValueError: a word too many or too few, or a pair for what an argument or a variable says.
-    """
+    """The named arguments of a verb, and the KEY VALUE pairs that follow."""
     start = next((i for i, word in enumerate(given) if KEY.fullmatch(word)), len(given))
     words, pairs = list(given[:start]), list(given[start:])
     usage = VERBS[verb][0]
@@ -70,17 +65,8 @@ def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[d
         raise ValueError(f"{verb} takes {usage} [KEY VALUE ...]; received {' '.join(given) or 'nothing'}")
     if len(pairs) % 2:
         raise ValueError(f"settings are pairs of KEY VALUE; received {' '.join(pairs)}")
-    refused = dict(NOT_AS_PAIRS)
-    if "[EPOCHS]" in usage:
-        refused["OPTIM.MAX_EPOCH"] = "give it as the argument EPOCHS"
-    if verb == "base2new":
-        refused["TEST.NO_TEST"] = "base2new prints base, new and H; base2new_train takes it"
-    if verb in ("main", "eval"):
-        refused |= {f"TRAINER.COOP.{key}": f"it is {name} here" for key, name in CONTEXT_KEYS.items()}
     settings = []
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        if key in refused:
-            raise ValueError(f"{key} cannot be a KEY VALUE pair here: {refused[key]}")
         is_file = key == "MODEL.BACKBONE.NAME" and os.path.isfile(value)
         if value and (key in ("MODEL.INIT_WEIGHTS", "RESUME") or is_file):
             value = os.path.abspath(os.path.expanduser(value))
@@ -88,68 +74,86 @@ def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[d
     return dict(zip(names, words, strict=False)), tuple(settings)
 
 
-def chosen_methods(text: str) -> tuple[str, ...]:
-    """The methods of a list; TRAINER of the environment may name a variant.
+def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Sequence[str]) -> None:
+    """Raises a ValueError for a setting that an argument gives, or that changes nothing.
 
-    Raises:
-        ValueError: a name is unknown, or TRAINER names another method.
+    Args:
+        keys, axes: the keys of the pairs and of the grid.
+        names: the methods. A pair is for one of them, a grid for all.
     """
+    refused = dict(NOT_AS_PAIRS)
+    if verb in ("main", "eval"):
+        refused |= {key: f"it is {variable} here" for key, variable in CONTEXT.items()}
+    of_pairs = {}
+    if "[EPOCHS]" in VERBS[verb][0]:
+        of_pairs["OPTIM.MAX_EPOCH"] = "give it as the argument EPOCHS"
+    if verb == "base2new":
+        of_pairs["TEST.NO_TEST"] = "base2new prints base, new and H; base2new_train takes it"
+    for key in (*keys, *axes):
+        cannot, option = (refused, "--grid ") if key in axes else (refused | of_pairs, "")
+        if key in cannot:
+            raise ValueError(f"{option}{key} cannot be set here: {cannot[key]}")
+        reading = [name for name in names if key.startswith(f"TRAINER.{methods()[name].node}.")]
+        if key.startswith("TRAINER.") and len(reading) < (len(names) if key in axes else 1):
+            raise ValueError(f"{option}{key} changes nothing of some of the methods {', '.join(names)}")
+
+
+def chosen_methods(text: str) -> tuple[str, ...]:
+    """The methods of a list; TRAINER of the environment may name a variant."""
     names = tuple(method_names() if text == "all" else text.split(","))
     for name in names:
         check_name("method", name, methods())
-    trainer = os.environ.get("TRAINER") or names[0]
-    if len(names) > 1 or trainer == names[0]:
+    trainer = os.environ.get("TRAINER", "")
+    if len(names) > 1 or trainer in ("", *names):
         return names
-    if trainer not in methods() or methods()[trainer].variant_of != names[0]:
-        raise ValueError(
-            f"TRAINER={trainer} is in the environment, but this runs {names[0]}: run the launcher of that "
-            "method, or leave TRAINER out (unset TRAINER)"
-        )
-    return (trainer,)
+    if trainer in methods() and methods()[trainer].variant_of == names[0]:
+        return (trainer,)
+    raise ValueError(
+        f"TRAINER={trainer} is in the environment, but this runs {names[0]}: run the launcher of that method "
+        "or leave TRAINER out (unset TRAINER)"
+    )
 
 
 def context_of(words: dict[str, str]) -> Pairs:
-    """The settings that NCTX, CSC and CTP stand for, from the arguments or the environment."""
-    defaults = {"NCTX": "16", "CSC": "False", "CTP": "end"}
+    """The settings that NCTX, CSC and CTP stand for, from the arguments, the environment or the config."""
+    check_name("config of CoOp", words["CFG"], methods()["CoOp"].config_names)
+    config = REPO / f"configs/trainers/CoOp/{words['CFG']}.yaml"
+    n_ctx = yaml.safe_load(config.read_text(encoding="utf-8"))["TRAINER"]["COOP"]["N_CTX"]
+    defaults = {"NCTX": str(n_ctx), "CSC": "False", "CTP": "end"}
     given = {name: words.get(name) or os.environ.get(name) or default for name, default in defaults.items()}
-    number("NCTX", given["NCTX"], 1)
+    given["NCTX"] = str(numbers("NCTX", given["NCTX"], 1)[0])
     for name, known in (("CSC", ("True", "False")), ("CTP", ("end", "middle", "front"))):
         if given[name] not in known:
             raise ValueError(f"{name} must be {', '.join(known)}; received {given[name]!r}")
-    return tuple((f"TRAINER.COOP.{key}", given[name]) for key, name in CONTEXT_KEYS.items())
+    return tuple((key, given[name]) for key, name in CONTEXT.items())
 
 
 def choice_of(args: argparse.Namespace) -> Choice:
-    """What the arguments and the environment ask for.
-
-    Raises:
-        ValueError: something of it cannot be run.
-    """
+    """What the arguments and the environment ask for."""
     names = chosen_methods(args.method)
-    trains = any(methods()[name].trains for name in names)
-    words, settings = split_words(args.verb, args.words, may_lack_seed=not trains)
+    may_lack_seed = not any(methods()[name].trains for name in names)
+    words, settings = split_words(args.verb, args.words, may_lack_seed)
+    check_keys(args.verb, [key for key, _ in settings], [read_axis(axis)[0] for axis in args.grid], names)
     datasets = () if words.get("DATASET", "all") == "all" else tuple(words["DATASET"].split(","))
     source = os.environ.get("SOURCE", "")
     for name in (*datasets, *([source] if source else [])):
         check_name("dataset", name, known_datasets())
     if args.verb in ("xd", "reproduce") and datasets == ("shapes",):
         source = source or "shapes"
-    seeds = words.get("SEED", "all")
-    part = words.get("all|base|new", "all")
+    if args.verb in ("main", "eval", "zeroshot"):
+        datasets = datasets or ELEVEN
+    seeds, part = words.get("SEED", "all"), words.get("all|base|new", "all")
     if part not in ("all", "base", "new"):
         raise ValueError(f"the classes must be all, base or new; received {part!r}")
-    shots = words.get("SHOTS") or os.environ.get("SHOTS", "")
-    default_shots = "" if args.verb == "few_shot" else "16"
-    if args.verb in ("main", "eval", "zeroshot") and not datasets:
-        datasets = ELEVEN
+    shots = words.get("SHOTS") or os.environ.get("SHOTS") or ("" if args.verb == "few_shot" else "16")
     return Choice(
         methods=names,
         datasets=datasets,
         seeds=(1, 2, 3) if seeds == "all" else numbers("SEED", seeds, 0),
-        shots=numbers("SHOTS", shots or default_shots, 1) if shots or default_shots else (),
+        shots=numbers("SHOTS", shots, 1) if shots else (),
         config=words.get("CFG") or os.environ.get("CFG", ""),
         source=source,
-        epochs=number("EPOCHS", words["EPOCHS"], 1) if "EPOCHS" in words else None,
+        epochs=numbers("EPOCHS", words["EPOCHS"], 1)[0] if "EPOCHS" in words else None,
         settings=settings,
         context=context_of(words) if args.verb in ("main", "eval") else (),
         part=part,
@@ -160,10 +164,6 @@ def runs_of(args: argparse.Namespace) -> list[Run]:
     """The runs that the arguments ask for; a grid point that a method refuses is left out with a line."""
     choice = choice_of(args)
     verbs = ("base2new", "xd") if args.verb == "reproduce" else (args.verb,)
-    for axis in args.grid:
-        node = axis.split(".")[1] if axis.startswith("TRAINER.") else ""
-        if node and any(methods()[method].node != node for method in choice.methods):
-            raise ValueError(f"--grid {axis} would change nothing of some of the methods {args.method}")
     found: list[Run] = []
     for name, pairs in points(args.grid).items():
         at_point = replace(choice, settings=(*choice.settings, *pairs), point=name)

@@ -8,13 +8,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dassl.engine.record import differing_settings, read_result
-from dassl.utils.command import MISTAKES
+from dassl.utils.command import run_command
 from prepare.sources import fetch_command, is_present
 
 from .protocols import launcher
@@ -25,14 +26,7 @@ STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # what train.main gives a
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs stand and what they read.
-
-    Args:
-        data: folder of the datasets.
-        output: folder of the runs.
-        force: move aside what is there, and make every run afresh.
-        debug: show the tracebacks of errors.
-    """
+    """The folders of the datasets and of the runs, and the flags --force and --debug."""
 
     data: Path
     output: Path
@@ -40,25 +34,19 @@ class Place:
     debug: bool = False
 
 
-def need_training(run: Run, place: Place) -> None:
-    """Checks that the training that `run` tests is finished and has the settings that are asked for.
-
-    Raises:
-        ValueError: it is not; the message names the command that trains.
-    """
-    if run.training is None:
-        return
-    folder = place.output / run.training.folder
-    command = launcher(run.training)
+def need_training(training: Run, place: Place) -> None:
+    """Raises a ValueError unless a training is finished and has the settings that are asked for."""
+    folder = place.output / training.folder
+    command = f"{launcher(training)}, with the same variables and settings"
     record = read_result(str(folder))
     if not record.get("finished"):
-        other = "" if run.protocol == "base2new" else "; or name the dataset that was trained on: SOURCE=NAME"
+        other = "" if training.protocol == "base2new" else "; or name its dataset: SOURCE=NAME"
         raise ValueError(f"there is no finished training in {folder}; run first: {command}{other}")
-    config = config_of(run.training, place.data, place.output)
+    config = config_of(training, place.data, place.output)
     differing = "; ".join(differing_settings(record["config"], config, may_change=("TEST.NO_TEST",)))
     if differing:
         raise ValueError(
-            f"the training in {folder} has other settings ({differing}); train afresh: {command} --force"
+            f"the training in {folder} has other settings ({differing}); to train afresh: {command} --force"
         )
 
 
@@ -82,24 +70,22 @@ def make(run: Run, place: Place) -> int:
     """Makes one run through train.py's main, unless it is finished; gives the exit status."""
     import train
 
-    need_training(run, place)
+    load_epoch, tested = None, None
+    if run.training:
+        need_training(run.training, place)
+        folder = str(place.output / run.training.folder)
+        record = read_result(folder)
+        tested = {"folder": folder, "ended": record["ended"]}
+        if record["config"]["TEST"]["FINAL_MODEL"] != "best_val":
+            load_epoch = record["epochs_done"]
     found = state(run, place.data, place.output)
     if found not in ("finished", "other settings") or place.force:
         offer_dataset(run, place.data)
-    load_epoch, tested = None, None
-    if run.training:
-        folder = place.output / run.training.folder
-        record = read_result(str(folder))
-        tested = {"folder": str(folder), "ended": record["ended"]}
-        if record["config"]["TEST"]["FINAL_MODEL"] != "best_val":
-            load_epoch = record["epochs_done"]
+    if found == "outdated" and not place.force:
+        print(f"Testing again, since the training is newer than the test: {place.output / run.folder}")
     words = run.arguments(place.data, place.output, load_epoch)
     flags = ["--debug"] if place.debug else []
-    if place.force:
-        flags.append("--force")
-    elif found == "outdated":
-        print(f"Testing again, since the training is newer than the test: {place.output / run.folder}")
-        flags.append("--force")
+    flags += ["--force"] if place.force or found == "outdated" else []
     return train.main(flags + words, protocol=run.protocol, part=run.part, tested=tested)
 
 
@@ -116,12 +102,7 @@ def execute(runs: Sequence[Run], place: Place) -> int:
             print(f"Left out: {run.title}: its training failed", file=sys.stderr)
             continue
         try:
-            status = make(run, place)
-        except MISTAKES as error:
-            if place.debug:
-                traceback.print_exc()
-            print(f"Error: {error}", file=sys.stderr)
-            status = 2
+            status = run_command(partial(make, run, place), place.debug)
         except Exception:  # a defect in one run, which the others may not have
             traceback.print_exc()
             status = 1
@@ -132,12 +113,12 @@ def execute(runs: Sequence[Run], place: Place) -> int:
             base = run.training or replace(run, part="base")
             if statuses.get(base) == 0:
                 show_base2new(base, run, place.output)
-    failed = {run: status for run, status in statuses.items() if status}
-    if failed and len(runs) > 2:
-        print(f"Not finished because of errors ({len(failed)}):", file=sys.stderr)
-        print("\n".join(f"  {run.title}: {place.output / run.folder}" for run in failed), file=sys.stderr)
+    failed = [run for run, status in statuses.items() if status]
     if not failed:
         return 0
+    if len(runs) > 2:
+        print(f"Not finished because of errors ({len(failed)}):", file=sys.stderr)
+        print("\n".join(f"  {run.title}: {place.output / run.folder}" for run in failed), file=sys.stderr)
     return 2 if set(statuses.values()) == {2} else 1
 
 
@@ -174,8 +155,7 @@ def execute_in_parallel(runs: Sequence[Run], place: Place, n_workers: int, gpus:
     queue.cancel_join_thread()  # after a signal, chains that nobody takes are left in it
     for chain in [*chains(runs), *[None] * n_workers]:
         queue.put(chain)
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, n_cores // n_workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_workers)))
     (place.output / "workers").mkdir(parents=True, exist_ok=True)
 
     def stop(number: int, frame: object) -> None:

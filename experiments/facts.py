@@ -1,7 +1,7 @@
 """What the protocols stand on: the papers' datasets, and each method's configs from configs/protocols/."""
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -46,49 +46,49 @@ def check_name(kind: str, name: str, known: Collection[str]) -> None:
     raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join(known)}")
 
 
+Rules = str | Sequence[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Method:
     """A method's file in configs/protocols/.
 
-    Args:
-        scripts: folder of its launchers in scripts/.
-        trains: whether anything is learned; zero-shot CLIP learns nothing.
-        variant_of: the method whose launchers and configs it shares, or empty.
-        node: its settings are those below TRAINER.<node>; its name in capitals, unless the file says another.
-        rules: protocol -> rules of config, datasets, shots and settings, of which the first that fits counts.
+    A protocol has the name of a config, or rules of config, datasets, shots and settings, of which the first
+    that fits counts.
     """
 
     name: str
-    scripts: str
-    trains: bool
-    variant_of: str
-    node: str
-    rules: dict[str, list[dict[str, Any]]]
+    scripts: str  # folder of its launchers in scripts/
+    node: str  # its settings are those below TRAINER.<node>
+    default: Rules  # for every protocol
+    base2new: Rules = ()
+    xd: Rules = ()
+    few_shot: Rules = ()
+    trains: bool = True  # whether anything is learned
+    variant_of: str = ""  # the method whose launchers and configs it shares
 
     @property
-    def configs(self) -> str:
-        """The folder of its configs in configs/trainers."""
-        return self.variant_of or self.name
+    def configs(self) -> Path:
+        """The folder of its configs."""
+        return REPO / "configs/trainers" / (self.variant_of or self.name)
+
+    @property
+    def config_names(self) -> list[str]:
+        return sorted(path.stem for path in self.configs.glob("*.yaml"))
 
     def choose(self, protocol: str, dataset: str, shots: int, given: str = "") -> tuple[str, dict[str, str]]:
-        """The config's name for a training, and settings that go with it.
-
-        Args:
-            given: a config's name that takes precedence.
-
-        Raises:
-            ValueError: there is no such config.
-        """
-        rules: list[dict[str, Any]] = [*self.rules.get(protocol, ()), *self.rules["default"]]
+        """The config's name for a training, or `given`, and settings that go with it."""
+        rules: list[dict[str, Any]] = []
+        for entry in (getattr(self, protocol, ()), self.default):
+            rules += [{"config": entry}] if isinstance(entry, str) else entry
         if dataset == "shapes":
             rules = [{"config": "tiny_shapes"}]
-        fits = [
+        rule = next(
             r for r in rules if dataset in r.get("datasets", [dataset]) and shots in r.get("shots", [shots])
-        ]
-        config = given or fits[0]["config"]
-        known = sorted(path.stem for path in (REPO / "configs/trainers" / self.configs).glob("*.yaml"))
-        check_name(f"config of {self.name}", config, known)
-        settings = fits[0].get("settings", {}) if config == fits[0]["config"] else {}
+        )
+        config = given or rule["config"]
+        check_name(f"config of {self.name}", config, self.config_names)
+        settings = rule.get("settings", {}) if config == rule["config"] else {}
         return config, {key: str(value) for key, value in settings.items()}
 
 
@@ -98,19 +98,7 @@ def methods() -> dict[str, Method]:
     found = {}
     for path in sorted((REPO / "configs/protocols").glob("*.yaml")):
         entry = yaml.safe_load(path.read_text(encoding="utf-8"))
-        rules = {
-            key: [{"config": value}] if isinstance(value, str) else value
-            for key, value in entry.items()
-            if key in ("default", "base2new", "xd", "few_shot")
-        }
-        found[path.stem] = Method(
-            name=path.stem,
-            scripts=entry["scripts"],
-            trains=entry.get("trains", True),
-            variant_of=entry.get("variant_of", ""),
-            node=entry.get("node", path.stem.upper()),
-            rules=rules,
-        )
+        found[path.stem] = Method(**{"name": path.stem, "node": path.stem.upper(), **entry})
     return found
 
 

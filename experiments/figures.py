@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .aggregate import AVERAGE, Pivot, Table, method_of, training_seconds
+from .aggregate import Pivot, Table, method_of, training_seconds
 from .facts import method_names
 
 UNTRAINED = "#777777"
@@ -29,23 +30,20 @@ STYLE: Any = {
 
 def figures_of(table: Table | Pivot) -> list[tuple[str, Figure]]:
     """Name and figure of everything that the runs of a table allow."""
+    figures: dict[str, Figure | None] = {}
     with matplotlib.rc_context(STYLE):
         if isinstance(table, Pivot):
-            figures = {table.name: heat_map(table)}
+            figures[table.name] = heat_map(table)
         elif table.protocol == "fewshot":
-            figures = {f"curves_{table.name}": few_shot_curves(table)}
+            figures[f"curves_{table.name}"] = few_shot_curves(table)
         else:
-            figures = {}
-            if training_seconds(table.runs):
-                figures[f"time_{table.name}"] = accuracy_against_time(table)
+            figures[f"time_{table.name}"] = accuracy_against_time(table)
             if table.protocol == "base2new":
                 figures[f"bars_{table.name}"] = base_and_new_bars(table)
         if isinstance(table, Table):
             for dataset in table.datasets:
-                figure = training_curves(table, dataset)
-                if figure is not None:
-                    figures[f"training_{table.name}_{dataset}"] = figure
-    return [(re.sub(r"[^A-Za-z0-9.-]+", "_", name), figure) for name, figure in figures.items()]
+                figures[f"training_{table.name}_{dataset}"] = training_curves(table, dataset)
+    return [(re.sub(r"[^A-Za-z0-9.-]+", "_", name), made) for name, made in figures.items() if made]
 
 
 def save_figures(tables: Sequence[Table | Pivot], folder: Path) -> list[Path]:
@@ -64,7 +62,7 @@ def save(figure: Figure, out: Path | io.BytesIO, kind: str) -> None:
     """Write a figure as png, svg or pdf, without a date: the same figure gives the same bytes."""
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with matplotlib.rc_context(STYLE):
-        figure.savefig(out, format=kind, dpi=120, metadata=undated[kind])
+        figure.savefig(out, format=kind, dpi=120, bbox_inches="tight", metadata=undated[kind])
 
 
 def styles_of(table: Table) -> dict[str, dict[str, Any]]:
@@ -82,14 +80,15 @@ def styles_of(table: Table) -> dict[str, dict[str, Any]]:
 
 
 def panels_of(table: Table, height: float) -> tuple[Figure, dict[str, Axes]]:
-    """A figure with axes for the average and each dataset, two in a row, each `height` inches high."""
-    names = [*([AVERAGE] if len(table.datasets) > 1 else []), *table.datasets]
+    """A figure with axes of `height` inches for the average and each dataset that has runs, two in a row."""
+    has_figures = table.cells["mean"].notna().groupby("dataset").any()
+    names = [name for name in table.cells.index.unique("dataset") if has_figures[name]]
     n_columns = min(2, len(names))
     n_rows = math.ceil(len(names) / n_columns)
     figure = Figure(figsize=(5.5 if n_columns == 1 else 9, 0.6 + height * n_rows))
     grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes in grid[len(names) :]:
-        axes.set_visible(False)
+        axes.remove()
     for name, axes in zip(names, grid, strict=False):
         axes.set_title(name, loc="left")
     return figure, dict(zip(names, grid, strict=False))
@@ -98,30 +97,27 @@ def panels_of(table: Table, height: float) -> tuple[Figure, dict[str, Axes]]:
 def add_legend(figure: Figure, axes: Axes) -> None:
     """A legend of what `axes` holds, below the figure."""
     handles, labels = axes.get_legend_handles_labels()
+    labels = [textwrap.fill(label, 60) for label in labels]
     n_columns = 1 if max(map(len, labels), default=0) > 28 else 3
     figure.legend(handles, labels, loc="outside lower center", ncols=n_columns)
 
 
 def base_and_new_bars(table: Table) -> Figure:
     """A full bar for base and a light one for new of each method, with the spread over seeds."""
-    figure, panels = panels_of(table, 0.5 + 0.45 * len(table.labels))
+    labels = [textwrap.fill(label, 28) for label in table.labels]
+    n_lines = sum(label.count("\n") + 1 for label in labels)
+    figure, panels = panels_of(table, 0.5 + 0.45 * max(len(labels), n_lines / 2))
     colours = [style["color"] for style in styles_of(table).values()]
-    places = np.arange(len(table.labels))
+    places = np.arange(len(labels))
     for dataset, axes in panels.items():
         for half, shift, alpha in (("base", -0.2, 1), ("new", 0.2, 0.45)):
             cells = table.cells.xs((dataset, half), level=("dataset", "metric")).fillna({"sample_std": 0})
-            bars = axes.barh(
-                places + shift,
-                cells["mean"].fillna(0),
-                0.36,
-                xerr=cells.sample_std,
-                color=colours,
-                alpha=alpha,
-            )
+            style: Any = {"xerr": cells.sample_std, "color": colours, "alpha": alpha}
+            bars = axes.barh(places + shift, cells["mean"].fillna(0), 0.36, **style)
             texts = [f"{mean:.1f}{lack}" for mean, lack in zip(cells["mean"], cells.lack, strict=True)]
             texts = [f"{half} missing" if text.startswith("nan") else text for text in texts]
             axes.bar_label(bars, texts, padding=4, fontsize=8)
-        axes.set_yticks(places, table.labels)
+        axes.set_yticks(places, labels)
         axes.invert_yaxis()
         axes.set_xlim(0, 115)
         axes.grid(axis="y", visible=False)
@@ -136,11 +132,11 @@ def few_shot_curves(table: Table) -> Figure:
     for dataset, axes in panels.items():
         for label, style in styles_of(table).items():
             cells = table.cells.xs((dataset, label), level=("dataset", "label"))
-            if not cells.learned.any():
+            if cells.learned.any():
+                cells = cells.loc[[str(k) for k in shots]]
+                axes.errorbar(shots, cells["mean"], cells.sample_std, capsize=3, label=label, **style)
+            else:
                 axes.axhline(cells["mean"]["0"], color=style["color"], ls="--", label=f"{label}, not trained")
-                continue
-            cells = cells.loc[[str(k) for k in shots]]
-            axes.errorbar(shots, cells["mean"], cells.sample_std, capsize=3, label=label, **style)
         if shots:
             axes.set_xscale("log", base=2)
             axes.set_xticks(shots, [str(k) for k in shots])
@@ -152,14 +148,18 @@ def few_shot_curves(table: Table) -> Figure:
     return figure
 
 
-def accuracy_against_time(table: Table) -> Figure:
+def accuracy_against_time(table: Table) -> Figure | None:
     """Accuracy (H for base-to-new) against the mean time of a training; dashed lines are not trained."""
     figure = Figure(figsize=(5.5, 4))
     axes = figure.add_subplot()
-    metric, seconds = table.metrics[-1], training_seconds(table.runs)
-    dataset = AVERAGE if len(table.datasets) > 1 else table.datasets[0]
-    for label, style in styles_of(table).items():
-        cell = table.cells.loc[dataset, label, metric]
+    dataset, metric = table.cells.index[0][0], table.metrics[-1]
+    cells = table.cells.xs((dataset, metric), level=("dataset", "metric"))
+    cells = cells[cells["mean"].notna()]
+    seconds = {label: time for label, time in training_seconds(table.runs).items() if label in cells.index}
+    if not seconds:
+        return None
+    for label, cell in cells.iterrows():
+        style = styles_of(table)[label]
         if label in seconds:
             style |= {"ls": "", "capsize": 3, "label": label}
             axes.errorbar(seconds[label], cell["mean"], cell.sample_std, **style)
@@ -202,18 +202,23 @@ def training_curves(table: Table, dataset: str) -> Figure | None:
     return figure
 
 
-def heat_map(pivot: Pivot) -> Figure:
+def heat_map(pivot: Pivot) -> Figure | None:
     """A pivot as a heat map with the figures written in; points that were not run are empty."""
-    values = pivot.values.to_numpy()
+    values = pivot.values.to_numpy(dtype=float)
+    if np.isnan(values).all():
+        return None
     figure = Figure(figsize=(max(4, 2.2 + 0.9 * values.shape[1]), 1.8 + 0.55 * values.shape[0]))
     axes = figure.add_subplot()
     image = axes.imshow(values, cmap="cividis", aspect="auto")
+    middle = (np.nanmin(values) + np.nanmax(values)) / 2
     for (row, column), value in np.ndenumerate(values):
-        colour = "white" if value < (np.nanmin(values) + np.nanmax(values)) / 2 else "black"
         text = "—" if np.isnan(value) else f"{value:.1f}"
-        axes.text(column, row, text, ha="center", va="center", color="black" if np.isnan(value) else colour)
-    axes.set_xticks(range(values.shape[1]), [str(value) for value in pivot.values.columns])
-    axes.set_yticks(range(values.shape[0]), [str(value) for value in pivot.values.index])
+        colour = "white" if value < middle else "black"
+        axes.text(column, row, text, ha="center", va="center", color=colour)
+    columns = [textwrap.fill(str(value), 10) for value in pivot.values.columns]
+    axes.set_xticks(range(len(columns)), columns)
+    rows = [textwrap.fill(str(value), 20) for value in pivot.values.index]
+    axes.set_yticks(range(len(rows)), rows)
     axes.set_xlabel(str(pivot.values.columns.name))
     axes.set_ylabel(str(pivot.values.index.name))
     axes.grid(visible=False)

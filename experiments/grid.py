@@ -9,17 +9,11 @@ from .run import Pairs, Run
 
 
 def read_axis(text: str) -> tuple[str, list[str]]:
-    """KEY and values of `KEY=a,b,c`; `KEY=[1,2],[2,1]` has two values.
-
-    Raises:
-        ValueError: it has another form, or a value comes twice.
-    """
+    """KEY and values of `KEY=a,b,c`; `KEY=[1,2],[2,1]` has two values."""
     key, _, rest = text.partition("=")
     values = [value.strip() for value in re.findall(r"(?:\[[^\]]*\]|\([^)]*\)|[^,\[\](])+", rest)]
     if not re.fullmatch(r"[A-Z]\w*(\.\w+)*", key) or not values or "" in values:
         raise ValueError(f"--grid takes KEY=a,b,c, such as TRAINER.MPL.N_ADD_OP=1,2; received {text!r}")
-    if len(set(values)) < len(values):
-        raise ValueError(f"--grid {text} has a value more than once")
     return key, values
 
 
@@ -27,22 +21,15 @@ def points(texts: Sequence[str]) -> dict[str, Pairs]:
     """Name -> settings of all combinations; without `texts`, one that has neither.
 
     A name such as `N_ADD_OP=1,N_RM_OP=0` is that of a folder; whole keys stand where their last words agree.
-
-    Raises:
-        ValueError: a text has another form, a key comes twice, or two points have one name.
     """
     axes = [read_axis(text) for text in texts]
     keys = [key for key, _ in axes]
-    if len(set(keys)) < len(keys):
-        raise ValueError(f"--grid has a key more than once: {', '.join(keys)}")
     short = [key.rpartition(".")[2] for key in keys]
     names = short if len(set(short)) == len(short) else keys
     found: dict[str, Pairs] = {}
     for values in itertools.product(*(values for _, values in axes)):
         cleaned = [re.sub(r"[^A-Za-z0-9_.-]+", "_", value).strip("_") for value in values]
         name = ",".join(f"{key}={value}" for key, value in zip(names, cleaned, strict=True))
-        if name in found:
-            raise ValueError(f"--grid has two points whose folder would be {name}")
         found[name] = tuple(zip(keys, values, strict=True))
     return found
 

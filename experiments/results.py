@@ -5,17 +5,14 @@ setting that can change a result. `protocol`, `shots`, `source` and `own` say wh
 `metric` which column, and `label` which row.
 """
 
-from __future__ import annotations
-
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dassl.engine.record import NOT_COMPARED
+from dassl.engine.record import NOT_COMPARED, read_result
 
 from .facts import ELEVEN, IMAGENET_VARIANTS, dataset_name, methods
 
@@ -36,61 +33,53 @@ NOT_SETTINGS = (  # also what names a cell of a table, and what a test prints
 def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
     """Every finished and tested run below `folders`, and a line for each run that is left out.
 
-    The folder `grid`, with the runs of `reproduce --grid`, counts only if it is one of `folders`. Runs that
-    `--force` moved aside never count.
+    The folder `grid`, with the runs of `--grid`, counts only if it is one of `folders`. Runs that `--force`
+    moved aside never count.
 
     Raises:
         FileNotFoundError: a folder is missing, or no run can be used.
     """
-    rows: dict[Path, Row] = {}
+    rows: dict[str, Row] = {}
     notes = []
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is no folder; give folders of runs, such as output/base2new")
-        for parent, names, files in os.walk(folder):
+        for parent, names, files in os.walk(folder.resolve()):
             if "grid" in names:
-                notes.append(
-                    f"left out: runs of a grid in {Path(parent, 'grid')}; give that folder to see them"
-                )
+                notes.append(f"left out: runs of a grid in {parent}/grid; give that folder to see them")
             names[:] = sorted(name for name in names if name != "grid" and ".old-" not in name)
             if "result.json" not in files:
                 continue
-            path = Path(parent, "result.json").resolve()
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                record = {}
+            record = read_result(parent)
             if not record.get("finished"):
-                notes.append(f"left out: {path.parent} is not finished")
+                notes.append(f"left out: {parent} is not finished")
             elif record.get("accuracy") is None or record.get("split") not in (None, "test"):
-                notes.append(f"left out: {path.parent} was not tested on the test images")
+                notes.append(f"left out: {parent} was not tested on the test images")
             else:
-                rows[path] = read_row(path.parent, record)
+                rows[parent] = read_row(parent, record)
     placed = place_rows(list(rows.values()), notes)
     if not placed:
-        where = ", ".join(map(str, folders))
-        raise FileNotFoundError(
-            "\n".join([f"there is no result.json of a finished run below {where}", *notes])
-        )
+        head = f"there is no result.json of a finished run below {', '.join(map(str, folders))}"
+        raise FileNotFoundError("\n".join([head, *notes]))
     # dtype=object: a setting that some runs lack must not turn from 2 into 2.0
     runs = pd.DataFrame(placed, dtype=object).astype(TYPES).copy()
     groups = [label_runs(group, notes) for _, group in runs.groupby([*TABLE, "method"], sort=False)]
     return pd.concat(groups), notes
 
 
-def read_row(folder: Path, record: Mapping[str, Any]) -> Row:
+def read_row(folder: str, record: Mapping[str, Any]) -> Row:
     """What the tables need of a record.
 
     `trained_in` is the folder of the training that a test loaded, `trained` whether this run trained,
     `learned` whether anything was, and `own` whether the images are the user's own. `output_dir` is where the
     run was written to; its folder may have been moved since.
     """
-    config, versions = record.get("config") or {}, record.get("versions") or {}
+    config = record.get("config") or {}
     trained_in = (record.get("tested") or {}).get("folder")
     for checkpoint in (record.get("loaded_from") or {}).values():  # <folder>/<model>/model.pth.tar-<epoch>
         trained_in = trained_in or str(Path(checkpoint).parent.parent)
     row = {key: record.get(key) for key in FACTS} | {
-        "folder": str(folder),
+        "folder": folder,
         "output_dir": str(config.get("OUTPUT_DIR")),
         "method": record["trainer"],
         "dataset": record["dataset"],
@@ -98,7 +87,7 @@ def read_row(folder: Path, record: Mapping[str, Any]) -> Row:
         "shots": int(record.get("shots") or 0),
         "seed": int(record["seed"]),
         "accuracy": record["accuracy"],
-        "torch": versions.get("torch"),
+        "torch": (record.get("versions") or {}).get("torch"),
         "commit": f"{str(record.get('commit'))[:12]}{' (modified)' if record.get('modified') else ''}",
         "own": record.get("data") is not None,
         "trained_in": trained_in,
@@ -106,21 +95,13 @@ def read_row(folder: Path, record: Mapping[str, Any]) -> Row:
         "learned": record.get("train_seconds") is not None or trained_in is not None,
     }
     method = methods().get(record["trainer"])
-    node = record.get("settings_node") or (method.node if method else record["trainer"].upper())
-    for key, value in flatten({**config, "data": record.get("data") or {}}):
+    node = method.node if method else record["trainer"].upper()
+    flat = pd.json_normalize({**config, "data": record.get("data") or {}}).to_dict("records")[0]
+    for key, value in flat.items():
         is_of_other_method = key.startswith("TRAINER.") and not key.startswith(f"TRAINER.{node}.")
         if "." in key and key not in NOT_SETTINGS and not is_of_other_method:
             row[key] = value if isinstance(value, (int, float, str)) else str(value)
     return row
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted keys and values of a nested dictionary."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
@@ -142,29 +123,22 @@ def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
                 notes.append(f"left out: {row['folder']} tests a training again on its own dataset")
             else:
                 is_variant = training["dataset"] == IMAGENET and row["dataset"] in VARIANTS
-                place = {
-                    "source": training["dataset"],
-                    "shots": max(0, training["shots"]),
-                    "metric": "accuracy",
-                }
-                placed.append(row | place | {"protocol": "dg" if is_variant else "xd"})
+                place = {"protocol": "dg" if is_variant else "xd", "source": training["dataset"]}
+                place |= {"shots": max(0, training["shots"]), "metric": "accuracy"}
+                placed.append(row | place)
                 sources.add(training["folder"])
     transfers = {(row["protocol"], row["source"], row["shots"]) for row in placed}
     for row in rows:
         if not row["trained"] or row["classes"] in HALVES:
             continue
-        if (
-            row["folder"] in sources
-            or row["part"] == "source"
-            or "crossdataset" in Path(row["output_dir"]).parts
-        ):
+        in_folder = "crossdataset" in Path(row["output_dir"]).parts
+        if row["folder"] in sources or row["part"] == "source" or in_folder:
             tested = [name for name in ("xd", "dg") if (name, row["dataset"], row["shots"]) in transfers]
             for protocol in tested or ["xd"]:
                 placed.append(row | {"protocol": protocol, "source": row["dataset"], "metric": "accuracy"})
         else:
-            placed.append(
-                row | {"protocol": "fewshot", "source": "", "metric": str(row["shots"]), "shots": 0}
-            )
+            place = {"protocol": "fewshot", "source": "", "shots": 0, "metric": str(row["shots"])}
+            placed.append(row | place)
     datasets: dict[tuple[Any, ...], set[str]] = {}  # table -> its datasets
     for row in placed:
         datasets.setdefault(tuple(row[key] for key in TABLE), set()).add(row["dataset"])
@@ -172,8 +146,11 @@ def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
         if row["learned"]:
             continue
         is_half = row["classes"] in HALVES
-        joined = [table for table, names in datasets.items() if row["dataset"] in names]
-        joined = [table for table in joined if (table[0] == "base2new") == is_half]
+        joined = [
+            table
+            for table, names in datasets.items()
+            if row["dataset"] in names and (table[0] == "base2new") == is_half
+        ]
         alone = "base2new" if is_half else "dg" if row["dataset"] in VARIANTS else "xd"
         for table in joined or [(alone, 0, "" if is_half else IMAGENET, row["own"])]:
             metric = row["classes"] if is_half else "0" if table[0] == "fewshot" else "accuracy"
@@ -184,11 +161,10 @@ def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
 def find_training(row: Row, trainings: Mapping[str, Row]) -> Row | None:
     """The training that a run tested; None if nothing says its dataset."""
     folder = row["trained_in"]
-    path = Path(folder, "result.json")
     if folder in trainings:
         return trainings[folder]
-    if path.is_file():
-        return read_row(path.parent, json.loads(path.read_text(encoding="utf-8")))
+    if record := read_result(folder):
+        return read_row(folder, record)
     is_imagenet = IMAGENET.lower() in Path(folder).parts  # such as a published checkpoint
     return {"dataset": IMAGENET, "shots": row["shots"], "folder": folder} if is_imagenet else None
 

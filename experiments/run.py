@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .facts import REPO, methods
 
 Pairs = tuple[tuple[str, str], ...]
@@ -11,30 +13,18 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a training that ends with a test, or a test alone.
+    """One run: a training that ends with a test, or a test alone."""
 
-    Args:
-        protocol: `base2new`, `xd`, `dg`, `few_shot`, `zero_shot`, or CoOp's own `coop_main` and `coop_eval`.
-        method: registered name.
-        dataset: name of the config of the dataset that is tested.
-        part: its role in the protocol: `base`, `new`, `all`, `source` or `target`.
-        shots: training images a class; 0 if nothing is trained.
-        config: name of the method's config.
-        settings: KEY, VALUE pairs, of which the last of a key counts.
-        training: the training that it tests; None for a training, and for zero-shot CLIP.
-        point: name of its grid point, or empty.
-    """
-
-    protocol: str
+    protocol: str  # base2new, xd, dg, few_shot, zero_shot, or CoOp's own coop_main and coop_eval
     method: str
-    dataset: str
-    part: str
-    shots: int
+    dataset: str  # name of the config of the dataset that is tested
+    part: str  # its role in the protocol: base, new, all, source or target
+    shots: int  # training images a class; 0 if nothing is trained
     seed: int
-    config: str
-    settings: Pairs = ()
-    training: "Run | None" = None
-    point: str = ""
+    config: str  # name of the method's config
+    settings: Pairs = ()  # of which the last of a key counts
+    training: "Run | None" = None  # that it tests; None for a training, and for zero-shot CLIP
+    point: str = ""  # name of its grid point
 
     @property
     def folder(self) -> str:
@@ -76,16 +66,16 @@ class Run:
     @property
     def config_path(self) -> Path:
         """The method's YAML file."""
-        return REPO / "configs/trainers" / methods()[self.method].configs / f"{self.config}.yaml"
+        return methods()[self.method].configs / f"{self.config}.yaml"
+
+    @property
+    def backbone(self) -> str:
+        """MODEL.BACKBONE.NAME."""
+        config = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
+        return dict(self.settings).get("MODEL.BACKBONE.NAME", config["MODEL"]["BACKBONE"]["NAME"])
 
     def arguments(self, data: Path, output: Path, load_epoch: int | None = None) -> list[str]:
-        """The arguments of train.py.
-
-        Args:
-            data: folder of the datasets.
-            output: folder of the runs.
-            load_epoch: of a test, the epoch whose checkpoint is tested; None for the best on val.
-        """
+        """The arguments of train.py; `load_epoch` is tested, or the best on val if it is None."""
         words = ["--root", str(data), "--seed", str(self.seed), "--trainer", self.method]
         words += ["--dataset-config-file", str(REPO / f"configs/datasets/{self.dataset}.yaml")]
         words += ["--config-file", str(self.config_path), "--output-dir", str(output / self.folder)]

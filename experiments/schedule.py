@@ -3,11 +3,8 @@
 The schedules are built by the method's own code, with the checks of a run; no data are read.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +33,17 @@ EDGES: dict[str, dict[str, Any]] = {
 MOST_SQUARES = 24  # prompts of a layer; taller columns are drawn without numbers
 
 
-@dataclass(frozen=True)
-class MethodSchedules:
-    """The schedules of a method's towers by name; a tower without learned prompts is absent."""
-
-    method: str
-    backbone: str
-    towers: dict[str, PromptSchedule]
-
-
-def build_schedules(cfg: Any) -> MethodSchedules:
-    """The schedules that a run with `cfg` uses, on a CLIP of the right sizes without weights.
+def build_schedules(cfg: Any) -> dict[str, PromptSchedule]:
+    """Tower -> schedule of a run with `cfg`, on a CLIP of the right sizes without weights.
 
     Raises:
         ValueError: a run would refuse the method or a setting.
     """
-    backbone = cfg.MODEL.BACKBONE.NAME
     trainer_class = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     towers: dict[str, PromptSchedule] = {}
     if issubclass(trainer_class, PromptTrainer):
-        published = find_published(backbone)
-        config = clip.load(backbone, "cpu").config if published is None else published.config
+        published = find_published(cfg.MODEL.BACKBONE.NAME)
+        config = clip.load(cfg.MODEL.BACKBONE.NAME, "cpu").config if published is None else published.config
         with torch.device("meta"):
             model = CLIP(config)
         learner = trainer_class.build_prompt_learner(cfg, model, ["class"]).to("meta")
@@ -68,45 +55,36 @@ def build_schedules(cfg: Any) -> MethodSchedules:
             towers["text tower"] = deep.schedule
         elif n_ctx:  # learned words are added once and carried to the end
             towers["text tower"] = PromptSchedule(config.text_layers, n_ctx)
-    return MethodSchedules(cfg.TRAINER.NAME, backbone, towers)
+    return towers
 
 
 def show(args: argparse.Namespace) -> None:
-    """Print the table of a config or a run, and draw it if the arguments name a file.
-
-    Raises:
-        ValueError: a setting, a name or the kind of the file is not accepted.
-    """
+    """Prints the table of a config or a run, and draws it if the arguments name a file."""
     source, *pairs = args.words
     if args.out and args.out.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--out is {args.out}; it must end in .png, .svg or .pdf")
     if Path(source).is_dir():
-        record = json.loads(Path(source, "result.json").read_text(encoding="utf-8"))
-        cfg = CfgNode(record["config"])
+        cfg = CfgNode(json.loads(Path(source, "result.json").read_text(encoding="utf-8"))["config"])
         cfg.merge_from_list(pairs)
     else:
         words = ["--config-file", source, "--trainer", args.trainer or Path(source).resolve().parent.name]
         words += ["--backbone", args.backbone] if args.backbone else []
         cfg = train.setup_cfg(train.build_parser().parse_args([*words, *pairs]))
-    schedules = build_schedules(cfg)
-    print(f"{schedules.method} on {schedules.backbone}")
-    if not schedules.towers:
+    towers = build_schedules(cfg)
+    title = f"{cfg.TRAINER.NAME} on {cfg.MODEL.BACKBONE.NAME}"
+    print(title)
+    if not towers:
         print("it learns no prompts")
         return
-    print(schedule_frame(schedules).to_string())
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        save(schedule_figure(schedules), args.out, args.out.suffix[1:])
-        print(f"Drawn: {args.out}")
-
-
-def schedule_frame(schedules: MethodSchedules) -> pd.DataFrame:
-    """Prompts carried, removed and added before each layer, and their total, by tower."""
     frames = {}
-    for tower, schedule in schedules.towers.items():
+    for tower, schedule in towers.items():
         rows = [(plan.carried, plan.removed, plan.added, plan.total) for plan in schedule.plans]
         frames[tower] = pd.DataFrame(rows, columns=["carried", "removed", "added", "total"])
-    return pd.concat(frames, axis=1).astype("Int64").rename_axis("layer")
+    print(pd.concat(frames, axis=1).astype("Int64").rename_axis("layer").to_string())
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        save(schedule_figure(title, towers), args.out, args.out.suffix[1:])
+        print(f"Drawn: {args.out}")
 
 
 def token_origins(schedule: PromptSchedule) -> list[tuple[list[int], list[int]]]:
@@ -123,9 +101,9 @@ def token_origins(schedule: PromptSchedule) -> list[tuple[list[int], list[int]]]
     return layers
 
 
-def schedule_figure(schedules: MethodSchedules) -> Figure:
+def schedule_figure(title: str, towers: dict[str, PromptSchedule]) -> Figure:
     """A panel a tower, a column a layer, a square a prompt, numbered by the layer that added it."""
-    origins = {tower: token_origins(schedule) for tower, schedule in schedules.towers.items()}
+    origins = {tower: token_origins(schedule) for tower, schedule in towers.items()}
     heights = [max(len(present + removed) for present, removed in layers) for layers in origins.values()]
     inches = [1.2 + 0.4 * min(height, MOST_SQUARES) for height in heights]
     width = max(5, 1 + 0.4 * max(map(len, origins.values())))
@@ -134,7 +112,7 @@ def schedule_figure(schedules: MethodSchedules) -> Figure:
         panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=inches)[:, 0]
         for axes, (tower, layers), height in zip(panels, origins.items(), heights, strict=True):
             draw_tower(axes, layers, height)
-            axes.set_title(f"{schedules.method} on {schedules.backbone}: {tower}", loc="left", fontsize=10)
+            axes.set_title(f"{title}: {tower}", loc="left", fontsize=10)
         panels[-1].set_xlabel("layer (number: the layer that added it; below: prompts present)")
         handles = [Patch(**{"facecolor": "#CCCCCC", **edge}, label=name) for name, edge in EDGES.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)

@@ -1,6 +1,4 @@
-"""The commands that show results: `table`, `figures`, `schedule` and `logs`, and the formats of a table."""
-
-from __future__ import annotations
+"""The tables of finished runs as text, markdown, LaTeX, CSV and an HTML page."""
 
 import argparse
 import base64
@@ -8,90 +6,22 @@ import html
 import io
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .aggregate import Pivot, Table
+import pandas as pd
 
-FORMATS = ("text", "markdown", "latex", "csv", "html")
-LISTS = {
-    "--protocols": "of base2new,xd,dg,fewshot (default: all that have runs)",
-    "--methods": "such as MPL,MaPLe (default: those found)",
-    "--datasets": "such as EuroSAT,oxford_pets, or all for those of the papers (default: those found)",
-    "--seeds": "that each figure should rest on, such as 1,2,3 (default: those found)",
-}
+from .aggregate import LEGEND, TITLES, Pivot, Table, make_pivots, make_tables, published
+from .facts import check_name, dataset_name, known_datasets, method_names
+from .figures import figures_of, save, save_figures
+from .results import read_runs
+
 STYLE = """body { margin: 1rem auto; max-width: 60rem; padding: 0 1rem; font-family: sans-serif; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid #d8dee4; white-space: nowrap; }
 img { display: block; max-width: 100%; }"""
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add the verbs `table`, `figures`, `schedule` and `logs`."""
-    table = subparsers.add_parser("table", help="make the papers' tables from finished runs")
-    table.add_argument("--format", choices=FORMATS, default="text")
-    table.add_argument("--out", type=Path, help="file to write (default: the terminal)")
-    table.add_argument("--figures", type=Path, metavar="FOLDER", help="also draw every figure as PNG and SVG")
-    table.add_argument("--title", default="Results", help="of the HTML page")
-    table.set_defaults(run=write_tables)
-    figures = subparsers.add_parser("figures", help="draw every figure that finished runs allow")
-    figures.add_argument(
-        "--out", dest="figures", type=Path, required=True, help="folder for PNG and SVG files"
-    )
-    figures.set_defaults(run=draw_figures)
-    for parser in (table, figures):
-        parser.add_argument("folders", nargs="+", type=Path, help="of runs; everything below is read")
-        for option, text in LISTS.items():
-            parser.add_argument(option, type=listed, default=[], metavar="A,B", help=text)
-        parser.add_argument(
-            "--pivot", nargs="?", const="", metavar="ROWS,COLUMNS", help="two settings of a grid"
-        )
-        parser.add_argument("--metric", default="", help="of a pivot: base, new, H, accuracy or shots")
-    schedule = subparsers.add_parser("schedule", help="show the prompts of each layer of a config or a run")
-    text = (
-        "a config of configs/trainers/<Method>/, or the folder of a run; then KEY VALUE pairs as of train.py"
-    )
-    schedule.add_argument("words", nargs="+", metavar="CONFIG", help=text)
-    schedule.add_argument("--trainer", help="the method (default: the folder of the config)")
-    schedule.add_argument("--backbone", help="another CLIP than the config's")
-    schedule.add_argument("--out", type=Path, help="file of the picture: .png, .svg or .pdf")
-    schedule.set_defaults(run=show_schedule)
-    logs = subparsers.add_parser("logs", help="average what the log.txt of several seeds say, as CoOp does")
-    logs.add_argument("directory", type=Path, help="holds a folder for each seed")
-    logs.add_argument("--test-log", action="store_true", help="logs of --eval-only")
-    logs.add_argument("--multi-exp", action="store_true", help="DIRECTORY holds several such folders")
-    logs.add_argument("--ci95", action="store_true", help="95%% confidence interval, not standard deviation")
-    logs.add_argument("--keyword", default="accuracy", help="accuracy (default), error or macro_f1")
-    logs.set_defaults(run=average_logs)
-
-
-def listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def average_logs(args: argparse.Namespace) -> None:
-    from .logs import print_means
-
-    print_means(args.directory, args.keyword, args.test_log, args.multi_exp, args.ci95)
-
-
-def show_schedule(args: argparse.Namespace) -> None:
-    from .schedule import show
-
-    show(args)
-
-
 def read_tables(args: argparse.Namespace) -> tuple[Sequence[Table | Pivot], list[str]]:
-    """The tables that the arguments ask for, and a line for each run that is left out.
-
-    Raises:
-        ValueError: a name or number is not accepted, or no run is of what was asked for.
-    """
-    from .aggregate import TITLES, make_pivots, make_tables
-    from .facts import check_name, dataset_name, known_datasets, method_names
-    from .results import read_runs
-
+    """The tables that the arguments ask for, and a line for each run that is left out."""
     protocols = [name.replace("_", "") for name in args.protocols or TITLES]
     runs, notes = read_runs(args.folders)
     datasets = [dataset_name(name) for name in args.datasets]
@@ -108,15 +38,13 @@ def read_tables(args: argparse.Namespace) -> tuple[Sequence[Table | Pivot], list
         raise ValueError("\n".join(["no finished run is of what was asked for", *notes]))
     if args.pivot is None:
         return tables, notes
-    pivots = [pivot for table in tables for pivot in make_pivots(table, listed(args.pivot), args.metric)]
+    pivots = [pivot for table in tables for pivot in make_pivots(table, args.pivot, args.metric)]
     if not pivots:
         raise ValueError("--pivot needs runs of one method that differ in a setting, as --grid makes them")
     return pivots, notes
 
 
 def draw_figures(args: argparse.Namespace) -> None:
-    from .figures import save_figures
-
     tables, _ = read_tables(args)
     for path in save_figures(tables, args.figures):
         print(f"Drawn: {path}")
@@ -130,8 +58,6 @@ def write_tables(args: argparse.Namespace) -> None:
     for note in left_out + warnings:
         print(note, file=sys.stderr)
     if args.figures:
-        from .figures import save_figures
-
         for path in save_figures(tables, args.figures):
             print(f"Drawn: {path}", file=sys.stderr)
     if args.out:
@@ -143,15 +69,11 @@ def write_tables(args: argparse.Namespace) -> None:
 
 
 def to_text(tables: Sequence[Table | Pivot]) -> str:
-    from .aggregate import LEGEND
-
     parts = ["\n".join([table.title, table.frame().to_string(index=False), *table.notes]) for table in tables]
     return "\n\n".join([*parts, LEGEND]) + "\n"
 
 
 def to_markdown(tables: Sequence[Table | Pivot]) -> str:
-    from .aggregate import LEGEND
-
     parts = []
     for table in tables:
         frame = table.frame()
@@ -163,8 +85,6 @@ def to_markdown(tables: Sequence[Table | Pivot]) -> str:
 
 
 def to_latex(tables: Sequence[Table | Pivot]) -> str:
-    from .aggregate import LEGEND
-
     parts = [f"% needs \\usepackage{{booktabs}}\n% {LEGEND}"]
     for table in tables:
         notes = "".join(f"% {note}\n" for note in table.notes)
@@ -174,21 +94,15 @@ def to_latex(tables: Sequence[Table | Pivot]) -> str:
 
 def to_csv(tables: Sequence[Table | Pivot]) -> str:
     """A line a figure, with every digit."""
-    import pandas as pd
-
     cells = pd.concat([table.cells[table.cells.due] for table in tables]).reset_index()
     cells["difference"] = cells["mean"] - cells.published
-    columns = (
-        "protocol shots trained_on dataset method metric mean sample_std n_seeds by_seed published difference"
-    )
+    columns = "protocol shots trained_on dataset method metric mean sample_std n_seeds by_seed published"
+    columns += " difference macro_f1"
     return cells.rename(columns={"label": "method"})[columns.split()].to_csv(index=False)
 
 
 def to_html(tables: Sequence[Table | Pivot], left_out: Sequence[str], title: str) -> str:
     """One page with every table and figure inside."""
-    from .aggregate import LEGEND, published
-    from .figures import figures_of, save
-
     parts = [
         "<!DOCTYPE html>",
         f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{STYLE}</style>",

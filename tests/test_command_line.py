@@ -76,6 +76,8 @@ def test_a_run_trains_tests_and_is_then_skipped(run: Run, tmp_path: Path) -> Non
     status, out, err = run("DETERMINISTIC", "True", protocol="base2new", part="base")
     assert (status, err) == (0, "")
     lines = ("** Command **", "** Config **", "** Environment **", "Setting fixed seed: 1", "* total: 15")
+    words = "Training MPL on EuroSAT, all classes: all images a class, 1 epochs, learning rate 0.0003"
+    assert out.startswith(words) and "Warning" not in out.splitlines()[1]
     for line in (*lines, "Trainable parameters: "):
         assert line in out and line in (tmp_path / "out" / "log.txt").read_text()
     assert (sys.stdout, signal.getsignal(signal.SIGTERM), list(logging.getLogger().handlers)) == before
@@ -91,6 +93,18 @@ def test_a_run_trains_tests_and_is_then_skipped(run: Run, tmp_path: Path) -> Non
     refused(run("--eval-only", f"--model-dir={tmp_path / 'out'}", "DETERMINISTIC", "True"), "--eval-only")
     assert (tmp_path / "out" / "result.json").read_text() == text
     assert len(list((tmp_path / "out").glob("log.txt*"))) == 1
+    print("after the run")
+    assert "after the run" not in (tmp_path / "out" / "log.txt").read_text()
+
+
+def test_epochs_of_warm_up_alone_are_warned_of(run: Run) -> None:
+    _, out, _ = run("--no-train", "OPTIM.WARMUP_EPOCH", "1", "DATASET.NUM_SHOTS", "2")
+    assert "2 images a class, 1 epochs" in out and "Warning: OPTIM.WARMUP_EPOCH 1" in out
+
+
+def test_train_alone_asks_for_a_method(capsys: pytest.CaptureFixture) -> None:
+    assert train.main([]) == 2
+    assert "--trainer" in capsys.readouterr().err
 
 
 def test_force_moves_the_run_aside(run: Run, tmp_path: Path) -> None:
@@ -272,6 +286,8 @@ def test_a_run_that_is_killed_or_stopped_resumes_at_its_last_epoch(
         (["--load-epoch=5"], ["--load-epoch", "--model-dir"]),
         (["--eval-only", "--model-dir=/nowhere"], ["/nowhere"]),
         (["--config-file=/nowhere.yaml"], ["/nowhere.yaml"]),
+        (["TRAINER.MAPLE.N_CTX", "2"], ["TRAINER.MAPLE.N_CTX", "MPL"]),
+        ([f"--config-file={REPO}/configs/trainers/MaPLe/tiny_shapes.yaml"], ["TRAINER.MAPLE", "MPL"]),
     ],
 )
 def test_a_mistake_is_named_before_any_training(run: Run, pairs: list[str], parts: list[str]) -> None:

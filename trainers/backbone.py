@@ -14,9 +14,7 @@ from clip import CLIP
 from .learned import SAME_WEIGHTS
 
 N_HASHED = 1024  # values of each array that enter the hash (our choice: milliseconds for ViT-L/14)
-N_SAMPLED = (
-    2  # values of each matrix that are stored, which tell rounded weights from other weights (our choice)
-)
+N_SAMPLED = 2  # values of each matrix that are stored, to tell rounded weights from others (our choice)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ class PromptTrainer(TrainerX):
     model: PromptedCLIP
     scaler: torch.amp.GradScaler | None
     accuracy: float | None = None  # of the last test
+    compared_in_test: tuple[str, ...] = ("backbone", "method")
     _graphed_loss: Loss | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -117,14 +118,11 @@ class PromptTrainer(TrainerX):
         prompt_learner = self.build_prompt_learner(cfg, clip_model, self.dm.dataset.classnames)
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
         self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME)
+        if self.class_specific(cfg):
+            self.compared_in_test = (*self.compared_in_test, "classnames")
         if cfg.MODEL.INIT_WEIGHTS:
-            checkpoint = load_checkpoint(cfg.MODEL.INIT_WEIGHTS)
-            try:
-                self.learned.load_state_dict(checkpoint.get("state_dict", checkpoint))
-            except ValueError as error:
-                raise ValueError(f"MODEL.INIT_WEIGHTS {cfg.MODEL.INIT_WEIGHTS}: {error}") from error
-        if schedules := prompt_learner.describe():
-            print(schedules)
+            self.load_initial_weights(cfg.MODEL.INIT_WEIGHTS)
+        print(prompt_learner.describe(self.dm.dataset.classnames))
         named = dict(self.learned.named_parameters())
         print(f"Trainable parameters: {sum(p.numel() for p in named.values()):,} in {len(named)} arrays")
         for name, parameter in named.items():
@@ -133,6 +131,33 @@ class PromptTrainer(TrainerX):
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.checkpoint_name, self.learned, self.optim, self.sched)
         self.scaler = torch.amp.GradScaler(self.device.type) if precision.scales_loss else None
+
+    def load_initial_weights(self, path: str) -> None:
+        """Start from what a checkpoint or a prompt file holds.
+
+        Raises:
+            ValueError: it does not fit, or its vectors were learned for other classes or in another CLIP.
+        """
+        differences: list[str] = []
+        values: Any
+        classnames: Any
+        if path.endswith(".safetensors"):
+            file = PromptFile.read(path)
+            values, classnames = file.learned, list(file.classnames)
+            differences = file.backbone.differences(self.backbone)
+        else:
+            checkpoint = load_checkpoint(path)
+            values = checkpoint.get("state_dict", checkpoint)
+            classnames = (checkpoint.get("run") or {}).get("classnames")
+        own = self.dm.dataset.classnames
+        if self.class_specific(self.cfg) and classnames and list(classnames) != list(own):
+            differences.append(f"it has vectors of the classes {classnames}, and this run has {own}")
+        try:
+            if differences:
+                raise ValueError("; ".join(differences))
+            self.learned.load_state_dict(values)
+        except ValueError as error:
+            raise ValueError(f"MODEL.INIT_WEIGHTS {path}: {error}") from error
 
     def before_train(self) -> None:
         """Resume as the engine does, then capture the loss as a CUDA graph, before any image is loaded."""
@@ -190,13 +215,11 @@ class PromptTrainer(TrainerX):
     def after_train(self) -> None:
         """Test as the engine does, then write what was learned as one small file into the run's folder."""
         super().after_train()
-        cfg, dataset = self.cfg, self.dm.dataset
         file = PromptFile.of(
-            cfg,
-            settings=self.prompt_settings(cfg),
+            self.cfg,
+            settings=self.prompt_settings(self.cfg),
             backbone=self.backbone,
-            dataset=getattr(dataset, "title", cfg.DATASET.NAME),
-            classnames=dataset.classnames,
+            dataset=self.dm.dataset,
             learned=self.learned.state_dict(),
             accuracy=self.accuracy,
         )

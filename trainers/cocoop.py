@@ -17,7 +17,7 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
-from .coop import ContextWords
+from .coop import ContextWords, check_words
 from .prompted_clip import PromptedCLIP
 
 BOTTLENECK = 16  # the hidden layer is E / 16 wide (arXiv 2203.05557, section 4, "meta-network")
@@ -26,7 +26,7 @@ BOTTLENECK = 16  # the hidden layer is E / 16 wide (arXiv 2203.05557, section 4,
 def extend_cfg(cfg: Any) -> None:
     """Declare `TRAINER.COCOOP`."""
     cfg.TRAINER.COCOOP = CfgNode()
-    cfg.TRAINER.COCOOP.N_CTX = 16  # n >= 1: learned words; with CTX_INIT, the number of its words
+    cfg.TRAINER.COCOOP.N_CTX = 16  # n >= 1: learned words; with CTX_INIT, it must be the number of its words
     cfg.TRAINER.COCOOP.CTX_INIT = ""  # words to start from, such as "a photo of a"; "" for random vectors
     cfg.TRAINER.COCOOP.PREC = "fp16"  # fp16, bf16, amp or fp32
 
@@ -71,6 +71,11 @@ class CoCoOp(PromptTrainer):
 
     has_static_step = True
     model_class = ConditionallyPromptedCLIP
+
+    @classmethod
+    def check_cfg(cls, cfg: Any) -> None:
+        super().check_cfg(cfg)
+        check_words(cfg, cls.settings_node)
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ConditionalWords:

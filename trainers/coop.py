@@ -27,11 +27,28 @@ POSITIONS = ("end", "middle", "front")
 def extend_cfg(cfg: Any) -> None:
     """Declare `TRAINER.COOP`."""
     cfg.TRAINER.COOP = CfgNode()
-    cfg.TRAINER.COOP.N_CTX = 16  # n >= 1: learned words; with CTX_INIT, the number of its words
+    cfg.TRAINER.COOP.N_CTX = 16  # n >= 1: learned words; with CTX_INIT, it must be the number of its words
     cfg.TRAINER.COOP.CSC = False  # class-specific context: words of its own for each class; not with CTX_INIT
     cfg.TRAINER.COOP.CTX_INIT = ""  # words to start from, such as "a photo of a"; "" for random vectors
     cfg.TRAINER.COOP.PREC = "fp16"  # fp16, bf16, amp or fp32
     cfg.TRAINER.COOP.CLASS_TOKEN_POSITION = "end"  # where the class name stands: end, middle or front
+
+
+def check_words(cfg: Any, node: str) -> None:
+    """Raise ValueError if a setting of `cfg.TRAINER.<node>` contradicts the words of CTX_INIT."""
+    s = cfg.TRAINER[node]
+    n_words = len(s.CTX_INIT.replace("_", " ").split())
+    start = f"TRAINER.{node}.CTX_INIT {s.CTX_INIT!r}"
+    if n_words not in (0, s.N_CTX):
+        raise ValueError(
+            f"{start} has {n_words} words, and TRAINER.{node}.N_CTX is {s.N_CTX}: set N_CTX to {n_words}, or "
+            'CTX_INIT to "" for random vectors'
+        )
+    if n_words and s.get("CSC"):
+        raise ValueError(
+            f"{start} starts words that all classes share, and TRAINER.{node}.CSC asks for words of each "
+            'class: set CSC to False, or CTX_INIT to ""'
+        )
 
 
 def class_name_order(n_ctx: int, name_lengths: Sequence[int], length: int, position: str) -> Tensor:
@@ -102,6 +119,10 @@ class ContextWords(PromptLearner):
             embedded = embedded.gather(1, self.order.unsqueeze(-1).expand_as(embedded))
         return TextPrompts(embedded, self.class_prompts.end_index, self.packing)
 
+    def prompt_tokens(self) -> Tensor:
+        tokens = self.class_prompts.tokens
+        return tokens if self.order is None else tokens.gather(1, self.order)
+
     def published_names(self) -> dict[str, nn.Parameter]:
         return dict(self.named_parameters())
 
@@ -111,6 +132,11 @@ class CoOp(PromptTrainer):
     """Context optimisation."""
 
     has_static_step = True
+
+    @classmethod
+    def check_cfg(cls, cfg: Any) -> None:
+        super().check_cfg(cfg)
+        check_words(cfg, cls.settings_node)
 
     @classmethod
     def class_specific(cls, cfg: Any) -> tuple[str, ...]:

@@ -22,14 +22,10 @@ def extend_cfg(cfg: Any) -> None:
     cfg.TRAINER.IVLP = CfgNode()
     cfg.TRAINER.IVLP.N_CTX_VISION = 2  # learned tokens of each layer of the image tower
     cfg.TRAINER.IVLP.N_CTX_TEXT = 2  # learned tokens of each layer of the text tower
-    cfg.TRAINER.IVLP.CTX_INIT = (
-        "a photo of a"  # with N_CTX_TEXT <= 4, its first words are learned and the others stay
-    )
+    cfg.TRAINER.IVLP.CTX_INIT = "a photo of a"  # with N_CTX_TEXT <= 4, its first words are learned
     cfg.TRAINER.IVLP.PREC = "fp16"  # fp16, bf16, amp or fp32
     cfg.TRAINER.IVLP.PROMPT_DEPTH_VISION = 9  # layers with prompts; 0 for no vision prompts
-    cfg.TRAINER.IVLP.PROMPT_DEPTH_TEXT = (
-        9  # layers with prompts; 0 for the words of CTX_INIT alone, as VPT has them
-    )
+    cfg.TRAINER.IVLP.PROMPT_DEPTH_TEXT = 9  # layers with prompts; 0 for the words of CTX_INIT alone
 
 
 class IndependentPrompts(PromptLearner):

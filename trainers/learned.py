@@ -15,11 +15,8 @@ SAME_WEIGHTS = 0.05
 MAX_NAMED = 8  # arrays that a message names
 # Of published files, the words around the learned context, which are built from the present class names.
 TOKEN_BUFFERS = ("token_prefix", "token_suffix")
-STATISTICS = (
-    "running_mean",
-    "running_var",
-    "num_batches_tracked",
-)  # which the published code moves in training
+# Of batch norms, which the published code moves in training.
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class LearnedParameters(nn.Module):

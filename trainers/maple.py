@@ -25,9 +25,7 @@ def extend_cfg(cfg: Any) -> None:
     """Declare `TRAINER.MAPLE`."""
     cfg.TRAINER.MAPLE = CfgNode()
     cfg.TRAINER.MAPLE.N_CTX = 2  # n >= 1: learned tokens of each layer, in each tower
-    cfg.TRAINER.MAPLE.CTX_INIT = (
-        "a photo of a"  # with n <= 4, its first n words are learned and the others stay
-    )
+    cfg.TRAINER.MAPLE.CTX_INIT = "a photo of a"  # with n <= 4, its first n words are learned
     cfg.TRAINER.MAPLE.PREC = "fp16"  # fp16, bf16, amp or fp32
     cfg.TRAINER.MAPLE.PROMPT_DEPTH = 9  # J, 1 to the number of layers of the shallower tower
 

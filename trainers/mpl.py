@@ -2,8 +2,7 @@
 
 Layer l of the text tower sees learned prompts `P_l`, as in MaPLe. The image tower removes, carries and adds:
 
-    V_0 = F_0(P_0),    V_l = [V_{l-1} without its last r tokens, F_l^1(P_l), …, F_l^a(P_l)],    l = 1, …, J -
-    1
+    V_0 = F_0(P_0),    V_l = [V_{l-1} without its last r tokens, F_l^1(P_l), …, F_l^a(P_l)],    1 <= l < J
 
 n = N_CTX tokens in each `P_l`, a = N_ADD_OP, r = N_RM_OP, J = PROMPT_DEPTH. Later layers carry the prompts
 that are there. With a = 1 and r = n this is MaPLe's schedule.

@@ -6,7 +6,6 @@ Letters of shapes: B images, C classes, E joint embedding, R the images' side.
 import contextlib
 from collections.abc import Iterator
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,6 +27,8 @@ class PromptedCLIP(nn.Module):
     published_image_towers: tuple[str, ...] = ("image_encoder",)
     """Names under which published checkpoints of the method hold the frozen image tower."""
     prompt_learner: PromptLearner
+    keeps_text: bool
+    """Whether class features are kept: if nothing is learned in the text, or while the prompts stay fixed."""
     kept_text: Tensor | None
 
     def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
@@ -36,7 +37,7 @@ class PromptedCLIP(nn.Module):
         self.clip = clip.set_compute_dtype(self.precision.tower_dtype).requires_grad_(False).eval()
         self.prompt_learner = prompt_learner
         self.register_buffer("kept_text", None, persistent=False)  # [C, E]
-        self._in_evaluation = False
+        self.keeps_text = not prompt_learner.learns_text
 
     def train(self, mode: bool = True) -> "PromptedCLIP":
         """Set the mode of the learned part; the frozen CLIP stays in evaluation mode."""
@@ -47,29 +48,22 @@ class PromptedCLIP(nn.Module):
     @contextlib.contextmanager
     def evaluation(self) -> Iterator[None]:
         """A context in which prompts do not change, so that class features are computed once."""
-        self._in_evaluation = True
+        before, self.keeps_text = self.keeps_text, True
         try:
             yield
         finally:
-            self._in_evaluation = False
-            if self.prompt_learner.learns_text:
+            self.keeps_text = before
+            if not before:
                 self.kept_text = None
 
     def text_features(self) -> Tensor:
-        """Normalised float32 features `[C, E]` of the class prompts.
-
-        They are kept during an `evaluation`, and for good if nothing is learned in the text.
-        """
-        is_fixed = not self.prompt_learner.learns_text
-        if not is_fixed and (torch.is_grad_enabled() or not self._in_evaluation):
-            return self.encode_classes()
-        if self.kept_text is None:
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-            ):  # a training step may use what a test has computed
-                self.kept_text = self.encode_classes()
-        return self.kept_text
+        """Normalised float32 features `[C, E]` of the class prompts, computed once while `keeps_text`."""
+        if self.kept_text is not None:
+            return self.kept_text
+        features = self.encode_classes()
+        if self.keeps_text:
+            self.kept_text = features
+        return features
 
     def encode_classes(self) -> Tensor:
         """Compute `text_features`."""

@@ -15,12 +15,9 @@ from clip.packing import TextPacking, n_common_tokens
 from clip.tokenizer import default_tokenizer
 
 CONTEXT_WORD = "X"  # stands in a class prompt where the learned context goes
-PROMPT_STD = (
-    0.02  # of the normal distribution of new prompts (CoOp, arXiv 2109.01134, and its successors' code)
-)
-MAX_INITIAL_WORDS = (
-    4  # MaPLe and IVLP start from the words of CTX_INIT up to this N_CTX (released MaPLe code)
-)
+PROMPT_STD = 0.02  # of new prompts' normal distribution (CoOp, arXiv 2109.01134, and its successors' code)
+MAX_LOGGED = 20  # class names in the log
+MAX_INITIAL_WORDS = 4  # MaPLe and IVLP start from CTX_INIT's words up to this N_CTX (released MaPLe code)
 
 
 def class_prompt(words: str, classname: str) -> str:
@@ -154,10 +151,24 @@ class PromptLearner(nn.Module):
         """The learned parameters by the names that published checkpoints give them."""
         return {f"prompt_learner.{name}": parameter for name, parameter in self.named_parameters()}
 
-    def describe(self) -> str:
-        """The prompt schedules as tables."""
-        deep = [p for p in (self.text().deep, self.vision()) if p is not None]
-        return "\n".join(str(p.schedule) for p in deep)
+    def prompt_tokens(self) -> Tensor | None:
+        """Token ids `[C, L]` of the class prompts, where learned vectors have a word in their place."""
+        prompts = getattr(self, "class_prompts", None)
+        return None if prompts is None else prompts.tokens
+
+    def describe(self, classnames: Sequence[str]) -> str:
+        """For the log: class names, three prompts as their tokens read, and the schedules as tables."""
+        more = ", …" if len(classnames) > MAX_LOGGED else ""
+        lines = [f"Classes ({len(classnames)}): {', '.join(classnames[:MAX_LOGGED])}{more}"]
+        tokens = self.prompt_tokens()
+        if tokens is not None:
+            rows = zip(tokens[:3].tolist(), find_end(tokens[:3]).tolist(), strict=True)
+            texts = [default_tokenizer().decode(row[1:end]).strip() for row, end in rows]
+            lines.append(f"Prompts: {', '.join(map(repr, texts))}")
+        lines += [
+            str(prompts.schedule) for prompts in (self.text().deep, self.vision()) if prompts is not None
+        ]
+        return "\n".join(lines)
 
 
 class DeepPrompts(nn.Module):

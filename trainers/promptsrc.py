@@ -33,9 +33,7 @@ def extend_cfg(cfg: Any) -> None:
     cfg.TRAINER.PROMPTSRC = CfgNode()
     cfg.TRAINER.PROMPTSRC.N_CTX_VISION = 4  # learned tokens of each layer of the image tower
     cfg.TRAINER.PROMPTSRC.N_CTX_TEXT = 4  # learned tokens of each layer of the text tower
-    cfg.TRAINER.PROMPTSRC.CTX_INIT = (
-        "a photo of a"  # with N_CTX_TEXT <= 4, its first words are learned, others stay
-    )
+    cfg.TRAINER.PROMPTSRC.CTX_INIT = "a photo of a"  # with N_CTX_TEXT <= 4, its first words are learned
     cfg.TRAINER.PROMPTSRC.PREC = "fp16"  # fp16, bf16, amp or fp32
     cfg.TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION = 9  # layers with prompts; 0 for no vision prompts
     cfg.TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT = 9  # layers with prompts; 0 for the words of CTX_INIT alone
@@ -43,9 +41,7 @@ def extend_cfg(cfg: Any) -> None:
     number = float if hasattr(cfg, "declare_list_or_scalar") else int
     cfg.TRAINER.PROMPTSRC.TEXT_LOSS_WEIGHT = number(25)  # w_text >= 0
     cfg.TRAINER.PROMPTSRC.IMAGE_LOSS_WEIGHT = number(10)  # w_image >= 0
-    cfg.TRAINER.PROMPTSRC.GPA_MEAN = number(
-        15
-    )  # the epoch, counted from 1, whose prompts weigh most in the average
+    cfg.TRAINER.PROMPTSRC.GPA_MEAN = number(15)  # the epoch, from 1, that weighs most in the average
     cfg.TRAINER.PROMPTSRC.GPA_STD = number(1)  # > 0, epochs
 
 
@@ -162,18 +158,13 @@ class PromptSRC(IVLP):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Continue the running average of a checkpoint; ValueError if there is none or its weights differ."""
-        remedy = "Take another OUTPUT_DIR for a new run, or test the checkpoint as it is with --eval-only."
-        if not state:
-            raise ValueError(
-                "the checkpoint to resume from holds no running average of the prompts (extra_state), so the "
-                f"epochs before it would be left out. {remedy}"
-            )
-        weights = list(state["weights"])
+        weights = list(state.get("weights", ()))
         if weights != self.epoch_weights:
+            held = f"weighs its epochs {_shown(weights)}" if weights else "is missing (no running average)"
             raise ValueError(
-                f"the running average in the checkpoint weighs its {len(weights)} epochs {_shown(weights)}, "
-                "but OPTIM.MAX_EPOCH, TRAINER.PROMPTSRC.GPA_MEAN and GPA_STD now ask for "
-                f"{_shown(self.epoch_weights)}: resume with the settings of the first run. {remedy}"
+                f"the average of the prompts in the checkpoint to resume from {held}, but OPTIM.MAX_EPOCH, "
+                f"TRAINER.PROMPTSRC.GPA_MEAN and GPA_STD ask for {_shown(self.epoch_weights)}: resume with "
+                "the settings of the first run, take another OUTPUT_DIR, or test the checkpoint (--eval-only)"
             )
         self.n_averaged = state["n_epochs"]
         self.average = {name: value.to(self.device) for name, value in state["total"].items()}

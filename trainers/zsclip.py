@@ -32,6 +32,9 @@ class FixedPrompts(PromptLearner):
             for template in templates
         )
 
+    def prompt_tokens(self) -> Tensor:
+        return self.per_template[0].tokens  # type: ignore[return-value]
+
     def texts(self) -> list[TextPrompts]:
         """What the text tower is given, one entry a template."""
         return [prompts.text() for prompts in self.per_template]  # type: ignore[operator]
@@ -76,18 +79,17 @@ class ZeroshotCLIP(TrainerX):
         self.backbone = BackboneIdentity.of(clip_model, self.cfg.MODEL.BACKBONE.NAME)
         prompts = FixedPrompts(clip_model, self.dm.dataset.classnames, self.templates())
         print(f"Prompt templates: {', '.join(map(repr, self.templates()))}")
+        print(prompts.describe(self.dm.dataset.classnames))
         self.model = ZeroshotModel(clip_model, prompts, precision).to(self.device).eval()
 
     def test(self, split: str | None = None) -> float:
         """Evaluate, then write templates, backbone and accuracy as a prompt file into the run's folder."""
         accuracy = super().test(split)
-        cfg, dataset = self.cfg, self.dm.dataset
         file = PromptFile.of(
-            cfg,
-            settings=self.prompt_settings(cfg),
+            self.cfg,
+            settings={},
             backbone=self.backbone,
-            dataset=getattr(dataset, "title", cfg.DATASET.NAME),
-            classnames=dataset.classnames,
+            dataset=self.dm.dataset,
             learned={},
             templates=self.templates(),
             accuracy=accuracy,

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,9 @@ class TrainerBase:
 
     A registered model needs `state_dict`, `load_state_dict`, `parameters`, `train` and `eval`.
     """
+
+    compared_in_test: tuple[str, ...] = ("backbone", "method")
+    """Entries of `run` that a run has in common with the checkpoints that it can load."""
 
     def __init__(self) -> None:
         self._models: OrderedDict[str, Any] = OrderedDict()
@@ -271,9 +275,12 @@ class TrainerBase:
             return
         file_name = BEST_NAME if epoch is None else epoch_file_name(epoch)
         for name in self.get_model_names():
+            above = [str(folder) for folder in Path(directory).parents if (folder / name).is_dir()]
+            if above and not os.path.isdir(os.path.join(directory, name)):
+                raise ValueError(f"--model-dir {directory} lies in a run's folder: give that, {above[0]}")
             path = os.path.join(directory, name, file_name)
             checkpoint = load_checkpoint(path)
-            own = {key: self.run[key] for key in ("backbone", "method") if key in self.run}
+            own = {key: self.run[key] for key in self.compared_in_test if key in self.run}
             lines = record.differing_settings(checkpoint.get("run") or {}, own)
             if lines:
                 raise ValueError("\n  ".join([f"{path} was trained with other settings:", *lines]))

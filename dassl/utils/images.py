@@ -23,7 +23,7 @@ def read_image(path: str) -> Image.Image:
     applied, as in the published pipelines.
 
     Raises:
-        ImageError: the file is missing or cannot be decoded, or its pixels are no whole numbers up to 255.
+        ImageError: the file is missing or cannot be decoded, or RGB would cut off its values above 255.
     """
     if not os.path.isfile(path):
         raise ImageError(f"no image at {path}; check DATASET.ROOT, and that the dataset is unpacked in full")
@@ -31,15 +31,16 @@ def read_image(path: str) -> Image.Image:
         Image.init()
         with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
             image.load()
-            if image.mode == "F":
-                raise ValueError(
-                    "its pixels are decimal numbers, which RGB would cut to whole ones; save it with 8 bits"
-                )
-            if image.mode.startswith("I") and image.getextrema()[1] > 255:  # type: ignore[operator]
-                raise ValueError(
-                    "it has 16 bits or more a pixel, which RGB would cut off at 255; save it with 8"
-                )
-            return image.convert("RGB")
+            return to_rgb(image)
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         reason = str(error) or type(error).__name__
         raise ImageError(f"cannot decode the image {path}: {reason}; copy or download it again") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """`image` as RGB; ValueError if its values are not those of 8 bits, 0 to 255."""
+    if image.mode == "F":
+        raise ValueError("its values are floating-point numbers; scale them to 0 to 255 and save 8 bits")
+    if image.mode.startswith("I") and image.getextrema()[1] > 255:  # type: ignore[operator]
+        raise ValueError("it has 16 bits or more a pixel, which RGB would cut off at 255; save it with 8")
+    return image.convert("RGB")

@@ -1,3 +1,2 @@
 #!/usr/bin/env bash
-. "$(dirname "$0")/../python.sh"
-exec "$PYTHON" -m experiments few_shot --method CoCoOp "$@"
+exec bash "$(dirname "$0")/../python.sh" -m experiments few_shot --method CoCoOp "$@"

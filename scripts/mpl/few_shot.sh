@@ -1,3 +1,2 @@
 #!/usr/bin/env bash
-. "$(dirname "$0")/../python.sh"
-exec "$PYTHON" -m experiments few_shot --method MPL "$@"
+exec bash "$(dirname "$0")/../python.sh" -m experiments few_shot --method MPL "$@"

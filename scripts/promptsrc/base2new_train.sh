@@ -1,3 +1,2 @@
 #!/usr/bin/env bash
-. "$(dirname "$0")/../python.sh"
-exec "$PYTHON" -m experiments base2new_train --method PromptSRC "$@"
+exec bash "$(dirname "$0")/../python.sh" -m experiments base2new_train --method PromptSRC "$@"

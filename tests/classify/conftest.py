@@ -22,7 +22,7 @@ CASES: dict[
     "VPT": ("VPT", ()),
     "CoOp middle": ("CoOp", ("N_CTX", 4, "CLASS_TOKEN_POSITION", "middle")),
     "CoOp CSC": ("CoOp", ("N_CTX", 4, "CSC", True)),
-    "CoCoOp": ("CoCoOp", ("CTX_INIT", "a photo of a")),
+    "CoCoOp": ("CoCoOp", ("CTX_INIT", "a photo of a", "N_CTX", 4)),
     "PromptSRC": ("PromptSRC", ()),
     "ZeroshotCLIP": ("ZeroshotCLIP", ()),
     "ZeroshotCLIP2": ("ZeroshotCLIP2", ("DATASET.TEMPLATE", "a drawing of a {}.")),
@@ -45,13 +45,12 @@ def trained(case: str, root: Path, weights_path: Path, output: Path, *more: Any)
 
 def write_prompts(trainer: Any, folder: Path) -> Path:
     """The prompt file of a trainer."""
-    learns, dataset = hasattr(trainer, "learned"), trainer.dm.dataset
+    learns = hasattr(trainer, "learned")
     return PromptFile.of(
         trainer.cfg,
         settings=trainer.prompt_settings(trainer.cfg),
         backbone=trainer.backbone,
-        dataset=trainer.cfg.DATASET.NAME,
-        classnames=dataset.classnames,
+        dataset=trainer.dm.dataset,
         learned=trainer.learned.state_dict() if learns else {},
         templates=() if learns else trainer.templates(),
     ).write(folder / FILE_NAME)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from classify import PromptClassifier, UnreadableImage
+from classify import PromptClassifier, PromptFile, UnreadableImage
 from clip import CLIPConfig
 from dassl.utils import ImageError
 from tests.classify.conftest import CASES, trained, write_prompts
@@ -128,14 +128,22 @@ def test_what_is_no_image_is_named_or_refused(load: Callable, images: Path, tmp_
     for missing in (tmp_path / "none.png", tmp_path / "empty"):
         with pytest.raises(FileNotFoundError):
             classifier.classify(missing)
-    bright = Image.new("I", (32, 32), 40_000)
-    for wrong in (bright, torch.zeros(3, 16, 16), torch.zeros(3, 32, 32, dtype=torch.uint8), [3], []):
+    bright, floats = Image.new("I", (32, 32), 40_000), Image.new("F", (32, 32), 0.5)
+    for wrong in (bright, floats, torch.zeros(3, 16, 16), torch.zeros(3, 32, 32, dtype=torch.uint8), [3], []):
         with pytest.raises(ValueError):
             classifier.logits(wrong)
 
 
 @pytest.mark.parametrize(
-    "names", [[], ["a heron", " "], ["sea_lake", "a heron", "sea  lake "], ["heron " * 40], "heron"]
+    "names",
+    [
+        [],
+        ["a heron", " "],
+        ["sea_lake", "a heron", "sea  lake "],
+        ["Blue Star", "blue star"],
+        ["heron " * 40],
+        "heron",
+    ],
 )
 def test_class_names_that_cannot_be_used_are_refused(names: object, load: Callable) -> None:
     with pytest.raises((ValueError, TypeError)):
@@ -176,3 +184,22 @@ def test_a_resnet_takes_text_prompts(eurosat: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = trainer.model_inference(images)
     torch.testing.assert_close(classifier.logits(images), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["MPL", "CoOp CSC"])
+def test_a_trainings_own_classes_load_though_two_are_the_same_tokens(
+    case: str, prompts: Callable, weights: dict, tmp_path: Path
+) -> None:
+    """As ImageNet's "missile" and "sunglasses" do, which it has twice; each keeps its own words."""
+    file = PromptFile.read(prompts(case)[1])
+    names = (*NAMES[:4], "forest")
+    path = dataclasses.replace(file, classnames=names).write(tmp_path / "twice.safetensors")
+    with pytest.warns(UserWarning, match="'Forest' and 'forest'"):
+        classifier = PromptClassifier.load(path, backbone=weights["narrow"], device="cpu")
+    logits = classifier.logits(IMAGES)
+    assert torch.equal(logits[:, 1], logits[:, 4]) == (case == "MPL")
+    classifier.classnames = names[:3]
+    classifier.classnames = list(names)
+    assert torch.equal(classifier.logits(IMAGES), logits)
+    with pytest.raises(ValueError, match="apart"):
+        classifier.classnames = names[1:]

@@ -132,6 +132,17 @@ def test_a_published_checkpoint_that_does_not_fit_is_refused(
         from_checkpoint(tmp_path / "model.pth.tar-5", **given)
 
 
+def test_imagenets_own_names_are_converted_and_other_names_refused(prompts, weights, tmp_path) -> None:
+    """Two of ImageNet's names are alike; and a checkpoint that says its classes takes no others."""
+    trainer, path = prompts("CoOp CSC")
+    file = dataclasses.replace(PromptFile.read(path), classnames=(*NAMES[:4], "forest"))
+    written = to_checkpoint(file, tmp_path / "run")
+    about = {"backbone": str(weights["narrow"])}
+    assert from_checkpoint(written, **about).classnames == file.classnames
+    with pytest.raises(ValueError, match="other classes"):
+        from_checkpoint(written, classnames=["a", "b", "c", "d", "e"], **about)
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, prompts: Callable) -> None:
     for missing in (tmp_path / "none", tmp_path):
         with pytest.raises(FileNotFoundError):

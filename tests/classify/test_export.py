@@ -49,11 +49,8 @@ def check_onnx(classifier: PromptClassifier, path: Path) -> None:
     check_outputs(classifier, run_session, session.get_modelmeta().custom_metadata_map)
 
 
-@pytest.mark.parametrize("case", ["MPL", "CoOp CSC"])
-def test_a_program_of_torch_export_computes_what_the_classifier_does(
-    case: str, load: Callable, tmp_path: Path
-) -> None:
-    classifier = load(case)
+def test_a_program_of_torch_export_computes_what_the_classifier_does(load: Callable, tmp_path: Path) -> None:
+    classifier = load("MPL")
     export.write_torch_export(classifier, tmp_path / "a.pt2")
     check_torch_export(classifier, tmp_path / "a.pt2")
 
@@ -80,11 +77,3 @@ def test_a_program_with_other_logits_and_an_export_of_nothing_are_refused(
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     assert run(*words, "--torch-export", tmp_path / "a.pt2") == 2
     assert "do not use it" in capsys.readouterr().err
-
-
-def test_only_float32_on_the_cpu_is_exported(load: Callable, monkeypatch) -> None:
-    classifier = load("VPT", precision="bf16")
-    if classifier.model.precision.name == "fp32":
-        pytest.skip("this CPU has no bfloat16")
-    with pytest.raises(ValueError, match="float32"):
-        export.export_program(classifier)

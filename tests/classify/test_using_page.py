@@ -2,17 +2,16 @@
 
 import contextlib
 import io
-import os
 import re
 import shlex
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import experiments.__main__ as experiments
+import train
 from classify.__main__ import build_parser
 from tests.classify.test_command_line import run
 
@@ -33,35 +32,22 @@ def pieces() -> list[tuple[str, str, list[str]]]:
     return found
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """The project's folders as links, or as copies where the launchers look for their own place."""
-    for entry in REPO.iterdir():
-        if entry.name in ("configs", "scripts"):
-            shutil.copytree(entry, tmp_path / entry.name)
-        elif not entry.name.startswith((".", "__")) and entry.name not in ("data", "output"):
-            (tmp_path / entry.name).symlink_to(entry)
-    (tmp_path / "data").mkdir()
-    return tmp_path
-
-
 def run_command(line: str) -> str:
-    """Run one line of the page in the present folder and give what it prints."""
+    """Run one line of the page in the present folder and give what it prints; torch is imported once."""
     words, out = shlex.split(line), io.StringIO()
-    if words[:3] == ["python", "-m", "classify"]:  # in this process, which saves the import of torch
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        if words[:3] == ["python", "-m", "classify"]:
             status = run(*words[3:])
-        assert status == 0, f"{line}\n{out.getvalue()}"
-        return out.getvalue()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    settings = {"PYTHON": sys.executable, "PATH": path, "OMP_NUM_THREADS": "1"}
-    settings |= {"DATA": os.path.abspath("data"), "OUTPUT": os.path.abspath("output")}
-    environment = {k: v for k, v in os.environ.items() if k not in ("CFG", "SHOTS")} | settings
-    done = subprocess.run(
-        ["bash", "-ec", line], env=environment, text=True, stdout=-1, stderr=subprocess.STDOUT
-    )
-    assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}"
-    return done.stdout
+        elif words[:2] == ["python", "train.py"]:
+            status = train.main(words[2:])
+        elif words[1:3] == ["bash", "scripts/mpl/base2new_train.sh"]:  # the launcher's one line
+            status = experiments.main(["base2new_train", "--method", "MPL", *words[3:]])
+        else:
+            done = subprocess.run(["bash", "-ec", line], text=True, stdout=-1, stderr=subprocess.STDOUT)
+            status = done.returncode
+            print(done.stdout)
+    assert status == 0, f"{line}\n{out.getvalue()[-3000:]}"
+    return out.getvalue()
 
 
 def shows(line: str, out: str) -> bool:
@@ -78,10 +64,14 @@ def shows(line: str, out: str) -> bool:
     )
 
 
-def test_the_page_is_right(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("onnxruntime", "onnxscript", "matplotlib"):
         pytest.importorskip(module)
-    monkeypatch.chdir(clone)
+    (tmp_path / "configs").symlink_to(REPO / "configs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CFG", raising=False)
+    for name, value in {"DATA": tmp_path / "data", "OUTPUT": tmp_path / "output", "SHOTS": 4}.items():
+        monkeypatch.setenv(name, str(value))
     names: dict[str, Any] = {}
     for kind, text, lines in pieces():
         if kind == "python":

@@ -71,16 +71,17 @@ def test_the_log_gets_what_is_printed_and_an_earlier_log_stays(tmp_path, monkeyp
     assert sys.stdout is console
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", None, "cut", "16 bits", "decimals"])
+@pytest.mark.parametrize("content", [b"", b"not an image", None, "cut", "16 bits", "floats"])
 def test_an_image_that_cannot_be_used_is_named(tmp_path, root, content):
-    path = tmp_path / ("broken.tif" if content == "decimals" else "broken.png")
+    path = tmp_path / "broken.png"
     if content == "cut":
         whole = (root / "colours" / "red_thing" / "0.png").read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
     elif content == "16 bits":
         Image.fromarray(np.full((4, 4), 30_000, dtype=np.uint16)).save(path)
-    elif content == "decimals":  # as microscopes and satellites write them
-        Image.fromarray(np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)).save(path)
+    elif content == "floats":  # 0 to 1, as microscopes write them; black if they were taken for 0 to 255
+        path = tmp_path / "broken.tif"
+        Image.fromarray(np.full((4, 4), 0.5, dtype=np.float32)).save(path)
     elif content is not None:
         path.write_bytes(content)
     for kind in (ValueError, OSError):

@@ -148,4 +148,4 @@ def test_protocols_name_configs_that_exist() -> None:
         for protocol in ("base2new", "xd", "few_shot", "default"):
             for dataset in (*ELEVEN, "shapes"):
                 for shots in FEW_SHOTS:
-                    assert f"{method.configs}/{method.choose(protocol, dataset, shots)[0]}" in CONFIGS
+                    assert f"{method.configs.name}/{method.choose(protocol, dataset, shots)[0]}" in CONFIGS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import matplotlib
 import numpy as np
@@ -79,13 +80,25 @@ def test_few_shot_curves(tmp_path, shots):
     assert 47.84 in [line.get_ydata()[0] for line in figure.axes[0].lines]
 
 
-def test_missing_cells_are_drawn(tmp_path):
-    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 70.0, None)
-    (table,) = tables_of(tmp_path)
-    words = [
-        text.get_text() for text in dict(figures_of(table))["bars_base2new_16"].findobj(matplotlib.text.Text)
-    ]
-    assert "new missing" in words
+def test_what_is_missing_is_named_and_makes_no_empty_figure(tmp_path):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 70.0, None, settings={"N_CTX": 1})
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 71.0, None, settings={"N_CTX": 2})
+    (table,) = tables_of(tmp_path, datasets=["EuroSAT", "UCF101"])
+    ((name, figure),) = figures_of(table)  # no H against time, no panel of UCF101
+    assert (name, [axes.get_title("left") for axes in figure.axes]) == ("bars_base2new_16", ["EuroSAT"])
+    assert "new missing" in [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    assert figures_of(make_pivots(table, metric="H")[0]) == []
+
+
+def test_long_labels_are_not_cut(tmp_path):
+    for name in ("a", "b"):
+        value = f"{name}_setting_with_a_long_name" * 4
+        write_base2new(tmp_path, "MPL", "EuroSAT", 1, 70.0, 60.0, settings={"CTX_INIT": value})
+    tables = tables_of(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns where labels leave no room for the axes
+        paths = save_figures([*tables, *make_pivots(tables[0])], tmp_path / "made")
+    assert len(paths) == 6
 
 
 def test_heat_map_and_files(tmp_path):

@@ -1,4 +1,4 @@
-"""The launchers of scripts/, run with bash as a user does."""
+"""The launchers of scripts/, and the verbs with real runs on a folder of few images."""
 
 import json
 import re
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from experiments.__main__ import VERBS, main
 from experiments.facts import REPO, method_names, methods
@@ -16,7 +17,6 @@ from tests.launchers import environment, refused, run, succeeded
 SCRIPTS = sorted((REPO / "scripts").rglob("*.sh"))
 LAUNCHERS = [path for path in SCRIPTS if path.parent != REPO / "scripts"]
 TRAINED = ("base2new", "base2new_train", "base2new_test", "xd_train", "xd_test", "dg_test", "few_shot")
-Again = Callable[..., tuple[str, str]]
 TESTED = (*TRAINED[:-1], "zeroshot")
 
 
@@ -26,10 +26,11 @@ def test_every_method_has_its_launchers() -> None:
         verbs = TRAINED if methods()[name].trains else TESTED
         expected |= {f"{methods()[name].scripts}/{verb}" for verb in verbs}
     assert {f"{path.parent.name}/{path.stem}" for path in LAUNCHERS} == expected
+    start = r'exec bash "\$\(dirname "\$0"\)/../python.sh" -m experiments'
     for path in LAUNCHERS:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        found = re.fullmatch(r'exec "\$PYTHON" -m experiments (\w+)(?: --method (\w+))? "\$@"', lines[-1])
-        assert found and lines[:-1] == ["#!/usr/bin/env bash", '. "$(dirname "$0")/../python.sh"'], path
+        shebang, line = path.read_text(encoding="utf-8").splitlines()
+        found = re.fullmatch(rf'{start} (\w+)(?: --method (\w+))? "\$@"', line)
+        assert found and shebang == "#!/usr/bin/env bash", path
         assert found[1] == path.stem and found[1] in VERBS
         assert found[1] == "reproduce" or methods()[found[2]].scripts == path.parent.name
 
@@ -43,31 +44,22 @@ def test_scripts_need_no_newer_bash() -> None:
         assert not newer, f"{path}: bash 3.2 has no {newer.group()}"
 
 
-@pytest.mark.parametrize("shell", [shell for shell in ("dash", "ksh", "zsh") if shutil.which(shell)])
-@pytest.mark.parametrize("name", ["mpl/base2new", "setup"])
-def test_another_shell_than_bash_is_refused(name: str, shell: str, tmp_path: Path) -> None:
-    refused(run(tmp_path, f"{name} shapes 1", shell=shell), f"bash scripts/{name}.sh shapes 1".split("/")[-1])
-
-
-def test_help_answers_without_the_rest(tmp_path: Path) -> None:
-    assert "DATASET SEED [EPOCHS]" in succeeded(run(tmp_path, "mpl/base2new --help"))
-    assert not (tmp_path / "output").exists()
+@pytest.mark.parametrize("shell", [shell for shell in ("bash", "dash", "zsh") if shutil.which(shell)])
+def test_launchers_answer_in_any_shell_and_folder(shell: str, tmp_path: Path) -> None:
+    for name in ("train.py", "yaml.py", "experiments.py"):
+        (tmp_path / name).write_text("raise SystemExit('the wrong file was imported')\n")
+    help_text = succeeded(run(tmp_path, "mpl/base2new --help", cwd=tmp_path, shell=shell))
+    assert "DATASET SEED [EPOCHS]" in help_text and not (tmp_path / "output").exists()
 
 
 def test_a_python_that_lacks_requirements_is_refused(tmp_path: Path) -> None:
     refused(run(tmp_path, "setup", PYTHON="no_such_python"), "no_such_python")
-    bare = tmp_path / "bare"
-    bare.write_text("#!/bin/sh\nexit 1\n")
-    bare.chmod(0o755)
-    refused(run(tmp_path, "setup", cwd=tmp_path, PYTHON="./bare"), str(tmp_path))
 
 
 def test_the_first_python_with_the_requirements_is_taken(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    for name, command in (
-        ("python3", "exit 1"),
-        ("python", f'exec "{environment(tmp_path)["PYTHON"]}" "$@"'),
-    ):
+    good = f'exec "{environment(tmp_path)["PYTHON"]}" "$@"'
+    for name, command in (("python3", "exit 1"), ("python", good)):
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{command}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     path = f"{tmp_path / 'bin'}:{environment(tmp_path)['PATH']}"
@@ -96,73 +88,55 @@ esac
     assert "-m venv .venv\n" in calls and "-m pip install" in calls and "-r requirements.txt\n" in calls
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which zero-shot CLIP was tested on Shapes, from a folder with misleading names."""
-    folder = tmp_path_factory.mktemp("world")
-    for name in ("train.py", "yaml.py", "experiments.py"):
-        (folder / name).write_text("raise SystemExit('the wrong file was imported')\n")
-    out = succeeded(run(folder, "zsclip/base2new shapes", cwd=folder, OUTPUT="runs", DATA="data"))
-    assert out.endswith("Shapes: base 56.53  new 55.28  H 55.90\n")
-    return folder
-
-
-def test_relative_paths_are_read_from_the_folder_one_is_in(world: Path) -> None:
-    record = json.loads((world / "runs/ZeroshotCLIP/tiny_shapes/shapes/new/result.json").read_text())
-    assert record["finished"] and (record["protocol"], record["part"]) == ("zero_shot", "new")
-    assert (world / "data/shapes").is_dir()
+Verb = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture
-def again(world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Again:
-    """again(words, status): standard output and error of a verb in this process, which gives the status."""
-    monkeypatch.setenv("OUTPUT", str(world / "runs"))
-    monkeypatch.setenv("DATA", str(world / "data"))
-    for name in ("CFG", "SHOTS", "SOURCE", "TRAINER"):
+def verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Verb:
+    """verb(words, status): output and error of a verb in this process, on four classes of six images."""
+    for c, name in enumerate(("red", "green", "blue", "grey")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(6):
+            Image.new("RGB", (64, 64), (40 * i, 60 * c, 90)).save(tmp_path / "images" / name / f"{i}.png")
+    for name in ("SHOTS", "SOURCE", "TRAINER"):
         monkeypatch.delenv(name, raising=False)
+    for name, value in (("OUTPUT", "runs"), ("DATA", "data"), ("CFG", "tiny_shapes"), ("SHOTS", "1")):
+        monkeypatch.setenv(name, value)
+    for name, value in (("OMP_NUM_THREADS", "1"), ("CUDA_VISIBLE_DEVICES", "")):  # workers inherit them
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    settings = f"DATASET.FOLDER_PATH {tmp_path / 'images'} DATALOADER.NUM_WORKERS 0"
 
     def call(words: str, status: int = 0) -> tuple[str, str]:
-        assert main(words.split()) == status
+        given = words if words.startswith("table") else f"{words} {settings}"
+        assert main(given.split()) == status
         return capsys.readouterr()
 
     return call
 
 
-def test_again_says_that_the_results_are_there(again: Again) -> None:
-    out, _ = again("base2new --method ZeroshotCLIP shapes 2")
-    assert out.count("Results are there: ") == 2 and out.endswith("Shapes: base 56.53  new 55.28  H 55.90\n")
-    _, err = again("base2new --method ZeroshotCLIP shapes INPUT.SIZE (32,32)", status=2)
-    assert "INPUT.SIZE" in err
-
-
-def test_jobs_side_by_side(world: Path) -> None:
-    variables = {"OUTPUT": str(world / "jobs"), "DATA": str(world / "data")}
-    command = "zsclip/base2new shapes --jobs 2 --grid INPUT.INTERPOLATION=bicubic,bilinear"
-    out = succeeded(run(world, command, cwd=world, **variables))
-    assert "4 of 4 runs are finished" in out
-    assert (
-        world / "jobs/grid/INTERPOLATION=bilinear/ZeroshotCLIP/tiny_shapes/shapes/base/result.json"
-    ).is_file()
-    logs = [path.read_text() for path in (world / "jobs/workers").iterdir()]
-    assert "".join(logs).count("Shapes: base ") == 2
-
-
-def test_base_to_new_of_a_trained_method(world: Path, again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
-    variables = {"OUTPUT": str(world / "runs"), "DATA": str(world / "data"), "SHOTS": "2"}
-    out = succeeded(run(world, "mpl/base2new shapes 1 1", **variables))
-    below = "shapes/shots_2/MPL/tiny_shapes/seed1/result.json"
-    base, new = (
-        json.loads((world / f"runs/base2new/{part}/{below}").read_text())
-        for part in ("train_base", "test_new")
-    )
-    assert (base["subsample"], base["shots"], base["epochs_done"], base["part"]) == ("base", 2, 1, "base")
+def test_base_to_new_is_skipped_refused_and_made_again(verb: Verb, tmp_path: Path) -> None:
+    command = "base2new --method MPL folder 1 1"
+    out, _ = verb(command)
+    below = "folder/shots_1/MPL/tiny_shapes/seed1/result.json"
+    parts = ("train_base", "test_new")
+    base, new = (json.loads((tmp_path / f"runs/base2new/{part}/{below}").read_text()) for part in parts)
+    assert (base["subsample"], base["shots"], base["epochs_done"], base["part"]) == ("base", 1, 1, "base")
     assert new["tested"]["ended"] == base["ended"]
     a, b = base["accuracy"], new["accuracy"]
-    assert out.endswith(f"Shapes: base {a:.2f}  new {b:.2f}  H {2 * a * b / (a + b):.2f}\n")
-    monkeypatch.setenv("SHOTS", "2")
-    _, err = again("base2new --method MPL shapes 1 1 OPTIM.LR 0.1", status=2)
-    assert "OPTIM.LR" in err
-    again("base2new_train --method MPL shapes 1 1 --force")
-    after, _ = again("base2new --method MPL shapes 1 1")
+    h = 2 * a * b / (a + b) if a + b else 0
+    assert out.splitlines()[-1].endswith(f": base {a:.2f}  new {b:.2f}  H {h:.2f}")
+    assert verb(command)[0].count("Results are there: ") == 2
+    assert "OPTIM.LR" in verb(f"{command} OPTIM.LR 0.1", status=2)[1]
+    verb("base2new_train --force --method MPL folder 1 1")
+    after, _ = verb(command)
     assert after.count("Results are there") == 1 and "Testing again" in after
     assert after.splitlines()[-1] == out.splitlines()[-1]
+
+
+def test_a_grid_side_by_side_ends_in_a_table(verb: Verb, tmp_path: Path) -> None:
+    grid = "--grid OPTIM.LR=0.001,0.1 TRAINER.MPL.N_RM_OP=1,9 --jobs 2"
+    out, _ = verb(f"base2new {grid} --method MPL folder 1 1")
+    assert "Left out: LR=0.001,N_RM_OP=9" in out and "4 of 4 runs are finished" in out
+    table, _ = verb("table runs/grid")
+    assert "MPL (LR 0.001)" in table and "MPL (LR 0.1)" in table and "H macro-F1" in table

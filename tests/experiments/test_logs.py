@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
-from dassl.utils.command import run_command
-from experiments.logs import read_log
-from experiments.tables import add_commands
+from experiments.__main__ import main as experiments
+from experiments.logs import figures_in
 
 RESULT = "=> result\n* total: 4,200\n* correct: 3,913\n* accuracy: {}%\n* error: 6.8%\n* macro_f1: 93.1%\n"
 TRAINING = (  # a result on val may come before the end
@@ -26,10 +24,7 @@ def write_log(path: Path, text: str, accuracy: float | str = 93.2) -> None:
 
 
 def main(*words: object) -> int:
-    parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers())
-    args = parser.parse_args(["logs", *map(str, words)])
-    return run_command(lambda: args.run(args))
+    return experiments(["logs", *map(str, words)])
 
 
 @pytest.fixture
@@ -52,7 +47,7 @@ def test_mean_and_spread_over_seeds(seeds, capsys, words, told):
     assert main(seeds, *words) == 0
     out = capsys.readouterr().out
     assert told in out and "3 of 4 runs" in out
-    assert read_log(seeds / "seed1/log.txt", "total", "Finish training") == 4200
+    assert figures_in(seeds / "seed1/log.txt", "total", "Finish training") == [4200]
 
 
 def test_logs_of_tests_need_the_flag(tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import pytest
 
 import train
 from clip import PromptSchedule
-from dassl.utils.command import run_command
+from experiments.__main__ import main as experiments
 from experiments.schedule import build_schedules, schedule_figure, token_origins
-from experiments.tables import add_commands
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/trainers"
 COUNTS = {  # config -> prompts in the layers of the image and the text tower, by hand from the settings
@@ -35,15 +33,12 @@ def config(name: str):
 
 
 def main(*words: object) -> int:
-    parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers())
-    args = parser.parse_args(["schedule", *map(str, words)])
-    return run_command(lambda: args.run(args))
+    return experiments(["schedule", *map(str, words)])
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_schedules_of_published_configs(name):
-    towers = build_schedules(config(name)).towers
+    towers = build_schedules(config(name))
     found = [towers.get(tower) for tower in ("image tower", "text tower")]
     assert tuple(schedule and schedule.n_present for schedule in found) == COUNTS[name]
 
@@ -54,7 +49,7 @@ def test_the_last_prompts_are_removed_first():
 
 
 def test_a_square_for_each_prompt_and_each_removed_one():
-    image, text = schedule_figure(build_schedules(config("MPL/vit_b4_c1_add2_rm1"))).axes
+    image, text = schedule_figure("MPL", build_schedules(config("MPL/vit_b4_c1_add2_rm1"))).axes
     assert len(image.patches) == sum([*range(1, 10), 9, 9, 9]) + 8
     assert len(text.patches) == 12 + 8
 
@@ -73,6 +68,7 @@ def test_command(tmp_path, capsys):
     for words in (["--out", "a.txt"], ["TRAINER.MPL.N_RM_OP", "9"], ["TRAINER.MPL.N_AD", "1"]):
         assert main(config_file, *words) == 2
     assert main(tmp_path / "nowhere.yaml", "--trainer", "MPL") == 2
+    assert main(config_file, "--trainer", "MaPLe") == 2
 
 
 def to_plain(node):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import math
@@ -10,18 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from dassl.utils.command import run_command
+from experiments.__main__ import main as experiments
 from experiments.aggregate import AVERAGE, Table, make_pivots, published
 from experiments.results import read_runs
-from experiments.tables import add_commands
 from tests.experiments.run_files import cell, checkpoint_of, tables_of, write_base2new, write_run
 
 
 def main(*words: object) -> int:
-    parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers())
-    args = parser.parse_args(list(map(str, words)))
-    return run_command(lambda: args.run(args))
+    return experiments([str(word) for word in words])
 
 
 METHODS = ("ZeroshotCLIP", "CoOp", "CoCoOp", "MaPLe", "PromptSRC")
@@ -143,9 +138,12 @@ def test_the_newer_of_two_equal_runs_counts(tmp_path):
 def test_own_images_have_their_own_table(tmp_path):
     write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
     for name in ("a", "b"):
-        data = {"images": f"/{name}/cats"}
-        write_base2new(tmp_path / name, "MPL", "Folder cats", 1, 40.0, 30.0, data=data)
+        given = {"data": {"images": f"/{name}/cats"}, "macro_f1": 20.0}
+        write_base2new(tmp_path / name, "MPL", "Folder cats", 1, 40.0, 30.0, **given)
     benchmark, own = tables_of(tmp_path)
+    row = own.frame().iloc[0]
+    assert (row["base"], row["base macro-F1"], row["H macro-F1"]) == ("40.00", "20.00", "20.00")
+    assert not any("macro-F1" in head for head in benchmark.frame())
     assert (benchmark.labels, benchmark.datasets) == (["MPL"], ["EuroSAT"])
     assert own.labels == ["MPL (images /a/cats)", "MPL (images /b/cats)"]
 

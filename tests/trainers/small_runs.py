@@ -1,6 +1,7 @@
 """Builds real trainers on a small CLIP and a small EuroSAT folder, for tests."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,11 @@ def write_weights(path: Path, config: CLIPConfig, seed: int = 0) -> Path:
     return path
 
 
-def write_eurosat(root: Path, n_train: int = 4, n_test: int = 3) -> Path:
+def write_eurosat(root: Path, n_train: int = 4, n_test: int = 3, names: Sequence[str] = NAMES) -> Path:
     """Write a EuroSAT folder of five classes with small random images."""
     rng = np.random.default_rng(0)
     split: dict[str, list] = {"train": [], "val": [], "test": []}
-    for label, name in enumerate(NAMES):
+    for label, name in enumerate(names):
         for part, count in (("train", n_train), ("val", 1), ("test", n_test)):
             for i in range(count):
                 relative = f"{name.replace(' ', '')}/{part}_{i}.png"

@@ -113,7 +113,7 @@ def test_text_is_encoded_once_a_test_however_images_are_classified(method: str, 
 def test_text_with_nothing_learned_is_encoded_once_a_run(method: str, make) -> None:
     trainer = make(method)
     calls = count_texts(trainer)
-    with torch.inference_mode():
+    with torch.no_grad():
         trainer.model(IMAGES)
     n_texts = len(calls)
     trainer.test()
@@ -177,18 +177,16 @@ def test_what_is_saved_are_the_learned_keys_and_they_come_back(method: str, make
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("prec", ["fp16", "bf16", "amp"])
-def test_each_precision_trains_a_step_on_the_cpu(method: str, prec: str, make, capsys) -> None:
-    trainer, plain = (
-        make(method, f"TRAINER.{NODES[method]}.PREC", prec, *NO_WARM_UP),
-        make(method, *NO_WARM_UP),
-    )
-    # bfloat16 keeps 8 bits, and logits are of the order of 10
-    torch.testing.assert_close(step(trainer).float(), step(plain), rtol=0.05, atol=0.05)
-    assert all(p.dtype == torch.float32 for p in trainer.learned.parameters())
-    if prec == "fp16":
-        assert trainer.computed_in == "fp32"
-        assert capsys.readouterr().out.count("PREC fp16") == 1
+def test_each_precision_trains_a_step_on_the_cpu(method: str, make, capsys) -> None:
+    plain = step(make(method, *NO_WARM_UP))
+    for prec in ("fp16", "bf16", "amp"):
+        trainer = make(method, f"TRAINER.{NODES[method]}.PREC", prec, *NO_WARM_UP)
+        # bfloat16 keeps 8 bits, and logits are of the order of 10
+        torch.testing.assert_close(step(trainer).float(), plain, rtol=0.05, atol=0.05)
+        assert all(p.dtype == torch.float32 for p in trainer.learned.parameters())
+        if prec == "fp16":
+            assert trainer.computed_in == "fp32"
+            assert capsys.readouterr().out.count("PREC fp16") == 1
 
 
 @pytest.mark.gpu
@@ -265,3 +263,37 @@ def test_a_variant_of_a_method_is_configured_by_its_node(make, monkeypatch) -> N
     make("Variant", *pairs, "TRAINER.MPL.PROMPT_DEPTH", 3).train()
     with pytest.raises(ValueError, match="PROMPT_DEPTH.*3.*2"):
         make("Variant", *pairs, "TRAINER.MPL.PROMPT_DEPTH", 2).train()
+
+
+@pytest.mark.parametrize("method", ["CoOp", "CoCoOp"])
+def test_words_to_start_from_and_their_number_must_agree(method: str, make) -> None:
+    node = f"TRAINER.{NODES[method]}"
+    make(method, f"{node}.CTX_INIT", "a photo of a", f"{node}.N_CTX", 4)
+    for n_ctx in (2, 16):
+        with pytest.raises(
+            ValueError, match=f"CTX_INIT 'a photo of a' has 4 words, and {node}.N_CTX is {n_ctx}"
+        ):
+            make(method, f"{node}.CTX_INIT", "a photo of a", f"{node}.N_CTX", n_ctx)
+    if method == "CoOp":
+        with pytest.raises(ValueError, match="CTX_INIT 'a photo of a' .* CSC"):
+            make(method, f"{node}.CTX_INIT", "a photo of a", f"{node}.N_CTX", 4, f"{node}.CSC", True)
+
+
+@pytest.mark.parametrize(
+    ("method", "pairs", "prompt"),
+    [
+        ("MPL", (), "x x a photo of a annual crop land ."),
+        (
+            "CoOp",
+            ("TRAINER.COOP.N_CTX", 2, "TRAINER.COOP.CLASS_TOKEN_POSITION", "front"),
+            "annual crop land x x .",
+        ),
+        ("ZeroshotCLIP", (), "a centered satellite photo of annual crop land ."),
+        ("ZeroshotCLIP", ("DATASET.TEMPLATE", "a map of {}."), "a map of annual crop land ."),
+    ],
+)
+def test_the_log_shows_prompts_and_class_names(method: str, pairs: tuple, prompt: str, make, capsys) -> None:
+    make(method, *pairs)
+    out = capsys.readouterr().out
+    assert f"Prompts: '{prompt}', '" in out
+    assert "Classes (5): Annual Crop Land, Forest, " in out

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dassl.optim.lr_scheduler as dassl_schedulers
-from tests.trainers.small_runs import NODES, PUBLISHED, SIZES, build, write_weights
+from tests.trainers.small_runs import NODES, PUBLISHED, SIZES, build, write_eurosat, write_weights
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 TEXT_TOWER = (
@@ -119,7 +119,7 @@ def test_a_published_file_loads_and_evaluates_as_its_prompts_set_directly(
     assert trainer.test() == direct.test()
 
 
-@pytest.mark.parametrize("method", PUBLISHED)
+@pytest.mark.parametrize("method", ["MPL", "VPT", "CoOp"])
 def test_prompts_of_the_base_classes_load_for_the_new_ones(
     method: str, make, tmp_path: Path, monkeypatch
 ) -> None:
@@ -178,7 +178,7 @@ def test_a_file_that_does_not_fit_is_refused(case: str, make, tmp_path: Path, mo
     refused(trainer, writer, message, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("method", PUBLISHED)
+@pytest.mark.parametrize("method", ["MPL", "VPT", "CoOp", "PromptSRC"])
 def test_a_file_of_another_clip_is_refused(
     method: str, make, eurosat: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -210,3 +210,37 @@ def test_a_data_parallel_prefix_is_read(make) -> None:
     state = values | frozen_values(trainer, torch.float16)
     trainer.learned.load_state_dict({f"module.{name}": value for name, value in state.items()})
     assert all(torch.equal(value, values[name]) for name, value in trainer.learned.state_dict().items())
+
+
+def test_words_of_each_class_serve_no_other_classes(make, weights: dict, tmp_path: Path) -> None:
+    """Also where as many classes are tested as were trained, from a checkpoint or a prompt file."""
+    csc = ("TRAINER.COOP.CSC", True, "TRAINER.COOP.N_CTX", 2, "OPTIM.MAX_EPOCH", 1)
+    make("CoOp", *csc).train()
+    others = write_eurosat(tmp_path / "others", names=["a", "b", "c", "d", "e"])
+    trainer = build("CoOp", others, weights["narrow"], tmp_path / "out", *csc)
+    with pytest.raises(ValueError, match="classnames: was .*River.* now .*'a'"):
+        trainer.load_model(str(tmp_path), epoch=1)
+    again = make("CoOp", *csc, output="again")
+    again.load_model(str(tmp_path), epoch=1)
+    for name in ("prompt_learner/model.pth.tar-1", "prompts.safetensors"):
+        start = ("MODEL.INIT_WEIGHTS", str(tmp_path / name))
+        same = make("CoOp", *csc, *start, output="same")
+        assert torch.equal(same.model(IMAGES), again.model(IMAGES))
+        with pytest.raises(ValueError, match="River"):
+            build("CoOp", others, weights["narrow"], tmp_path / "out", *csc, *start)
+
+
+def test_a_prompt_file_is_no_start_in_another_clip(make, eurosat: Path, tmp_path: Path) -> None:
+    make("CoOp", "OPTIM.MAX_EPOCH", 1).train()
+    values = write_weights(tmp_path / "values.pt", SIZES["narrow"], seed=1)
+    with pytest.raises(ValueError, match="weights differ"):
+        start = ("MODEL.INIT_WEIGHTS", str(tmp_path / "prompts.safetensors"))
+        build("CoOp", eurosat, values, tmp_path / "out", *start)
+
+
+def test_a_path_inside_a_run_is_told_the_runs_folder(make, tmp_path: Path) -> None:
+    trainer = make("CoOp", "OPTIM.MAX_EPOCH", 1, output="run")
+    trainer.train()
+    for name in ("prompt_learner", "prompt_learner/model.pth.tar-1", "prompts.safetensors"):
+        with pytest.raises(ValueError, match=f"give that, {tmp_path / 'run'}$"):
+            trainer.load_model(str(tmp_path / "run" / name), epoch=1)

@@ -1,0 +1,101 @@
+"""How often predictions on labelled images are right: figures, a table of classes and a confusion picture."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets.folder_lists import read_list
+
+from .names import tokens_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .classifier import Prediction
+
+MAX_NUMBERS = 20  # classes up to which the confusion picture has numbers in its cells
+
+
+def labels_of_folders(paths: Sequence[Path], classnames: Sequence[str]) -> dict[str, str]:
+    """Path -> class name, where every image lies in a folder of its class's name; else nothing."""
+    name_of = {tokens_of(name): name for name in classnames}
+    found = {str(path): name_of.get(tokens_of(path.absolute().parent.name)) for path in paths}
+    others = {Path(path).absolute().parent.name for path, name in found.items() if name is None}
+    if len(others) < len({path.absolute().parent for path in paths}) and others:
+        print(f"Not evaluated: no class is called {', '.join(sorted(others)[:5])}", file=sys.stderr)
+    return {} if others else {path: str(name) for path, name in found.items()}
+
+
+def labels_of_list(
+    list_path: Path, paths: Sequence[Path], given: Sequence[str], classnames: Sequence[str]
+) -> dict[str, str]:
+    """Path -> class name, from a CSV or JSON list of images with the columns `path` and `class`.
+
+    The paths in it are relative to its own folder, or to one of those that are `given`.
+    """
+    listed, _ = read_list(list_path)
+    roots = [list_path.parent, *(path if path.is_dir() else path.parent for path in map(Path, given))]
+    class_of = {(root / image.path).resolve(): image.class_name for root in roots for image in listed}
+    name_of = {tokens_of(name): name for name in classnames}
+    labels = {}
+    for path in paths:
+        classname = class_of.get(path.resolve())
+        if classname is None:
+            raise ValueError(f"{list_path} does not list {path}; paths in it are relative to its own folder")
+        if tokens_of(classname) not in name_of:
+            known = ", ".join(classnames[:10])
+            raise ValueError(f"{list_path}: the class {classname!r} of {path} is none of {known} (--classes)")
+        labels[str(path)] = name_of[tokens_of(classname)]
+    return labels
+
+
+def evaluate(
+    predictions: Sequence["Prediction"], labels: Mapping[str, str], classnames: Sequence[str], folder: Path
+) -> str:
+    """Compare predictions with labels; write what was found, and give it as a text.
+
+    Args:
+        labels: path -> class name, for every prediction.
+        folder: gets predictions.csv, confusion.csv and confusion.png, with a row for each true class.
+    """
+    import pandas as pd
+
+    names = list(dict.fromkeys(classnames))
+    rows = [(one.source, labels[str(one.source)], one.name, one.probability) for one in predictions]
+    table = pd.DataFrame(rows, columns=["image", "class", "predicted", "probability"])
+    counts = pd.crosstab(table["class"], table["predicted"]).reindex(index=names, columns=names, fill_value=0)
+    n_true, n_predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.to_numpy().diagonal()
+    f1 = (2 * correct / (n_true + n_predicted).clip(lower=1))[n_true > 0]
+    classes = pd.DataFrame({"images": n_true, "accuracy": 100 * correct / n_true.clip(lower=1)})[n_true > 0]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "predictions.csv", index=False)
+    counts.to_csv(folder / "confusion.csv")
+    _draw(counts, folder / "confusion.png")
+    return (
+        f"{classes.to_string(float_format='{:.1f}'.format, index_names=False)}\n"
+        f"accuracy {100 * correct.sum() / len(table):.2f}%, macro-F1 {100 * f1.mean():.2f}% of {len(table)} "
+        f"images; {folder} holds confusion.png, confusion.csv and predictions.csv"
+    )
+
+
+def _draw(counts: "pd.DataFrame", path: Path) -> None:
+    """Draw how the images of each true class (rows) were classified (columns), as shares of the row."""
+    from matplotlib.figure import Figure
+
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0).to_numpy()
+    side = min(4 + 0.3 * len(counts), 40)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ax.set(xlabel="predicted", ylabel="class")
+    ax.set_xticks(range(len(counts)), counts.columns, rotation=90)
+    ax.set_yticks(range(len(counts)), counts.index)
+    if len(counts) <= MAX_NUMBERS:
+        for (row, column), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.5 else "black"
+            ax.text(column, row, counts.iat[row, column], ha="center", va="center", color=colour, size=8)
+    figure.savefig(path, dpi=150)
