@@ -13,8 +13,6 @@ from tests.classify.conftest import trained, write_prompts
 from tests.classify.test_command_line import run
 from tests.trainers.small_runs import NAMES, SIZES, write_weights
 
-IMAGES = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(3))
-
 
 def check_outputs(classifier: PromptClassifier, run_program: Callable, about: dict[str, str]) -> None:
     """A program's outputs are the classifier's, and its metadata say what is needed."""
@@ -30,34 +28,9 @@ def check_outputs(classifier: PromptClassifier, run_program: Callable, about: di
     assert len(json.loads(about["pixel_mean"])) == len(json.loads(about["pixel_std"])) == 3
 
 
-def check_torch_export(classifier: PromptClassifier, path: Path) -> None:
-    """Compare a program of torch.export with the classifier."""
-    extra = {export.ABOUT: ""}
-    program = torch.export.load(path, extra_files=extra).module()
-    check_outputs(classifier, program, json.loads(extra[export.ABOUT]))
-
-
-def check_onnx(classifier: PromptClassifier, path: Path) -> None:
-    """Compare an ONNX file with the classifier."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-    def run_session(images: torch.Tensor) -> list[torch.Tensor]:
-        return [torch.from_numpy(o) for o in session.run(export.OUTPUTS, {"images": images.numpy()})]
-
-    check_outputs(classifier, run_session, session.get_modelmeta().custom_metadata_map)
-
-
-def test_a_program_of_torch_export_computes_what_the_classifier_does(load: Callable, tmp_path: Path) -> None:
-    classifier = load("MPL")
-    export.write_torch_export(classifier, tmp_path / "a.pt2")
-    check_torch_export(classifier, tmp_path / "a.pt2")
-
-
 def test_cocoop_is_exported_with_its_text_tower(eurosat: Path, tmp_path: Path, monkeypatch) -> None:
     """With its weights in a file beside the ONNX file, as those that are too large for one file."""
-    pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     shallow = dataclasses.replace(SIZES["narrow"], vision_layers=2, text_layers=2)  # exported in seconds
     weights = write_weights(tmp_path / "shallow.pt", shallow)
@@ -65,15 +38,25 @@ def test_cocoop_is_exported_with_its_text_tower(eurosat: Path, tmp_path: Path, m
     classifier = PromptClassifier.load(path, ["a heron", NAMES[1]], weights, "cpu", "fp32")
     monkeypatch.setattr(export, "MAX_ONE_FILE", 0)
     export.write_onnx(classifier, tmp_path / "out" / "a.onnx")
-    check_onnx(classifier, tmp_path / "out" / "a.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "a.onnx", providers=["CPUExecutionProvider"])
+
+    def run_session(images: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.from_numpy(o) for o in session.run(export.OUTPUTS, {"images": images.numpy()})]
+
+    check_outputs(classifier, run_session, session.get_modelmeta().custom_metadata_map)
     assert sorted(found.name for found in (tmp_path / "out").iterdir()) == ["a.onnx", "a.onnx.data"]
 
 
-def test_a_program_with_other_logits_and_an_export_of_nothing_are_refused(
-    prompts: Callable, weights: dict, tmp_path: Path, monkeypatch, capsys
+def test_torch_export_by_the_command_line(
+    prompts: Callable, load: Callable, weights: dict, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    words = ("export", prompts("VPT")[1], "--backbone", weights["narrow"])
+    """It computes what the classifier does; other logits, and an export of nothing, are refused."""
+    words, path = ("export", prompts("CoOp CSC")[1], "--backbone", weights["narrow"]), tmp_path / "a.pt2"
     assert run(*words) == 2
+    assert run(*words, "--torch-export", path) == 0
+    extra = {export.ABOUT: ""}
+    program = torch.export.load(path, extra_files=extra).module()
+    check_outputs(load("CoOp CSC"), program, json.loads(extra[export.ABOUT]))
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
-    assert run(*words, "--torch-export", tmp_path / "a.pt2") == 2
+    assert run(*words, "--torch-export", path) == 2
     assert "do not use it" in capsys.readouterr().err

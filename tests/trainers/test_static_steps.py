@@ -35,13 +35,13 @@ class OperationsOfADevice(TorchDispatchMode):
 
 def operations_of_steps(trainer: Any) -> list[Operations]:
     """The operations of three steps, after one with values, which computes what the model stores."""
-    trainer.loss(torch.randn(4, 3, 32, 32), torch.arange(4)).backward()
+    trainer.loss(torch.randn(2, 3, 32, 32), torch.arange(2)).backward()
     trainer.model.clip.set_compute_dtype(torch.float16)
     trainer.model.to("meta")
     found = []
     for _ in range(3):
-        images = torch.empty(4, 3, 32, 32, device="meta")
-        labels = torch.empty(4, dtype=torch.int64, device="meta")
+        images = torch.empty(2, 3, 32, 32, device="meta")
+        labels = torch.empty(2, dtype=torch.int64, device="meta")
         trainer.optim.zero_grad()
         with OperationsOfADevice() as seen:
             trainer.loss(images, labels).backward()
