@@ -126,7 +126,7 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
         for path in (args.model_dir, cfg.RESUME, cfg.MODEL.INIT_WEIGHTS):
             if path and os.path.join(os.path.realpath(path), "").startswith(os.path.join(output, "")):
                 raise ValueError(
-                    f"--force would move {path} aside, which this run reads; give another --output-dir"
+                    f"--force would move {path} aside, which this run reads; give another output folder"
                 )
 
 
@@ -151,7 +151,7 @@ def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
     if lines:
         raise ValueError(
             "\n  ".join([f"{cfg.OUTPUT_DIR} holds a run with other settings:", *lines])
-            + "\nGive another --output-dir, or --force to move it aside and start afresh"
+            + "\nGive another output folder (--output-dir; OUTPUT of the launchers), or --force to move it aside and start afresh"
         )
     return state == "finished"
 

@@ -70,7 +70,8 @@ def make(run: Run, place: Place) -> int:
     """Makes one run through train.py's main, unless it is finished; gives the exit status."""
     import train
 
-    load_epoch, tested = None, None
+    old = read_result(str(place.output / run.folder))
+    load_epoch, tested, is_outdated = None, None, False
     if run.training:
         need_training(run.training, place)
         folder = str(place.output / run.training.folder)
@@ -78,14 +79,14 @@ def make(run: Run, place: Place) -> int:
         tested = {"folder": folder, "ended": record["ended"]}
         if record["config"]["TEST"]["FINAL_MODEL"] != "best_val":
             load_epoch = record["epochs_done"]
-    found = state(run, place.data, place.output)
-    if found not in ("finished", "other settings") or place.force:
-        offer_dataset(run, place.data)
-    if found == "outdated" and not place.force:
+        is_outdated = bool(old.get("finished")) and (old.get("tested") or tested)["ended"] != tested["ended"]
+    if is_outdated and not place.force:
         print(f"Testing again, since the training is newer than the test: {place.output / run.folder}")
+    is_forced = place.force or is_outdated
+    if is_forced or not old.get("finished"):
+        offer_dataset(run, place.data)
     words = run.arguments(place.data, place.output, load_epoch)
-    flags = ["--debug"] if place.debug else []
-    flags += ["--force"] if place.force or found == "outdated" else []
+    flags = ["--debug"] * place.debug + ["--force"] * is_forced
     return train.main(flags + words, protocol=run.protocol, part=run.part, tested=tested)
 
 
@@ -99,7 +100,7 @@ def execute(runs: Sequence[Run], place: Place) -> int:
     statuses: dict[Run, int] = {}
     for run in runs:
         if run.training and statuses.get(run.training):
-            print(f"Left out: {run.title}: its training failed", file=sys.stderr)
+            print(f"Left out: {run.title}: its training is not finished", file=sys.stderr)
             continue
         try:
             status = run_command(partial(make, run, place), place.debug)

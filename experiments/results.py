@@ -94,8 +94,10 @@ def read_row(folder: str, record: Mapping[str, Any]) -> Row:
         "trained": record.get("train_seconds") is not None,
         "learned": record.get("train_seconds") is not None or trained_in is not None,
     }
+    nodes = [key for key, value in (config.get("TRAINER") or {}).items() if isinstance(value, dict)]
     method = methods().get(record["trainer"])
-    node = method.node if method else record["trainer"].upper()
+    named = method.node if method else record["trainer"].upper()
+    node = nodes[0] if len(nodes) == 1 else named  # several: of an older version, or a published trainer
     flat = pd.json_normalize({**config, "data": record.get("data") or {}}).to_dict("records")[0]
     for key, value in flat.items():
         is_of_other_method = key.startswith("TRAINER.") and not key.startswith(f"TRAINER.{node}.")
@@ -172,11 +174,11 @@ def find_training(row: Row, trainings: Mapping[str, Row]) -> Row | None:
 def label_runs(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """The runs of one method in one table with `label`: the method, and the settings in which rivals differ.
 
-    Rivals are runs for the same cell and seed. Of rivals that agree in all settings the newest stays. The
-    settings stand in the column `telling`.
+    Rivals are runs for the same cell, of any seed, so that a mean is over runs of the same settings. Of rivals
+    that agree in all settings and the seed the newest stays. The settings stand in the column `telling`.
     """
     settings = [key for key in runs.columns if "." in key]
-    n_values = runs.groupby(["dataset", "metric", "seed"])[settings].nunique().max()
+    n_values = runs.groupby(["dataset", "metric"])[settings].nunique().max()
     telling = sorted(n_values.index[n_values > 1])
     labels = []
     for run in runs.to_dict("records"):

@@ -79,5 +79,5 @@ class CoCoOp(PromptTrainer):
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ConditionalWords:
-        s = cfg.TRAINER.COCOOP
+        s = cfg.TRAINER[cls.settings_node]
         return ConditionalWords(clip_model, classnames, s.N_CTX, s.CTX_INIT)

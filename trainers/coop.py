@@ -144,7 +144,7 @@ class CoOp(PromptTrainer):
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
-        s = cfg.TRAINER.COOP
+        s = cfg.TRAINER[cls.settings_node]
         if s.CLASS_TOKEN_POSITION not in POSITIONS:
             known = ", ".join(POSITIONS)
             raise ValueError(

@@ -73,7 +73,7 @@ class MaPLe(PromptTrainer):
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLePrompts:
-        s, c = cfg.TRAINER.MAPLE, clip_model.config
+        s, c = cfg.TRAINER[cls.settings_node], clip_model.config
         require_vit(cfg, clip_model)
         check_depth("TRAINER.MAPLE.PROMPT_DEPTH", s.PROMPT_DEPTH, 1, c.text_layers, c.vit_layers)
         return MaPLePrompts(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.PROMPT_DEPTH)

@@ -154,7 +154,7 @@ class MPL(PromptTrainer):
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MPLPrompts:
-        s, c = cfg.TRAINER.MPL, clip_model.config
+        s, c = cfg.TRAINER[cls.settings_node], clip_model.config
         require_vit(cfg, clip_model)
         schedules = MPLSchedules(
             s.N_CTX,

@@ -35,7 +35,7 @@ class VPT(PromptTrainer):
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> IndependentPrompts:
-        s = cfg.TRAINER.VPT
+        s = cfg.TRAINER[cls.settings_node]
         require_vit(cfg, clip_model)
         check_depth("TRAINER.VPT.PROMPT_DEPTH_VISION", s.PROMPT_DEPTH_VISION, 1, clip_model.config.vit_layers)
         if s.N_CTX_VISION < 1:

@@ -113,7 +113,7 @@ def hold_folder(folder: str, force: bool) -> Iterator[None]:
             lock.acquire(timeout=LOCK_SECONDS)
         except Timeout as error:
             raise ValueError(
-                f"another run works in {folder}: wait for it, or give another --output-dir"
+                f"another run works in {folder}: wait for it, or give another output folder"
             ) from error
 
     acquire()
@@ -197,16 +197,32 @@ class RunRecord:
         write_whole(os.path.join(self.folder, RESULT_NAME), lambda file: file.write(f"{text}\n".encode()))
 
 
-def identity(cfg: Any, method: Any, lab2cname: dict[int, str], rows: Iterable[Any]) -> dict[str, Any]:
+def recorded_config(cfg: Any, node: str | None) -> dict[str, Any]:
+    """The config as plain data.
+
+    Args:
+        node: the node of TRAINER that the method reads; the others are left out. None keeps all.
+    """
+    config = plain(cfg)
+    if node:
+        config["TRAINER"] = {"NAME": cfg.TRAINER.NAME, node: config["TRAINER"].get(node, {})}
+    return config
+
+
+def identity(
+    cfg: Any, node: str | None, lab2cname: dict[int, str], rows: Iterable[Any]
+) -> dict[str, Any]:
     """What makes a training the one it is, as its checkpoints hold it.
 
     Args:
         cfg: the config.
-        method: the method's node of the config.
+        node: see `recorded_config`.
         lab2cname: label -> class name.
         rows: the training images.
     """
     backbone = cfg.MODEL.BACKBONE.NAME
+    config = recorded_config(cfg, node)
+    method = config["TRAINER"].get(node or cfg.TRAINER.NAME.upper(), {})
     return {
         "trainer": cfg.TRAINER.NAME,
         "backbone": os.path.basename(backbone) if os.path.isfile(os.path.expanduser(backbone)) else backbone,
@@ -215,15 +231,15 @@ def identity(cfg: Any, method: Any, lab2cname: dict[int, str], rows: Iterable[An
         "seed": cfg.SEED,
         "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
         "classnames": [lab2cname[label] for label in sorted(lab2cname)],
-        "method": {key: value for key, value in plain(method).items() if key != "PREC"},
+        "method": {key: value for key, value in method.items() if key != "PREC"},
         "input": plain(cfg.INPUT),
         "init_weights": digest_of_file(cfg.MODEL.INIT_WEIGHTS),
         "train_rows": digest_of_rows(rows, cfg.DATASET.ROOT),
-        "config": plain(cfg),
+        "config": config,
     }
 
 
-def description(cfg: Any, dataset: Any, device: Any) -> dict[str, Any]:
+def description(cfg: Any, node: str | None, dataset: Any, device: Any) -> dict[str, Any]:
     """What identifies a run and what it runs on, as `result.json` holds it."""
     return {
         "trainer": cfg.TRAINER.NAME,
@@ -243,7 +259,7 @@ def description(cfg: Any, dataset: Any, device: Any) -> dict[str, Any]:
         "versions": collect_versions(),
         "commit": git_commit(),
         "modified": is_modified(),
-        "config": plain(cfg),
+        "config": recorded_config(cfg, node),
     }
 
 

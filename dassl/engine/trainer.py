@@ -46,7 +46,7 @@ class TrainerBase:
         self._writer: Any = None
         self._first_bad_batch: torch.Tensor | None = None  # on the GPU; -1: every loss was finite
         self.scaler: Any = None  # a GradScaler, where the method has one
-        self.run: dict[str, Any] = {}  # what makes this run the run it is; saved with its checkpoints
+        self.identity: dict[str, Any] = {}  # what makes this run the run it is; saved with its checkpoints
         self.best_result = -math.inf
         self.loaded_from: dict[str, str] = {}
         self.start_epoch = self.epoch = self.max_epoch = 0
@@ -208,7 +208,7 @@ class TrainerBase:
                 "best_result": float(self.best_result),
                 "scaler": None if self.scaler is None else self.scaler.state_dict(),
                 "random_state": get_random_state(),
-                "run": self.run,
+                "run": self.identity,
                 "extra_state": self.extra_state(),
                 "unsaved": self._held_tensors(),
             }
@@ -236,11 +236,11 @@ class TrainerBase:
         print(f"Found checkpoint at {directory} (will resume training)")
         checkpoints = last_checkpoints(directory, self.get_model_names())
         for name, (path, checkpoint) in checkpoints.items():
-            lines = record.differing_runs(checkpoint.get("run") or {}, self.run)
+            lines = record.differing_runs(checkpoint.get("run") or {}, self.identity)
             if lines:
                 raise ValueError(
                     "\n  ".join([f"{path} is of a run with other settings:", *lines])
-                    + "\nGive those settings, another --output-dir, or --force to start afresh"
+                    + "\nGive those settings, another output folder, or --force to start afresh"
                 )
             restore(checkpoint, path, self._models[name], self._optims[name], self._scheds[name])
         if isinstance(checkpoint.get("best_result"), float):
@@ -252,7 +252,7 @@ class TrainerBase:
         if lost:  # as the published PromptSRC's average, without which it would end with other weights
             raise ValueError(
                 f"{type(self).__name__} keeps {', '.join(lost)} beside its models, unsaved: "
-                f"{directory} cannot be resumed; start afresh in another --output-dir"
+                f"{directory} cannot be resumed; start afresh in another output folder"
             )
         if checkpoint.get("random_state"):
             set_random_state(checkpoint["random_state"])
@@ -280,7 +280,7 @@ class TrainerBase:
                 raise ValueError(f"--model-dir {directory} lies in a run's folder: give that, {above[0]}")
             path = os.path.join(directory, name, file_name)
             checkpoint = load_checkpoint(path)
-            own = {key: self.run[key] for key in self.compared_in_test if key in self.run}
+            own = {key: self.identity[key] for key in self.compared_in_test if key in self.identity}
             lines = record.differing_settings(checkpoint.get("run") or {}, own)
             if lines:
                 raise ValueError("\n  ".join([f"{path} was trained with other settings:", *lines]))
@@ -355,8 +355,8 @@ class SimpleTrainer(TrainerBase):
         self.record = record.RunRecord(self.output_dir)
         self._tested: dict[str, Any] = {}  # split, seconds and results of the last test
         self.build_data_loader()
-        node = cfg.TRAINER.get(getattr(self, "settings_node", cfg.TRAINER.NAME.upper()), {})
-        self.run = record.identity(cfg, node, self.lab2cname, self.dm.dataset.train_x or ())
+        self._node = getattr(self, "settings_node", None)  # of cfg.TRAINER; published trainers may read several
+        self.identity = record.identity(cfg, self._node, self.lab2cname, self.dm.dataset.train_x or ())
         self.build_model()
         self.evaluator: Any = Classification(cfg, self.lab2cname)
 
@@ -393,7 +393,7 @@ class SimpleTrainer(TrainerBase):
 
     def begin_record(self, epochs_done: int | None = None, source: str = "") -> None:
         """Write `result.json`, unfinished; see `RunRecord.begin`."""
-        run = record.description(self.cfg, self.dm.dataset, self.device)
+        run = record.description(self.cfg, self._node, self.dm.dataset, self.device)
         run |= {"computed_in": self.computed_in, "loaded_from": self.loaded_from}
         self.record.begin(run, epochs_done, source)
 
@@ -418,13 +418,13 @@ class SimpleTrainer(TrainerBase):
         self.start_epoch = self.resume_model_if_exist(source)
         if self.start_epoch == 0 and record.read_result(self.output_dir).get("finished"):
             raise ValueError(
-                f"{self.output_dir} holds the results of a finished run: give another --output-dir, or "
+                f"{self.output_dir} holds the results of a finished run: give another output folder, or "
                 "--force to move them aside"
             )
         if self.start_epoch > self.max_epoch:
             raise ValueError(
                 f"{source} has {self.start_epoch} finished epochs and OPTIM.MAX_EPOCH is {self.max_epoch}; "
-                "raise it, or give another --output-dir"
+                "raise it, or give another output folder"
             )
         if source == self.output_dir:
             self._drop_checkpoint(self.start_epoch - 1)  # a killed run may have left it
@@ -433,7 +433,7 @@ class SimpleTrainer(TrainerBase):
             if self.best_result == -math.inf or not all(map(os.path.isfile, best)):
                 raise ValueError(
                     f"TEST.FINAL_MODEL best_val: the best model of the {self.start_epoch} finished epochs in "
-                    f"{source} is not known; set it to last_step, or start afresh in another --output-dir"
+                    f"{source} is not known; set it to last_step, or start afresh in another output folder"
                 )
             if source != self.output_dir:
                 for name, path in zip(names, best, strict=True):

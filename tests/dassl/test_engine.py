@@ -201,10 +201,10 @@ def test_settings_of_every_trainers_node_count_but_precision_and_epochs_may_chan
     with pytest.raises(ValueError, match="TRAINER.TINYOWN.DEPTH: was 9, now 3"):
         own(tmp_path, {**settings, "DEPTH": 3, "NEW": 1}, "OPTIM.MAX_EPOCH", 2).train()
     trainer = own(tmp_path, settings)
-    trainer.run["config"]["TRAINER"]["TINYCOOP"]["W"] = 8.0
+    trainer.identity["config"]["TRAINER"]["TINYCOOP"]["W"] = 8.0
     trainer.save_model(0, str(tmp_path))
     changed = own(tmp_path, settings)
-    changed.run["config"]["TRAINER"]["TINYCOOP"]["W"] = 1.0
+    changed.identity["config"]["TRAINER"]["TINYCOOP"]["W"] = 1.0
     with pytest.raises(ValueError, match="TRAINER.TINYCOOP.W: was 8.0, now 1.0"):
         changed.resume_model_if_exist(str(tmp_path))
     resumed = own(tmp_path, {**settings, "N_RM_OP": [1, 2], "PREC": "fp32"}, "OPTIM.MAX_EPOCH", 2)
@@ -262,7 +262,7 @@ def test_training_images_and_initial_weights_count_by_content(build, own, root, 
     moved = build(tmp_path / "run", "SEED", -1, "DATASET.ROOT", str(tmp_path / "moved"), *SHORT)
     assert moved.resume_model_if_exist(str(tmp_path / "run")) == 1
     rows = [Datum(impath="other.png"), *moved.dm.dataset.train_x[1:]]
-    moved.run["train_rows"] = digest_of_rows(rows, str(root))
+    moved.identity["train_rows"] = digest_of_rows(rows, str(root))
     with pytest.raises(ValueError, match="train_rows"):
         moved.resume_model_if_exist(str(tmp_path / "run"))
     weights = tmp_path / "run" / "prompt_learner" / "model.pth.tar-1"
