@@ -17,6 +17,7 @@ from torch import Tensor
 
 import clip
 from clip import CLIP
+from clip.tokenizer import same_tokens
 from dassl.data.transforms import build_transform
 from dassl.utils import ImageError, read_image
 from dassl.utils.images import to_rgb
@@ -28,7 +29,7 @@ from trainers.prompt_file import PromptFile
 from trainers.prompted_clip import PromptedCLIP
 
 from .building import build_model, cfg_of
-from .names import check_names, same_tokens
+from .names import check_names
 
 BATCH_SIZE = 32  # images computed at a time (our choice: well under 2 GB with ViT-B/16)
 N_THREADS = 8  # that decode images, at most (our choice: more than this wait for the disk)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clip.tokenizer import tokens_of
 from datasets.folder_lists import read_list
-
-from .names import tokens_of
 
 if TYPE_CHECKING:
     import pandas as pd

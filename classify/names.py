@@ -3,19 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from clip.tokenizer import default_tokenizer
-
-
-def tokens_of(name: str) -> tuple[int, ...]:
-    """The tokens of a class name; names with the same ones are one class to CLIP."""
-    return tuple(default_tokenizer().encode(name.replace("_", " ")))
-
-
-def same_tokens(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of names that CLIP cannot tell apart, such as `blue_star` and `Blue Star`."""
-    first: dict[tuple[int, ...], int] = {}
-    indices = [first.setdefault(tokens_of(name), index) for index, name in enumerate(names)]
-    return [(names[i], names[j]) for j, i in enumerate(indices) if i != j]
+from clip.tokenizer import same_tokens
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -141,6 +141,18 @@ def default_tokenizer() -> Tokenizer:
     return Tokenizer()
 
 
+def tokens_of(name: str) -> tuple[int, ...]:
+    """The tokens of a class name; names with the same ones are one class to CLIP."""
+    return tuple(default_tokenizer().encode(name.replace("_", " ")))
+
+
+def same_tokens(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names that CLIP cannot tell apart, such as `blue_star` and `Blue Star`."""
+    first: dict[tuple[int, ...], int] = {}
+    indices = [first.setdefault(tokens_of(name), index) for index, name in enumerate(names)]
+    return [(names[i], names[j]) for j, i in enumerate(indices) if i != j]
+
+
 def tokenize(
     texts: str | Sequence[str], context_length: int = DEFAULT_CONTEXT_LENGTH, truncate: bool = False
 ) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from clip.tokenizer import default_tokenizer
+from clip.tokenizer import same_tokens
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.utils import write_json
 
@@ -155,15 +155,11 @@ class Folder(ImageDataset):
         if self.settings.FOLDER_CLASS_NAMES:
             path = os.path.expanduser(self.settings.FOLDER_CLASS_NAMES)
             names |= read_class_names(self.folder / path, classes)
-        of_tokens: dict[tuple[int, ...], str] = {}
-        for key, name in names.items():
-            tokens = tuple(default_tokenizer().encode(name.replace("_", " ")))
-            other = of_tokens.setdefault(tokens, key)
-            if other != key:
-                raise ValueError(
-                    f"The classes {other!r} and {key!r} are the same tokens to CLIP: put their images "
-                    "together, or name them with DATASET.FOLDER_CLASS_NAMES."
-                )
+        for one, other in same_tokens(list(names.values())):
+            raise ValueError(
+                f"CLIP cannot tell the class names {one!r} and {other!r} apart: put their images together, "
+                "or name them with DATASET.FOLDER_CLASS_NAMES."
+            )
         numbers = [name for name in names.values() if re.match(r"\d+([._ -]|$)", name)]
         if numbers:
             print(
