@@ -73,7 +73,7 @@ class PromptTrainer(TrainerX):
     model: PromptedCLIP
     scaler: torch.amp.GradScaler | None
     accuracy: float | None = None  # of the last test
-    compared_in_test: tuple[str, ...] = ("backbone", "method")
+    compared_in_test: tuple[str, ...] = ("backbone", "method")  # the engine's; published Dassl has none
     _graphed_loss: Loss | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -278,6 +278,10 @@ class TrainerBase:
             above = [str(folder) for folder in Path(directory).parents if (folder / name).is_dir()]
             if above and not os.path.isdir(os.path.join(directory, name)):
                 raise ValueError(f"--model-dir {directory} lies in a run's folder: give that, {above[0]}")
+            if os.path.isfile(directory):
+                raise ValueError(
+                    f"--model-dir {directory} is a file: give MODEL.INIT_WEIGHTS {directory} instead"
+                )
             path = os.path.join(directory, name, file_name)
             checkpoint = load_checkpoint(path)
             own = {key: self.identity[key] for key in self.compared_in_test if key in self.identity}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,6 @@ def test_a_path_inside_a_run_is_told_the_runs_folder(make, tmp_path: Path) -> No
     for name in ("prompt_learner", "prompt_learner/model.pth.tar-1", "prompts.safetensors"):
         with pytest.raises(ValueError, match=f"give that, {tmp_path / 'run'}$"):
             trainer.load_model(str(tmp_path / "run" / name), epoch=1)
+    shutil.copy(tmp_path / "run" / "prompts.safetensors", tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="give MODEL.INIT_WEIGHTS"):
+        trainer.load_model(str(tmp_path / "a.safetensors"), epoch=1)
