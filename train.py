@@ -151,7 +151,8 @@ def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
     if lines:
         raise ValueError(
             "\n  ".join([f"{cfg.OUTPUT_DIR} holds a run with other settings:", *lines])
-            + "\nGive another output folder (--output-dir; OUTPUT of the launchers), or --force to move it aside and start afresh"
+            + "\nGive another output folder (--output-dir; OUTPUT of the launchers), or --force to move it "
+            "aside and start afresh"
         )
     return state == "finished"
 

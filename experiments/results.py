@@ -174,8 +174,8 @@ def find_training(row: Row, trainings: Mapping[str, Row]) -> Row | None:
 def label_runs(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """The runs of one method in one table with `label`: the method, and the settings in which rivals differ.
 
-    Rivals are runs for the same cell, of any seed, so that a mean is over runs of the same settings. Of rivals
-    that agree in all settings and the seed the newest stays. The settings stand in the column `telling`.
+    Rivals are runs for the same cell, of any seed, so that a mean is over runs of the same settings. Of
+    rivals that agree in all settings and the seed the newest stays. `telling` holds the settings.
     """
     settings = [key for key in runs.columns if "." in key]
     n_values = runs.groupby(["dataset", "metric"])[settings].nunique().max()

@@ -158,20 +158,13 @@ def test_two_processes_do_not_share_a_folder(data: Path, tmp_path: Path) -> None
     first.communicate()
 
 
-def test_other_methods_have_the_numbers_of_before(data: Path, tmp_path: Path) -> None:
-    launch(data, tmp_path, "coop/base2new_train.sh", "shapes", "1")
-    assert result(tmp_path / TRAIN_BASE / "CoOp/tiny_shapes/seed1")["accuracy"] == pytest.approx(
-        70.6944, abs=1e-3
-    )
+def test_another_method_has_the_numbers_of_before(data: Path, tmp_path: Path) -> None:
     assert "new 72.08" in launch(data, tmp_path, "maple/base2new.sh", "shapes", "1")
-    assert "base 56.53  new 55.28" in launch(data, tmp_path, "zsclip/base2new.sh", "shapes")
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ("mpl/base2new_train.sh", "shapez", "1"),
-        ("mpl/base2new_train.sh", "shapes"),
         ("mpl/base2new_train.sh", "shapes", "1", "TRAINER.MPL.N_CTXX", "1"),
         ("mpl/base2new_train.sh", "eurosat", "1"),  # no such folder
         ("mpl/base2new_test.sh", "shapes", "7"),  # no training

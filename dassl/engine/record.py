@@ -35,7 +35,7 @@ NOT_COMPARED = (
 )
 """Settings that may differ between two runs that are the same."""
 
-LOCK_SECONDS = 15  # the loading processes of a killed run hold its lock for up to five seconds
+LOCK_SECONDS = 6  # the loading processes of a killed run hold its lock for up to five seconds
 
 MAY_CHANGE = ("OPTIM.MAX_EPOCH", "PREC")
 """Settings with which an unfinished run may resume."""

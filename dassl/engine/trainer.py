@@ -359,7 +359,7 @@ class SimpleTrainer(TrainerBase):
         self.record = record.RunRecord(self.output_dir)
         self._tested: dict[str, Any] = {}  # split, seconds and results of the last test
         self.build_data_loader()
-        self._node = getattr(self, "settings_node", None)  # of cfg.TRAINER; published trainers may read several
+        self._node = getattr(self, "settings_node", None)  # published trainers may read several of TRAINER's
         self.identity = record.identity(cfg, self._node, self.lab2cname, self.dm.dataset.train_x or ())
         self.build_model()
         self.evaluator: Any = Classification(cfg, self.lab2cname)
