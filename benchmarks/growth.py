@@ -9,7 +9,15 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.published_way import PublishedWay
-from benchmarks.steps import build_model, machine, peak_bytes, random_batch, seconds_in_turn, training_step
+from benchmarks.steps import (
+    build_model,
+    loss_of,
+    machine,
+    peak_bytes,
+    random_batch,
+    seconds_in_turn,
+    training_step,
+)
 from clip import CLIP
 from clip.weights import published_models
 from dassl.utils import write_json
@@ -30,9 +38,9 @@ def measure(clip: CLIP, setting: dict[str, int], args: argparse.Namespace) -> di
     pairs = ("TRAINER.MPL.N_CTX", setting["n_ctx"], "TRAINER.MPL.PROMPT_DEPTH", depth)
     model, _ = build_model("MPL", clip, setting["classes"], args.prec, *pairs)
     images, labels = random_batch(clip, setting["batch"], setting["classes"])
-    steps = {"ours": training_step(model, model, images, labels)}
+    steps = {"ours": training_step(loss_of(model), model, images, labels)}
     if setting["classes"] <= args.published_up_to:
-        steps["published"] = training_step(PublishedWay(model), model, images, labels)
+        steps["published"] = training_step(loss_of(PublishedWay(model)), model, images, labels)
     device = torch.device(args.device)
     peaks = {name: peak_bytes(step, device) for name, step in steps.items()}
     return {**setting, "seconds": seconds_in_turn(steps, args.repeats), "bytes": peaks}

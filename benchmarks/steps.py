@@ -26,6 +26,7 @@ from clip.weights import published_models
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import write_json
 from experiments.facts import REPO, methods
+from trainers.graphs import Loss, graphed_loss
 from trainers.precision import choose_precision
 from trainers.prompted_clip import PromptedCLIP
 
@@ -60,15 +61,18 @@ def build_model(
     return model, cfg.DATALOADER.TRAIN_X.BATCH_SIZE
 
 
-def training_step(
-    logits_of: Callable[[Tensor], Tensor], model: PromptedCLIP, images: Tensor, labels: Tensor
-) -> Callable[[], None]:
+def loss_of(logits_of: Callable[[Tensor], Tensor]) -> Loss:
+    """Cross-entropy of the logits."""
+    return lambda images, labels: F.cross_entropy(logits_of(images).float(), labels)
+
+
+def training_step(loss: Loss, model: PromptedCLIP, images: Tensor, labels: Tensor) -> Callable[[], None]:
     """A step of SGD on the learned parameters."""
     optimizer = torch.optim.SGD(model.prompt_learner.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
 
     def step() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(logits_of(images).float(), labels).backward()
+        loss(images, labels).backward()
         optimizer.step()
 
     return step
@@ -114,7 +118,8 @@ def peak_of_a_step(side: str, method: str, n_classes: int, args: argparse.Namesp
     clip = CLIP(published_models()[args.backbone].config).to(device)
     model, n_images = build_model(method, clip, n_classes, args.prec)
     images, labels = random_batch(clip, n_images, n_classes)
-    step = training_step(PublishedWay(model) if side == "published" else model, model, images, labels)
+    side_of = PublishedWay(model) if side == "published" else model
+    step = training_step(loss_of(side_of), model, images, labels)
     step()  # after it, the optimiser has its momentum
     return peak_bytes(step, device)
 
@@ -135,7 +140,12 @@ def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace) -
         difference = (published(images).float() - model(images)).abs().max().item()
     if n_classes > args.published_up_to:
         del sides["published"]
-    steps = {name: training_step(side, model, images, labels) for name, side in sides.items()}
+    steps = {name: training_step(loss_of(side), model, images, labels) for name, side in sides.items()}
+    if args.device == "cuda" and method != "CoCoOp":  # as the trainer takes its steps there
+        steps["ours, plain"] = steps["ours"]
+        steps["ours"] = training_step(
+            graphed_loss(loss_of(model), model, images, labels), model, images, labels
+        )
     peaks = {name: peak_in_new_process(name, method, n_classes, args) for name in sides}
     return {
         "method": method,

@@ -43,7 +43,9 @@ def test_the_published_way_gives_the_logits_and_gradients_of_ours(method: str, m
 
 
 def test_a_measurement_has_both_sides_and_their_ratio(model: CLIP, monkeypatch: pytest.MonkeyPatch) -> None:
-    args = argparse.Namespace(repeats=1, test_images=200, published_up_to=5, prec="fp32", backbone="ViT-B/16")
+    args = argparse.Namespace(
+        repeats=1, test_images=200, published_up_to=5, prec="fp32", device="cpu", backbone="ViT-B/16"
+    )
     monkeypatch.setattr(steps, "peak_in_new_process", lambda *_: 2**30)  # of a published backbone: slow
     row = steps.measure("MPL", model, 3, args)
     assert row["logit_difference"] < 1e-4
