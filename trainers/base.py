@@ -206,7 +206,7 @@ class PromptTrainer(TrainerX):
         self.learned.load_state_dict(checkpoint["state_dict"])
         print(f"Load {path} to {self.checkpoint_name} (epoch={checkpoint['epoch']})")
 
-    def test(self, split: str | None = None) -> float:
+    def test(self, split: str | None = None) -> float:  # type: ignore[override]  # Dassl's signature
         """Evaluate as the engine does, with class features computed once."""
         with self.model.evaluation():
             self.accuracy = super().test(split)

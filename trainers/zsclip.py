@@ -82,7 +82,7 @@ class ZeroshotCLIP(TrainerX):
         print(prompts.describe(self.dm.dataset.classnames))
         self.model = ZeroshotModel(clip_model, prompts, precision).to(self.device).eval()
 
-    def test(self, split: str | None = None) -> float:
+    def test(self, split: str | None = None) -> float:  # type: ignore[override]  # Dassl's signature
         """Evaluate, then write templates, backbone and accuracy as a prompt file into the run's folder."""
         accuracy = super().test(split)
         file = PromptFile.of(

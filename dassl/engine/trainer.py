@@ -488,11 +488,12 @@ class SimpleTrainer(TrainerBase):
     # Testing
 
     @torch.no_grad()
-    def test(self, split: str | None = None) -> float:
+    def test(self, split: str | None = None, is_final: bool = False) -> float:
         """Evaluate the present models.
 
         Args:
             split: "test" or "val"; TEST.SPLIT by default.
+            is_final: has no effect; ATPrompt's trainers give it.
 
         Returns:
             the evaluator's first result; accuracy in percent with the default one.
@@ -503,9 +504,7 @@ class SimpleTrainer(TrainerBase):
         self.evaluator.reset()
         print(f"Evaluate on the *{split}* set")
         start = time.perf_counter()
-        for batch in tqdm(
-            loader, disable=None, leave=False
-        ):  # disable=None: no bar where there is no terminal
+        for batch in tqdm(loader, disable=None, leave=False):  # None: no bar where there is no terminal
             input, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(input), label)
             raise_if_stopped()
