@@ -97,6 +97,22 @@ def test_a_run_trains_tests_and_is_then_skipped(run: Run, tmp_path: Path) -> Non
     assert "after the run" not in (tmp_path / "out" / "log.txt").read_text()
 
 
+def test_settings_of_other_methods_do_not_make_another_run(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run()[0] == 0
+    assert set(result_in(tmp_path / "out")["config"]["TRAINER"]) == {"NAME", "MPL"}
+    declared = train.extend_cfg
+
+    def extend_cfg(cfg: object) -> None:
+        declared(cfg)
+        cfg.TRAINER.COOP.N_CTX = 7  # another default of another method
+
+    monkeypatch.setattr(train, "extend_cfg", extend_cfg)
+    status, out, _ = run()
+    assert status == 0 and "Results are there" in out
+
+
 def test_epochs_of_warm_up_alone_are_warned_of(run: Run) -> None:
     _, out, _ = run("--no-train", "OPTIM.WARMUP_EPOCH", "1", "DATASET.NUM_SHOTS", "2")
     assert "2 images a class, 1 epochs" in out and "Warning: OPTIM.WARMUP_EPOCH 1" in out

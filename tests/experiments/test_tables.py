@@ -128,6 +128,14 @@ def test_rows_of_one_method_are_named_by_the_settings_that_differ(tmp_path):
     assert cell(table, "EuroSAT", "MPL (LR 0.01)", "base")["mean"] == 81.0
 
 
+def test_a_mean_is_over_runs_of_equal_settings(tmp_path):
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 80.0, 70.0, optim={"MAX_EPOCH": 1})
+    write_base2new(tmp_path, "MPL", "EuroSAT", 2, 90.0, 80.0)
+    (table,) = tables_of(tmp_path)
+    assert table.labels == ["MPL (MAX_EPOCH 1)", "MPL (MAX_EPOCH 5)"]
+    assert list(table.cells["mean"].loc["EuroSAT", :, "base"]) == [80.0, 90.0]
+
+
 def test_the_newer_of_two_equal_runs_counts(tmp_path):
     write_base2new(tmp_path / "b", "MPL", "EuroSAT", 1, 50.0, 50.0)
     write_base2new(tmp_path / "a", "MPL", "EuroSAT", 1, 60.0, 60.0, ended="2026-02-01T00:00:00+00:00")
