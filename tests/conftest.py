@@ -11,6 +11,9 @@ from pathlib import Path
 # read at the first use of a GPU, and tests of DETERMINISTIC come later
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+for variable in ("LAUNCHED_FROM", "WITH_TESTS"):  # of scripts/test.sh, and not for the launchers under test
+    os.environ.pop(variable, None)
+
 import pytest
 import torch
 
