@@ -11,9 +11,6 @@ from pathlib import Path
 # read at the first use of a GPU, and tests of DETERMINISTIC come later
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-for variable in ("LAUNCHED_FROM", "WITH_TESTS"):  # of scripts/test.sh, and not for the launchers under test
-    os.environ.pop(variable, None)
-
 import pytest
 import torch
 
@@ -49,6 +46,8 @@ def pytest_configure() -> None:
     """A shell's script starts what it puts in the background deaf to Ctrl-C, and so would be every program
     that the tests start to send it that.
     """
+    for variable in ("LAUNCHED_FROM", "WITH_TESTS"):  # of scripts/test.sh, not for the launchers under test
+        os.environ.pop(variable, None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
