@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -197,7 +198,8 @@ def run_convert(args: argparse.Namespace) -> None:
     if args.pth_tar:
         path = to_checkpoint(file, args.pth_tar)
         epoch = path.name.rpartition("-")[2]
-        print(f"Test it: python train.py --eval-only --model-dir {args.pth_tar} --load-epoch {epoch} …")
+        flags = f"--model-dir {shlex.quote(args.pth_tar)} --load-epoch {epoch}"
+        print(f"Test it: python train.py --eval-only {flags} …")
 
 
 def run_show(args: argparse.Namespace) -> None:

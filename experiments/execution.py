@@ -37,16 +37,20 @@ class Place:
 def need_training(training: Run, place: Place) -> None:
     """Raises a ValueError unless a training is finished and has the settings that are asked for."""
     folder = place.output / training.folder
-    command = f"{launcher(training)}, with the same variables and settings"
+    command = launcher(training)
     record = read_result(str(folder))
     if not record.get("finished"):
         other = "" if training.protocol == "base2new" else "; or name its dataset: SOURCE=NAME"
-        raise ValueError(f"there is no finished training in {folder}; run first: {command}{other}")
+        raise ValueError(
+            f"there is no finished training in {folder}; run first: {command}{other} "
+            "(with the same variables and settings)"
+        )
     config = config_of(training, place.data, place.output)
     differing = "; ".join(differing_settings(record["config"], config, may_change=("TEST.NO_TEST",)))
     if differing:
         raise ValueError(
-            f"the training in {folder} has other settings ({differing}); to train afresh: {command} --force"
+            f"the training in {folder} has other settings ({differing}): give those of the training, or "
+            f"train afresh: {command} --force"
         )
 
 

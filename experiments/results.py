@@ -103,8 +103,8 @@ def read_row(folder: str, record: Mapping[str, Any]) -> Row:
         is_of_other_method = key.startswith("TRAINER.") and not key.startswith(f"TRAINER.{node}.")
         if "." in key and key not in NOT_SETTINGS and not is_of_other_method:
             row[key] = value if isinstance(value, (int, float, str)) else str(value)
-    if row.get("MODEL.INIT_WEIGHTS"):
-        row["MODEL.INIT_WEIGHTS"] = "given"  # each seed may have a file of its own
+    # Each seed may have a file of its own.
+    row["MODEL.INIT_WEIGHTS"] = "given" if (config.get("MODEL") or {}).get("INIT_WEIGHTS") else ""
     return row
 
 

@@ -27,6 +27,7 @@ NOT_COMPARED = (
     "VERBOSE",
     "USE_CUDA",
     "DATASET.ROOT",
+    "MODEL.INIT_WEIGHTS",  # its content is
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.TEST.BATCH_SIZE",
     "TRAIN.PRINT_FREQ",
@@ -80,10 +81,24 @@ def run_state(folder: str, config: Any) -> tuple[str, list[str]]:
     if not result:
         return "missing", []
     is_finished = result.get("finished") is True
-    lines = differing_settings(result.get("config") or {}, config, () if is_finished else MAY_CHANGE)
+    old = result.get("config") or {}
+    lines = differing_settings(old, config, () if is_finished else MAY_CHANGE)
+    folders = [own_images(old), own_images(config)]
+    if folders[0] != folders[1]:
+        lines.append(f"the folder of images: was {folders[0]}, now {folders[1]}")
+    weights = config["MODEL"]["INIT_WEIGHTS"]
+    if result.get("init_weights", digest_of_file(weights)) != digest_of_file(weights):
+        lines.append(f"MODEL.INIT_WEIGHTS: {weights} has other content now")
     if lines:
         return "other settings", lines
     return "finished" if is_finished else "unfinished", []
+
+
+def own_images(config: Any) -> str:
+    """The folder that DATASET.FOLDER_PATH names; empty for a benchmark dataset."""
+    dataset = config.get("DATASET", {})
+    path = dataset.get("FOLDER_PATH", "")
+    return path and os.path.realpath(os.path.join(os.path.expanduser(dataset["ROOT"]), path))
 
 
 def read_result(folder: str) -> dict[str, Any]:
@@ -120,9 +135,9 @@ def hold_folder(folder: str, force: bool) -> Iterator[None]:
     try:
         traces = ("result.json", "log.txt", os.path.join("*", "checkpoint"))
         if force and any(glob.glob(os.path.join(glob.escape(folder), trace)) for trace in traces):
-            lock.release()
             aside = f"{folder}.old-{time.strftime('%Y-%m-%d-%H-%M-%S')}"
             os.rename(folder, aside)
+            lock.release()
             print(f"Moved the run that was in {folder} to {aside}")
             acquire()
         for name in ("*.part", os.path.join("*", "*.part")):  # left by a killed run
@@ -251,6 +266,7 @@ def description(cfg: Any, node: str | None, dataset: Any, device: Any) -> dict[s
         "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
         "shots": cfg.DATASET.NUM_SHOTS,
         "seed": cfg.SEED,
+        "init_weights": digest_of_file(cfg.MODEL.INIT_WEIGHTS),
         "n_classes": dataset.num_classes,
         "n_train_x": len(dataset.train_x or ()),
         "n_val": len(dataset.val or ()),

@@ -121,11 +121,12 @@ class TrainerBase:
                     self._stop_not_finite(f"the learned parameter {name}", self.batch_idx)
 
     def _stop_not_finite(self, what: str, batch_idx: int) -> None:
+        advice = "try a lower OPTIM.LR, which is another run"
+        if getattr(self, "computed_in", None) != "fp32":
+            advice += ", or the trainer's PREC amp or fp32, with which this one resumes at its last epoch"
         raise FloatingPointError(
             f"{what} is not finite at epoch [{self.epoch + 1}/{self.max_epoch}] batch "
-            f"[{batch_idx + 1}/{self.num_batches}], learning rate {self.get_current_lr()}; try the trainer's "
-            "PREC amp or fp32, with which the run resumes at its last epoch, or a lower OPTIM.LR, which is "
-            "another run"
+            f"[{batch_idx + 1}/{self.num_batches}], learning rate {self.get_current_lr()}; {advice}"
         )
 
     def model_zero_grad(self, names: str | list[str] | None = None) -> None:

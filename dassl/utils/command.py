@@ -1,5 +1,6 @@
 """What every command line of the project does with an error."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -19,6 +20,9 @@ def run_command(command: Callable[[], int | None], debug: bool = False) -> int:
         return command() or 0
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads the output, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except MISTAKES as error:
         if debug:
             raise

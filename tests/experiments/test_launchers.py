@@ -100,12 +100,12 @@ def verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
             Image.new("RGB", (64, 64), (40 * i, 60 * c, 90)).save(tmp_path / "images" / name / f"{i}.png")
     for name in ("SHOTS", "SOURCE", "TRAINER"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in (("OUTPUT", "runs"), ("DATA", "data"), ("CFG", "tiny_shapes"), ("SHOTS", "1")):
+    for name, value in (("OUTPUT", "runs"), ("DATA", "."), ("CFG", "tiny_shapes"), ("SHOTS", "1")):
         monkeypatch.setenv(name, value)
     for name, value in (("OMP_NUM_THREADS", "1"), ("CUDA_VISIBLE_DEVICES", "")):  # workers inherit them
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    settings = f"DATASET.FOLDER_PATH {tmp_path / 'images'} DATALOADER.NUM_WORKERS 0"
+    settings = "DATASET.FOLDER_PATH images DATALOADER.NUM_WORKERS 0"
 
     def call(words: str, status: int = 0) -> tuple[str, str]:
         given = words if words.startswith("table") else f"{words} {settings}"
@@ -128,6 +128,9 @@ def test_base_to_new_is_skipped_refused_and_made_again(verb: Verb, tmp_path: Pat
     assert out.splitlines()[-1].endswith(f": base {a:.2f}  new {b:.2f}  H {h:.2f}")
     assert verb(command)[0].count("Results are there: ") == 2
     assert "OPTIM.LR" in verb(f"{command} OPTIM.LR 0.1", status=2)[1]
+    with pytest.MonkeyPatch.context() as patch:  # other images under the same relative path
+        patch.setenv("DATA", "elsewhere")
+        assert "folder of images" in verb(command, status=2)[1]
     verb("base2new_train --force --method MPL folder 1 1")
     after, _ = verb(command)
     assert after.count("Results are there") == 1 and "Testing again" in after
