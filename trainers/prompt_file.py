@@ -131,7 +131,7 @@ class PromptFile:
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
-                learned = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, the file is no dict
+                learned = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} is no prompt file ({error}). {HOW_TO_MAKE}") from error
         if metadata.get("format") != FORMAT:

@@ -230,7 +230,8 @@ SMALL_VIT: dict[str, Any] = {
 }
 # The families of open_clip's models that are not plain CLIPs.
 OTHERS = re.compile(
-    r"coca|convnext|EVA|MobileCLIP|mt5|nllb|PE-Core|roberta|swin|SigLIP|_gap_|_relpos_|ViTamin|CLIPA|worldwide|xlm"
+    r"coca|convnext|EVA|MobileCLIP|mt5|nllb|PE-Core|"
+    r"roberta|swin|SigLIP|_gap_|_relpos_|ViTamin|CLIPA|worldwide|xlm"
     r"|ViT-M-16-alt",
     re.IGNORECASE,
 )
