@@ -98,11 +98,16 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
             raise ValueError(f"{option}{key} changes nothing of some of the methods {', '.join(names)}")
 
 
-def chosen_methods(text: str) -> tuple[str, ...]:
-    """The methods of a list; TRAINER of the environment may name a variant."""
+def chosen_methods(text: str, verb: str) -> tuple[str, ...]:
+    """The methods of a list for a verb; TRAINER of the environment may name a variant."""
     names = tuple(method_names() if text == "all" else text.split(","))
     for name in names:
         check_name("method", name, methods())
+    if verb != "few_shot":
+        only_few_shot = [name for name in names if methods()[name].only_few_shot]
+        if only_few_shot and text != "all":
+            raise ValueError(f"{only_few_shot[0]} knows the classes of its training alone: few_shot takes it")
+        names = tuple(name for name in names if name not in only_few_shot)
     trainer = os.environ.get("TRAINER", "")
     if len(names) > 1 or trainer in ("", *names):
         return names
@@ -130,7 +135,7 @@ def context_of(words: dict[str, str]) -> Pairs:
 
 def choice_of(args: argparse.Namespace) -> Choice:
     """What the arguments and the environment ask for."""
-    names = chosen_methods(args.method)
+    names = chosen_methods(args.method, args.verb)
     may_lack_seed = not any(methods()[name].trains for name in names)
     words, settings = split_words(args.verb, args.words, may_lack_seed)
     check_keys(args.verb, [key for key, _ in settings], [read_axis(axis)[0] for axis in args.grid], names)

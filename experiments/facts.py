@@ -65,6 +65,7 @@ class Method:
     xd: Rules = ()
     few_shot: Rules = ()
     trains: bool = True  # whether anything is learned
+    only_few_shot: bool = False  # fitted without steps, for the classes of its training alone
     variant_of: str = ""  # the method whose launchers and configs it shares
 
     @property

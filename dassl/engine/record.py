@@ -224,9 +224,7 @@ def recorded_config(cfg: Any, node: str | None) -> dict[str, Any]:
     return config
 
 
-def identity(
-    cfg: Any, node: str | None, lab2cname: dict[int, str], rows: Iterable[Any]
-) -> dict[str, Any]:
+def identity(cfg: Any, node: str | None, lab2cname: dict[int, str], rows: Iterable[Any]) -> dict[str, Any]:
     """What makes a training the one it is, as its checkpoints hold it.
 
     Args:

@@ -38,6 +38,8 @@ class TrainerBase:
 
     compared_in_test: tuple[str, ...] = ("backbone", "method")
     """Entries of `run` that a run has in common with the checkpoints that it can load."""
+    has_epochs = True
+    """Whether it trains by epochs of steps, with the settings of OPTIM."""
 
     def __init__(self) -> None:
         self._models: OrderedDict[str, Any] = OrderedDict()

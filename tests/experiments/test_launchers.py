@@ -24,6 +24,7 @@ def test_every_method_has_its_launchers() -> None:
     expected = {"mpl/reproduce", "coop/main", "coop/eval"}
     for name in method_names():
         verbs = TRAINED if methods()[name].trains else TESTED
+        verbs = ("few_shot",) if methods()[name].only_few_shot else verbs
         expected |= {f"{methods()[name].scripts}/{verb}" for verb in verbs}
     assert {f"{path.parent.name}/{path.stem}" for path in LAUNCHERS} == expected
     start = r'exec bash "\$\(dirname "\$0"\)/../python.sh" -m experiments'

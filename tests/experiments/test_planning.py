@@ -101,6 +101,15 @@ def test_a_whole_transfer_and_lists() -> None:
     assert dict(runs[-1].settings) == {"OPTIM.LR": "0.1", "TRAINER.COOP.N_CTX": "8"}
 
 
+def test_a_method_of_few_shot_learning_alone_takes_part_there() -> None:
+    assert {run.method for run in planned("few_shot --method all shapes 1 4 OPTIM.LR 0.1")} >= {"LinearProbe"}
+    (probe,) = planned("few_shot --method LinearProbe,CoOp shapes 1 4 OPTIM.LR 0.1")[:1]
+    assert (probe.method, probe.settings) == ("LinearProbe", ())
+    assert "LinearProbe" not in {run.method for run in planned("base2new --method all shapes 1")}
+    with pytest.raises(ValueError, match="few_shot"):
+        planned("base2new --method LinearProbe shapes 1")
+
+
 def test_the_launcher_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
     for words, expected in (
         ("base2new_test --method MPL dtd 1 7 OPTIM.LR 0.1", "mpl/base2new_train.sh dtd 1 7"),
