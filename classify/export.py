@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip import LayerPrompts
 from trainers.cocoop import ConditionalWords
+from trainers.prompts import ClassPrompts
 
 from .classifier import PromptClassifier
 
@@ -29,66 +29,52 @@ ABOUT = "about.json"  # entry of a torch.export file with the metadata
 
 
 class ExportableClassifier(nn.Module):
-    """Image tower with its prompts, and a matrix of text features: `images` -> `OUTPUTS`."""
-
-    class_features: Tensor
-    scale: Tensor
+    """The model of a classifier without its text tower, since the features of its classes are kept."""
 
     def __init__(self, classifier: PromptClassifier) -> None:
         super().__init__()
-        model = classifier.model
-        self.visual = model.clip.visual
-        prompts = model.prompt_learner.vision()
-        if prompts is not None:
-            tokens = [None if t is None else t.detach() for t in prompts.tokens]
-            prompts = LayerPrompts(prompts.schedule, tokens)
-        self.prompts = prompts
-        self.register_buffer("scale", model.clip.logit_scale.detach().exp())
-        if not classifier.depends_on_image:
-            self.register_buffer("class_features", classifier.encode_text().clone())
-
-    def image_features(self, images: Tensor) -> Tensor:
-        """Normalised features `[B, E]`."""
-        features = self.visual(images) if self.prompts is None else self.visual(images, self.prompts)
-        return F.normalize(features.float(), dim=-1)
+        classifier.model.class_features()
+        self.model = copy.deepcopy(classifier.model)
+        for name in ("transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection"):
+            delattr(self.model.clip, name)
+        for module in self.model.modules():
+            if isinstance(module, ClassPrompts):
+                del module.embedded
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        image_features = self.image_features(images)
-        logits = self.scale * image_features @ self.class_features.t()
-        return logits, image_features, self.class_features.clone()
+        return self.model.outputs(images)
 
 
-class ExportableConditionalClassifier(ExportableClassifier):
-    """CoCoOp with its text tower inside; all B * C prompts are encoded at once."""
+class ExportableConditionalClassifier(nn.Module):
+    """CoCoOp with its text tower; all B * C prompts are encoded at once."""
 
     end_index: Tensor
     before: Tensor
     after: Tensor
 
     def __init__(self, classifier: PromptClassifier) -> None:
-        super().__init__(classifier)
-        words = classifier.model.prompt_learner
-        assert isinstance(words, ConditionalWords)
-        self.text_tower = copy.deepcopy(classifier.model.clip)
-        self.text_tower.visual = self.visual  # once in the file
-        del self.text_tower.token_embedding  # the words are embedded already
-        self.meta_net = words.meta_net
-        n_ctx, embedded = words.class_prompts.n_ctx, words.class_prompts.embedded
-        self.register_buffer("ctx", words.ctx.detach().clone())
-        self.register_buffer("before", embedded[:, :1].clone())
-        self.register_buffer("after", embedded[:, 1 + n_ctx :].clone())
-        self.register_buffer("end_index", words.class_prompts.end_index.clone())
+        super().__init__()
+        self.model = copy.deepcopy(classifier.model)
+        del self.model.clip.token_embedding  # the words are embedded already
+        assert isinstance(self.model.prompt_learner, ConditionalWords)
+        prompts = self.model.prompt_learner.class_prompts
+        self.register_buffer("before", prompts.embedded[:, :1].clone())
+        self.register_buffer("after", prompts.embedded[:, 1 + prompts.n_ctx :].clone())
+        self.register_buffer("end_index", prompts.end_index)
+        del prompts.embedded
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        image_features = self.image_features(images)
-        contexts = self.ctx + self.meta_net(image_features).unsqueeze(1)  # [B, n, D]
+        clip, words = self.model.clip, self.model.prompt_learner
+        assert isinstance(words, ConditionalWords)
+        image_features = self.model.image_features(images)
+        contexts = words.context_of(image_features)  # [B, n, D]
         n_images, n_classes = contexts.shape[0], self.before.shape[0]
         contexts = contexts.unsqueeze(1).expand(-1, n_classes, -1, -1)  # [B, C, n, D]
         before, after = (t.expand(n_images, -1, -1, -1) for t in (self.before, self.after))
         embedded = torch.cat([before, contexts, after], dim=2).flatten(0, 1)  # [B * C, L, D]
-        features = self.text_tower.encode_embedded_text(embedded, self.end_index.repeat(n_images))
+        features = clip.encode_embedded_text(embedded, self.end_index.repeat(n_images))
         text_features = F.normalize(features.float(), dim=-1).unflatten(0, (-1, n_classes))  # [B, C, E]
-        logits = self.scale * (text_features @ image_features.unsqueeze(-1)).squeeze(-1)
+        logits = clip.logit_scale.exp() * (text_features @ image_features.unsqueeze(-1)).squeeze(-1)
         return logits, image_features, text_features
 
 

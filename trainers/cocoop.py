@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
@@ -57,12 +58,15 @@ class ConditionallyPromptedCLIP(PromptedCLIP):
     def text_features_of(self, image_features: Tensor) -> Tensor:
         """Normalised class features `[B, C, E]` for images of features `[B, E]`, encoded image by image."""
         contexts = self.prompt_learner.context_of(image_features)
-        return torch.stack([self.encode_text_prompts(self.prompt_learner.text_with(ctx)) for ctx in contexts])
+        texts = (self.prompt_learner.text_with(ctx) for ctx in contexts)
+        return F.normalize(torch.stack([self.encode_text_prompts(text) for text in texts]), dim=-1)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As those of a prompted CLIP, but the class features are `[B, C, E]`."""
         image_features = self.image_features(images)
-        pairs = zip(image_features, self.text_features_of(image_features), strict=True)
-        return torch.stack([self.logits(features, text_features) for features, text_features in pairs])
+        text_features = self.text_features_of(image_features)
+        pairs = zip(image_features, text_features, strict=True)
+        return torch.stack([self.logits(*pair) for pair in pairs]), image_features, text_features
 
 
 @TRAINER_REGISTRY.register()

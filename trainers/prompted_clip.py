@@ -56,8 +56,25 @@ class PromptedCLIP(nn.Module):
             if not before:
                 self.kept_text = None
 
-    def text_features(self) -> Tensor:
-        """Normalised float32 features `[C, E]` of the class prompts, computed once while `keeps_text`."""
+    def encode_text_prompts(self, text: TextPrompts) -> Tensor:
+        """Float32 features `[C, E]` of given class prompts, before they are normalised."""
+        with self.precision.autocast():
+            features = self.clip.encode_embedded_text(text.embedded, text.end_index, text.deep, text.packing)
+        return features.float()
+
+    def encode_classes(self) -> Tensor:
+        """Float32 features `[C, E]` of the classes, before they are normalised."""
+        return self.encode_text_prompts(self.prompt_learner.text())
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Float32 features `[B, E]` of `images`, before they are normalised."""
+        prompts = self.prompt_learner.vision()
+        with self.precision.autocast():
+            features = self.clip.encode_image(images, prompts)
+        return features.float()
+
+    def class_features(self) -> Tensor:
+        """What `encode_classes` gives, computed once while `keeps_text`."""
         if self.kept_text is not None:
             return self.kept_text
         features = self.encode_classes()
@@ -65,26 +82,22 @@ class PromptedCLIP(nn.Module):
             self.kept_text = features
         return features
 
-    def encode_classes(self) -> Tensor:
-        """Compute `text_features`."""
-        return self.encode_text_prompts(self.prompt_learner.text())
-
-    def encode_text_prompts(self, text: TextPrompts) -> Tensor:
-        """Normalised float32 features `[C, E]` of given class prompts."""
-        with self.precision.autocast():
-            features = self.clip.encode_embedded_text(text.embedded, text.end_index, text.deep, text.packing)
-        return F.normalize(features.float(), dim=-1)
+    def text_features(self) -> Tensor:
+        """Normalised float32 features `[C, E]` of the classes."""
+        return F.normalize(self.class_features(), dim=-1)
 
     def image_features(self, images: Tensor) -> Tensor:
         """Normalised float32 features `[B, E]` of `images`."""
-        prompts = self.prompt_learner.vision()
-        with self.precision.autocast():
-            features = self.clip.encode_image(images, prompts)
-        return F.normalize(features.float(), dim=-1)
+        return F.normalize(self.encode_image(images), dim=-1)
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         """`exp(logit_scale)` times the cosine of each image with each class, `[B, C]`."""
         return self.clip.logit_scale.exp() * image_features @ text_features.t()
 
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits `[B, C]`, and the normalised features of `images` `[B, E]` and of the classes `[C, E]`."""
+        image_features, text_features = self.image_features(images), self.text_features()
+        return self.logits(image_features, text_features), image_features, text_features
+
     def forward(self, images: Tensor) -> Tensor:
-        return self.logits(self.image_features(images), self.text_features())
+        return self.outputs(images)[0]

@@ -50,7 +50,7 @@ class ZeroshotModel(PromptedCLIP):
 
     def encode_classes(self) -> Tensor:
         features = [self.encode_text_prompts(text) for text in self.prompt_learner.texts()]
-        return F.normalize(torch.stack(features).mean(dim=0), dim=-1)
+        return F.normalize(torch.stack(features), dim=-1).mean(dim=0)
 
 
 @TRAINER_REGISTRY.register()

@@ -120,7 +120,7 @@ def test_text_with_nothing_learned_is_encoded_once_a_run(method: str, make) -> N
     if method == "VPT":
         step(trainer)
     assert len(calls) == n_texts
-    assert torch.equal(trainer.model.text_features(), trainer.model.encode_classes())
+    assert torch.equal(trainer.model.class_features(), trainer.model.encode_classes())
 
 
 @pytest.mark.parametrize("method", METHODS)
