@@ -53,6 +53,7 @@ _TRAIN_LOADER = {
 
 _DATALOADER = {
     "NUM_WORKERS": 4,  # loading processes, at most one a core; results do not depend on it
+    "K_TRANSFORMS": 1,  # views of a training image; with 2 or more, a batch's img is the list of them
     "RETURN_IMG0": False,  # also give the unaugmented image, as img0
     "TRAIN_X": dict(_TRAIN_LOADER),
     "TRAIN_U": {"SAME_AS_X": True, **_TRAIN_LOADER},  # unused

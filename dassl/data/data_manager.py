@@ -44,19 +44,21 @@ class DatasetWrapper(Dataset):
     """Reads a list of Datum as images.
 
     An item is a dict: `img` (what the transform gives; `img2`, … for further transforms), `label`, `domain`,
-    `impath`, `index`, and, with DATALOADER.RETURN_IMG0, `img0`, the image without augmentation.
+    `impath`, `index`, and, with DATALOADER.RETURN_IMG0, `img0`, the image without augmentation. In training
+    with DATALOADER.K_TRANSFORMS above 1, `img` is a list of what the transform gives that many times.
 
     Args:
         cfg: the config.
         data_source: list of Datum.
         transform: a transform, or a list or tuple of them; None gives the PIL image.
-        is_train: unused; published code passes it.
+        is_train: for training or for testing.
     """
 
     def __init__(
         self, cfg: Any, data_source: Sequence[Any], transform: Any = None, is_train: bool = False
     ) -> None:
         self.data_source, self.transform = data_source, transform
+        self.n_views = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         steps = [T.Resize(tuple(cfg.INPUT.SIZE), interpolation=interpolation_mode(cfg)), T.ToTensor()]
         if "normalize" in cfg.INPUT.TRANSFORMS:
@@ -73,7 +75,8 @@ class DatasetWrapper(Dataset):
         transforms = self.transform if isinstance(self.transform, list | tuple) else [self.transform]
         for number, transform in enumerate(transforms, start=1):
             name = "img" if number == 1 else f"img{number}"
-            sample[name] = image if transform is None else transform(image)
+            views = [image if transform is None else transform(image) for _ in range(self.n_views)]
+            sample[name] = views if self.n_views > 1 else views[0]
         if self.return_img0:
             sample["img0"] = self.to_tensor(image)
         return sample
@@ -114,7 +117,7 @@ def build_data_loader(
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_workers = min(cfg.DATALOADER.NUM_WORKERS, n_cores)  # more would take turns
     return DataLoader(
-        DatasetWrapper(cfg, images, transform),
+        DatasetWrapper(cfg, images, transform, is_train),
         batch_size=batch_size,
         sampler=SeededSampler(SAMPLERS[sampler](images), is_train),
         num_workers=n_workers,

@@ -74,6 +74,21 @@ def test_the_last_partial_batch_is_dropped_only_after_a_full_one(root, capsys):
     assert "leaves out 3 of the 15 training images" in capsys.readouterr().out
 
 
+def test_views_are_drawn_apart_and_the_first_is_that_of_a_single_view(root):
+    def batches(n_views):
+        cfg = engine_world.config(root, root, ["DATALOADER.K_TRANSFORMS", n_views])
+        dm = DataManager(cfg)
+        dm.train_loader_x.dataset.transform = draws
+        return epochs(dm.train_loader_x, 1, seed=0)[0], next(iter(dm.test_loader))["img"]
+
+    (one, test), (two, test_of_two) = batches(1), batches(2)
+    for single, several in zip(one, two, strict=True):
+        first, second = several["img"]
+        assert torch.equal(single["img"], first) and torch.equal(single["label"], several["label"])
+        assert not (first == second).any()
+    assert torch.equal(test, test_of_two)
+
+
 def test_a_damaged_image_is_named_also_by_a_worker(root, tmp_path):
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"no image")
