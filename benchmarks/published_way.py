@@ -86,8 +86,8 @@ class PublishedWay:
         x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
         x = x + visual.positional_embedding.to(x.dtype)
         start = x.shape[1]
-        if prompts is not None and prompts.initial is not None:
-            x = torch.cat([x, prompts.initial.to(x.dtype).expand(len(x), -1, -1)], dim=1)
+        if prompts is not None and prompts.embedded is not None:
+            x = torch.cat([x, prompts.embedded.to(x.dtype).expand(len(x), -1, -1)], dim=1)
         x = run_blocks(visual.transformer, visual.ln_pre(x).permute(1, 0, 2), prompts, start).permute(1, 0, 2)
         return F.normalize(visual.ln_post(x[:, 0]) @ visual.proj, dim=-1)
 

@@ -32,7 +32,10 @@ N_BARS = 5  # classes shown beside each image
 
 @torch.no_grad()
 def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
-    """The attention `[B, L, L]` of each layer of the image tower, the mean of its heads; a row sums to 1."""
+    """The attention `[B, L, L]` of each layer of the image tower, the mean of its heads; a row sums to 1.
+
+    Prompts are the last of the L tokens, also where they stand inside.
+    """
     visual, found = model.clip.visual, []
     if not isinstance(visual, VisionTransformer):
         raise ValueError(
@@ -47,6 +50,7 @@ def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
             scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
             found.append(scores.softmax(dim=-1).mean(dim=1))
 
+    prompts = model.prompt_learner.vision()
     blocks = cast(list[Any], visual.transformer.resblocks)
     handles = [block.attn.register_forward_pre_hook(keep_weights) for block in blocks]
     try:
@@ -54,6 +58,12 @@ def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
     finally:
         for handle in handles:
             handle.remove()
+    if prompts is not None and prompts.inside:
+        for i, layer in enumerate(found):
+            n_prompts = layer.shape[-1] - 1 - visual.n_patches
+            order = torch.arange(layer.shape[-1], device=layer.device)
+            order = torch.cat([order[:1], order[1 + n_prompts :], order[1 : 1 + n_prompts]])
+            found[i] = layer[:, order][:, :, order]
     return found
 
 

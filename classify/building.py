@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import datasets
 import trainers
 from clip import CLIP
 from dassl.config import get_cfg_default
@@ -20,15 +21,18 @@ from trainers.zsclip import FixedPrompts
 def default_cfg() -> Any:
     """The engine's config with every method's settings at their defaults."""
     cfg = get_cfg_default()
+    datasets.extend_cfg(cfg)
     trainers.extend_cfg(cfg)
     cfg.VERBOSE = False
     return cfg
 
 
-def cfg_of(file: PromptFile) -> Any:
-    """The config of `file`: its method's settings, its backbone, and how its images are prepared."""
+def cfg_of(file: PromptFile, classnames: Sequence[str] = ()) -> Any:
+    """The config of `file`: its method's settings, backbone and data, which are new for other classes."""
     cfg = default_cfg()
     settings = {"TRAINER.NAME": file.method, "MODEL.BACKBONE.NAME": file.backbone.name, **file.settings}
+    part = file.subsample if set(classnames) <= set(file.classnames) else "new"
+    settings |= {"DATASET.NAME": file.dataset or "", "DATASET.SUBSAMPLE_CLASSES": part or "all"}
     settings |= {f"INPUT.{key}": value for key, value in file.input.items()}
     cfg.merge_from_list([item for pair in settings.items() for item in pair])
     cfg.freeze()
@@ -49,7 +53,7 @@ def build_model(
     if file.templates:
         prompts = FixedPrompts(clip_model, classnames, file.templates)
     else:
-        cfg = cfg_of(file)
+        cfg = cfg_of(file, classnames)
         for name in values.keys() & set(trainer.class_specific(cfg)):
             values[name] = _rows_of_classes(file, name, classnames)
         with torch.random.fork_rng(devices=[]):  # the prompts are drawn before they are loaded

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .config import HEAD_WIDTH, CLIPConfig
 from .packing import TextPacking
-from .prompt_ops import LayerPrompts, PromptSchedule, PromptSpan, update
+from .prompt_ops import EMBEDDED, Branch, LayerPrompts, PromptSchedule, PromptSpan, update
 from .resnet import ModifiedResNet
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -104,10 +104,24 @@ class ResidualAttentionBlock(nn.Module):
         self.mlp = MLP(width, mlp_width or 4 * width, quick_gelu)
         self.ln_2 = LayerNorm(width)
 
-    def forward(self, x: Tensor, attend: Attend | None = None, read: Positions | None = None) -> Tensor:
-        """The tokens after this layer, or those at the positions `read`."""
-        x = (x if read is None else x[:, read]) + self.attn(self.ln_1(x), attend, read)
-        return x + self.mlp(self.ln_2(x))
+    def forward(
+        self,
+        x: Tensor,
+        attend: Attend | None = None,
+        read: Positions | None = None,
+        branch: Branch | None = None,
+    ) -> Tensor:
+        """The tokens after this layer, or those at the positions `read`.
+
+        `branch` of the normed input is added to them.
+        """
+        normed = self.ln_1(x)
+        attended = self.attn(normed, attend, read)
+        if read is not None:
+            x, normed = x[:, read], normed[:, read]
+        x = x + attended
+        x = x + self.mlp(self.ln_2(x))
+        return x if branch is None else x + branch(normed).to(x.dtype)
 
 
 class Transformer(nn.Module):
@@ -141,37 +155,40 @@ class Transformer(nn.Module):
         """Runs all blocks.
 
         Args:
-            x: `[N, L, D]`, with the initial prompts among its tokens.
-            prompts: schedule and tokens of the prompts.
+            x: `[N, L, D]`, with the embedded prompts among its tokens.
+            prompts: what a method changes in the layers.
             start: position of the first prompt in `x`.
             attend: replaces the tower's own attention.
             read: positions after the last block whose tokens are wanted; all if None.
 
         Returns:
-            `[N, L + n_final - n_initial, D]`, or the tokens at `read`.
+            `[N, L + n_final - n_embedded, D]`, or the tokens at `read`.
 
         Raises:
             ValueError: the schedule was made for another number of layers.
         """
-        prompts = prompts or LayerPrompts(PromptSchedule(self.n_layers, 0), [])
+        prompts = prompts or LayerPrompts(PromptSchedule(self.n_layers, 0))
         schedule = prompts.schedule
         if schedule.n_layers != self.n_layers:
             raise ValueError(
                 f"a schedule for {schedule.n_layers} layers does not fit a tower of {self.n_layers}"
             )
-        span = PromptSpan(start, schedule.n_initial)
+        span = PromptSpan(start, prompts.n_embedded)
         n_own = x.shape[1] - span.length
         with sdpa_kernel(ATTENTION_KERNELS) if x.is_cuda else nullcontext():
             for layer_index, block in enumerate(self.resblocks):
-                if layer_index > 0:
-                    x, span = prompts.before_layer(layer_index, x, span)
+                x, span = prompts.before_layer(layer_index, x, span)
                 assert x.shape[1] == n_own + span.length, "a layer sees the own tokens and the prompts"
-                x = block(x, attend, read if layer_index == self.n_layers - 1 else None)
+                read_here = read if layer_index == self.n_layers - 1 else None
+                x = block(x, attend, read_here, prompts.branches.get(layer_index))
         return x
 
 
 class VisionTransformer(nn.Module):
-    """The ViT image tower, `[B, 3, R, R] -> [B, E]`; its sequence is class token, patches, prompts."""
+    """The ViT image tower, `[B, 3, R, R] -> [B, E]`.
+
+    Its sequence is class token, patches, prompts, or class token, prompts, patches if these stand inside.
+    """
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
@@ -201,15 +218,21 @@ class VisionTransformer(nn.Module):
         return self.transformer.width
 
     def forward(self, images: Tensor, prompts: LayerPrompts | None = None) -> Tensor:
+        return self.first_tokens(images, prompts, 1)[:, 0] @ self.proj
+
+    def first_tokens(self, images: Tensor, prompts: LayerPrompts | None, n: int) -> Tensor:
+        """The first `n` tokens `[B, n, D]` after the last layer and norm, the class token first."""
+        prompts = prompts or LayerPrompts(PromptSchedule(self.transformer.n_layers, 0))
         x = self.conv1(images.to(self.conv1.weight.dtype))  # [B, D, G, G]
         x = x.flatten(2).transpose(1, 2)  # [B, G², D]
         class_token = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         x = torch.cat([class_token, x], dim=1) + self.positional_embedding.to(x.dtype)
-        start = x.shape[1]
-        if prompts is not None:
-            x, _ = update(x, PromptSpan(start, 0), 0, prompts.initial)
-        x = self.transformer(self.ln_pre(x), prompts, start, read=slice(0, 1))  # the class token alone
-        return self.ln_post(x[:, 0]) @ self.proj
+        start = 1 if prompts.inside else x.shape[1]
+        x, _ = update(x, PromptSpan(start, 0), 0, prompts.embedded)
+        x = self.ln_pre(x)
+        if (branch := prompts.branches.get(EMBEDDED)) is not None:
+            x = x + branch(x).to(x.dtype)
+        return self.ln_post(self.transformer(x, prompts, start, read=slice(0, n)))
 
 
 class CLIP(nn.Module):
@@ -311,14 +334,14 @@ class CLIP(nn.Module):
         """Features `[C, E]` of texts whose word vectors are given, among them learned ones.
 
         Args:
-            embedded: `[C, L, D]` without positions, the initial prompts at positions 1 to `n_initial`. L may
-                end at the last end mark: the tower is causal, so later positions change no feature.
+            embedded: `[C, L, D]` without positions, the embedded prompts at positions 1 to `n_embedded`. L
+                may end at the last end mark: the tower is causal, so later positions change no feature.
             end_index: int64 `[C]`, the position of each text's end mark.
-            prompts: what changes before the deeper layers.
+            prompts: what a method changes in the layers.
             packing: how these texts share their common words; None computes every position of every text.
         """
         x = (embedded + self.positional_embedding[: embedded.shape[1]]).to(self.dtype)
-        shift = 0 if prompts is None else prompts.schedule.n_final - prompts.schedule.n_initial
+        shift = 0 if prompts is None else prompts.schedule.n_final - prompts.n_embedded
         if packing is None:
             x = self.transformer(x, prompts, start=1)
             x = x[torch.arange(x.shape[0], device=x.device), end_index + shift]  # [C, D]

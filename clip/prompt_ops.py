@@ -9,12 +9,17 @@ Shapes: N sequences (B images or C texts), L tokens, D width, P prompts. Layers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+Branch = Callable[[Tensor], Tensor]
+"""From tokens `[N, L, D]` to what is added to them, token by token."""
+EMBEDDED = -1
+"""The place before layer 0 among the branches of a tower."""
 
 
 class PromptSpan(NamedTuple):
@@ -151,17 +156,24 @@ class PromptSchedule:
 
 @dataclass(frozen=True)
 class LayerPrompts:
-    """A schedule together with the tokens that it adds.
+    """What a method changes in the layers of a tower: a schedule with the tokens that it adds, and branches.
 
     Args:
         tokens: for each layer from 0 on, `[P, D]`, `[N, P, D]` or None; the layers after them add none.
+        inside: whether the prompts stand behind the first token (class token, start of text) and those of
+            layer 0 join at its input. Otherwise those of layer 0 are embedded with the tower's own tokens,
+            and all prompts of an image follow its patches.
+        branches: layer -> from its normed input, `ln_1(x)`, to what is added to its output. The branch
+            `EMBEDDED` of an image tower is given the tokens before layer 0, which it is added to.
 
     Raises:
         ValueError: a layer is given another number of tokens than the schedule adds there.
     """
 
     schedule: PromptSchedule
-    tokens: Sequence[Tensor | None]
+    tokens: Sequence[Tensor | None] = ()
+    inside: bool = False
+    branches: Mapping[int, Branch] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         schedule = self.schedule
@@ -179,10 +191,17 @@ class LayerPrompts:
         return self.tokens[layer_index] if layer_index < len(self.tokens) else None
 
     @property
-    def initial(self) -> Tensor | None:
-        """Tokens that join before layer 0."""
-        return self._at(0)
+    def embedded(self) -> Tensor | None:
+        """Tokens that are embedded with the tower's own."""
+        return None if self.inside else self._at(0)
+
+    @property
+    def n_embedded(self) -> int:
+        """How many tokens are embedded with the tower's own."""
+        return 0 if self.inside else self.schedule.n_initial
 
     def before_layer(self, layer_index: int, tokens: Tensor, span: PromptSpan) -> tuple[Tensor, PromptSpan]:
-        """`tokens` `[N, L, D]` as layer `layer_index` (1 or more) sees them, and the span of its prompts."""
+        """`tokens` `[N, L, D]` as layer `layer_index` sees them, and the span of its prompts."""
+        if layer_index == 0 and not self.inside:
+            return tokens, span
         return update(tokens, span, self.schedule.plans[layer_index].removed, self._at(layer_index))

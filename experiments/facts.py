@@ -82,14 +82,13 @@ class Method:
         rules: list[dict[str, Any]] = []
         for entry in (getattr(self, protocol, ()), self.default):
             rules += [{"config": entry}] if isinstance(entry, str) else entry
-        if dataset == "shapes":
-            rules = [{"config": "tiny_shapes"}]
         rule = next(
             r for r in rules if dataset in r.get("datasets", [dataset]) and shots in r.get("shots", [shots])
         )
-        config = given or rule["config"]
+        own = "tiny_shapes" if dataset == "shapes" else rule["config"]
+        config = given or own
         check_name(f"config of {self.name}", config, self.config_names)
-        settings = rule.get("settings", {}) if config == rule["config"] else {}
+        settings = rule.get("settings", {}) if config == own else {}
         return config, {key: str(value) for key, value in settings.items()}
 
 

@@ -55,7 +55,7 @@ def build_schedules(cfg: Any) -> dict[str, PromptSchedule]:
             towers["text tower"] = deep.schedule
         elif n_ctx:  # learned words are added once and carried to the end
             towers["text tower"] = PromptSchedule(config.text_layers, n_ctx)
-    return towers
+    return {tower: schedule for tower, schedule in towers.items() if any(schedule.n_present)}
 
 
 def show(args: argparse.Namespace) -> None:

@@ -165,9 +165,9 @@ class PromptLearner(nn.Module):
             rows = zip(tokens[:3].tolist(), find_end(tokens[:3]).tolist(), strict=True)
             texts = [default_tokenizer().decode(row[1:end]).strip() for row, end in rows]
             lines.append(f"Prompts: {', '.join(map(repr, texts))}")
-        lines += [
-            str(prompts.schedule) for prompts in (self.text().deep, self.vision()) if prompts is not None
-        ]
+        for prompts in (self.text().deep, self.vision()):
+            if prompts is not None and any(prompts.schedule.n_present):
+                lines.append(str(prompts.schedule))
         return "\n".join(lines)
 
 

@@ -78,7 +78,7 @@ def test_counts_balance_or_the_layer_is_named(n_layers: int, n_initial: int, cha
     # The last prompts are removed first, and the others keep their order; here each prompt is its layer.
     layers = [torch.full((plan.added, 1), float(plan.layer_index)) for plan in schedule.plans]
     prompts, expected = LayerPrompts(schedule, layers), [0.0] * n_initial
-    tokens, span = update(torch.full((1, 3, 1), -1.0), PromptSpan(1, 0), 0, prompts.initial)
+    tokens, span = update(torch.full((1, 3, 1), -1.0), PromptSpan(1, 0), 0, prompts.embedded)
     for plan in schedule.plans[1:]:
         tokens, span = prompts.before_layer(plan.layer_index, tokens, span)
         expected = expected[: plan.carried] + [float(plan.layer_index)] * plan.added

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 import clip
 from clip import CLIP, CLIPConfig
 from clip.model import QuickGELU
-from clip.prompt_ops import LayerPrompts, PromptSchedule
+from clip.packing import TextPacking
+from clip.prompt_ops import EMBEDDED, LayerPrompts, PromptSchedule
 from clip.weights import build
 
 TEXT = {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
@@ -130,7 +131,7 @@ def test_reading_the_class_token_alone_changes_nothing(vit: CLIP) -> None:
     assert lengths == [(1 + 16 + 2, 1 + 16 + 2), (1 + 16 + 4, 1 + 16 + 4), (1 + 16, 1)]
     x = visual.conv1(IMAGES).flatten(2).transpose(1, 2)
     x = torch.cat([visual.class_embedding.expand(2, 1, -1), x], dim=1) + visual.positional_embedding
-    x = torch.cat([x, prompts.initial.expand(2, -1, -1)], dim=1)
+    x = torch.cat([x, prompts.embedded.expand(2, -1, -1)], dim=1)
     x = visual.transformer(visual.ln_pre(x), prompts, start=17)
     assert x.shape[1] == 17
     torch.testing.assert_close(visual.ln_post(x[:, 0]) @ visual.proj, features, rtol=1e-4, atol=1e-5)
@@ -143,6 +144,55 @@ def test_the_order_of_vision_prompts_does_not_matter_but_their_layer_does(vit: C
     torch.testing.assert_close(features, flipped, rtol=1e-4, atol=1e-5)
     deeper = vit.encode_image(IMAGES, LayerPrompts(PromptSchedule(3, 0, [2]), [None, prompts]))
     assert (features - deeper).abs().max() > 1e-3
+
+
+def by_hand(blocks: Any, x: Tensor, prompts: LayerPrompts) -> Tensor:
+    """All layers on `x` `[L, D]`, whose prompts stand inside, block by block and slice by slice."""
+    n_present = 0
+    for plan, block in zip(prompts.schedule.plans, blocks, strict=True):
+        if plan.added:
+            kept = n_present - plan.removed
+            x = torch.cat([x[: 1 + kept], prompts.tokens[plan.layer_index], x[1 + n_present :]])
+            n_present = kept + plan.added
+        branch = prompts.branches.get(plan.layer_index, torch.zeros_like)
+        x = block(x[None])[0] + branch(block.ln_1(x))
+    return x
+
+
+@pytest.mark.parametrize(("added", "removed"), [((2, 2, 0), (1, 0)), ((0, 2, 1), (0, 1))])
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_prompts_inside_and_branches_equal_the_computation_by_hand(
+    added: tuple, removed: tuple, is_packed: bool, vit: CLIP
+) -> None:
+    """Prompts behind the first token, from layer 0 or a deeper one; branches in the first and last layer."""
+    schedule = PromptSchedule(3, added[0], added[1:], removed)
+    generator = torch.Generator().manual_seed(4)
+    maps = {i: torch.randn(192, 192, generator=generator) / 14 for i in (EMBEDDED, 0, 2)}
+
+    def prompts_of(width: int) -> LayerPrompts:
+        tokens = [torch.randn(n, width, generator=generator) if n else None for n in added]
+        branches = {i: lambda x, m=m: x @ m[:width, :width] for i, m in maps.items()}
+        return LayerPrompts(schedule, tokens, inside=True, branches=branches)
+
+    visual, prompts, n = vit.visual, prompts_of(128), schedule.n_final
+    with torch.no_grad():
+        found = visual.first_tokens(IMAGES, prompts, 1 + n)
+        x = visual.conv1(IMAGES).flatten(2).transpose(1, 2)
+        x = torch.cat([visual.class_embedding.expand(2, 1, -1), x], dim=1) + visual.positional_embedding
+        x = visual.ln_pre(x)
+        x = x + x @ maps[EMBEDDED][:128, :128]
+        expected = [visual.ln_post(by_hand(visual.transformer.resblocks, row, prompts))[: 1 + n] for row in x]
+        torch.testing.assert_close(found, torch.stack(expected), rtol=1e-4, atol=1e-4)
+        features = vit.encode_image(IMAGES, prompts)
+        torch.testing.assert_close(features, found[:, 0] @ visual.proj, rtol=1e-4, atol=1e-4)
+
+        prompts, end_index = prompts_of(64), TOKENS.argmax(-1)
+        packing = TextPacking(end_index, 1) if is_packed else None
+        features = vit.encode_embedded_text(vit.embed_tokens(TOKENS), end_index, prompts, packing)
+        x = vit.embed_tokens(TOKENS) + vit.positional_embedding
+        rows = [by_hand(vit.transformer.resblocks, row, prompts) for row in x]
+        ends = torch.stack([row[end + n] for row, end in zip(rows, end_index, strict=True)])
+        torch.testing.assert_close(features, vit.ln_final(ends) @ vit.text_projection, rtol=1e-4, atol=1e-4)
 
 
 def test_text_prompts_that_are_carried_shift_the_end_mark(vit: CLIP) -> None:

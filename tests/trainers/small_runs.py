@@ -34,6 +34,11 @@ OTHERS = METHODS[len(PUBLISHED) :]
 STATIC = tuple(name for name in METHODS if vars(REGISTERED[name]).get("has_static_step"))
 NODES = {name: REGISTERED[name].settings_node for name in METHODS}
 
+FITTING = {  # settings of methods whose defaults do not fit the small towers
+    "MMA": {"ADAPTER_START": 2, "ADAPTER_END": 3},
+    "MMRL": {"REP_LAYERS": [2, 3]},
+}
+
 
 def write_weights(path: Path, config: CLIPConfig, seed: int = 0) -> Path:
     """Write the state dict of a CLIP of these sizes with random weights."""
@@ -84,6 +89,7 @@ def config(method: str, root: Path, weights: Path | str, output: Path, *pairs: A
         settings[f"{node}.PREC"] = "fp32"
         depths = [key for key in cfg.TRAINER[NODES[method]] if key.startswith("PROMPT_DEPTH")]
         settings |= {f"{node}.{key}": 3 for key in depths}
+        settings |= {f"{node}.{key}": value for key, value in FITTING.get(method, {}).items()}
     cfg.merge_from_list([word for pair in settings.items() for word in pair])
     cfg.merge_from_list(list(pairs))
     cfg.freeze()
