@@ -3,7 +3,7 @@
 The launchers of scripts/ call the verbs that make runs. These read from the environment:
   DATA          folder of the datasets (default: data/ in the clone)
   OUTPUT        folder of the runs (default: output/ in the clone)
-  SHOTS         training images a class (default: 16; of few_shot 1, 2, 4, 8 and 16)
+  SHOTS         training images a class, or all (default: 16; of few_shot 1, 2, 4, 8 and 16)
   CFG           name of a config in configs/trainers/<method> (default: tiny_shapes for the dataset shapes,
                 else what configs/protocols/<method>.yaml says)
   SOURCE        the dataset that xd_test, dg_test and eval take the training of (default: imagenet)
@@ -51,9 +51,22 @@ def build_parser() -> argparse.ArgumentParser:
         add("--plan", action="store_true", help="print the runs, their states and what is missing, and stop")
         add("--jobs", type=int, default=1, help="runs at once on the CPU")
         add("--gpus", default="", help="GPUs such as 0,1,2, with one run at a time each")
+        add(
+            "--slurm",
+            default="",
+            metavar="NAME=VALUE,...",
+            help="submit the runs as a job array of Slurm, "
+            "such as partition=gpu,time=4:00:00,gpus=1; other names: those of submitit",
+        )
+        add("--runs-per-job", type=int, default=8, help="how many runs one job of Slurm makes (default: 8)")
+        add("--wait", action="store_true", help="with --slurm: return when the jobs have ended")
         add("--grid", nargs="+", default=[], metavar="KEY=A,B", help="every combination, in OUTPUT/grid")
         add("--debug", action="store_true", help="show the traceback of an error")
         sub.set_defaults(run=run_verb, verb=verb)
+
+    status = subparsers.add_parser("status", help="what of an output folder is finished, running or queued")
+    status.add_argument("folder", type=Path, help="of runs; everything below is read")
+    status.set_defaults(run=call("slurm", "print_status"))
 
     table = subparsers.add_parser("table", help="make the papers' tables from finished runs")
     add = table.add_argument
@@ -104,17 +117,19 @@ def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
     from clip.weights import find_local
     from prepare.sources import is_present
 
-    states = {run: state(run, data, output) for run in runs}
     width = max(len(run.title) for run in runs)
-    for run, found in states.items():
-        print(f"{run.title:{width}}  {found:14}  {run.folder}")
+    states = {}
+    for run in runs:
+        states[run], differing = state(run, data, output)
+        print(f"{run.title:{width}}  {states[run]:14}  {run.folder}")
+        print("".join(f"    {line}\n" for line in differing), end="")
     print(f"{len(runs)} runs: {', '.join(f'{n} {found}' for found, n in Counter(states.values()).items())}")
     to_do = [run for run, found in states.items() if found not in ("finished", "other settings")]
     absent = [name for name in dict.fromkeys(run.dataset for run in to_do) if not is_present(name, data)]
     if absent:
         command = f"python -m prepare fetch {' '.join(absent)} --root {shlex.quote(str(data))}"
         print(f"Not in {data}, or not all of it; to get them: {command}")
-    backbones = {run.backbone: None for run in to_do}
+    backbones = {run.setting("MODEL.BACKBONE.NAME"): None for run in to_do}
     lacking = [shlex.quote(name) for name in backbones if find_local(name) is None]
     if lacking:
         print(f"CLIP weights that are not here; to get them: python -m prepare weights {' '.join(lacking)}")
@@ -131,13 +146,15 @@ def run_verb(args: argparse.Namespace) -> int:
     if args.plan:
         print_plan(runs, data, output)
         return 0
-    from .execution import Place, execute, execute_in_parallel
+    from .execution import Place, make_all
 
     place = Place(data, output, args.force, args.debug)
-    if gpus or args.jobs > 1:
-        status = execute_in_parallel(runs, place, len(gpus) or args.jobs, gpus)
+    if args.slurm:
+        from .slurm import submit
+
+        status = submit(runs, place, args.slurm, args.runs_per_job, args.wait)
     else:
-        status = execute(runs, place)
+        status = make_all(runs, place, len(gpus) or args.jobs, gpus)
     if args.verb == "reproduce" and status in (0, 1):
         table = ["table", str(output), "--protocols", "base2new,xd"]
         page = [*table, "--format", "html", "--out", str(output / "results.html")]

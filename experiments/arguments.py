@@ -6,9 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-import yaml
-
-from .facts import ELEVEN, REPO, check_name, known_datasets, method_names, methods
+from .facts import ELEVEN, REPO, check_name, known_datasets, method_names, methods, read_yaml
 from .grid import points, read_axis, refusal
 from .protocols import Choice, plan
 from .run import Pairs, Run
@@ -22,7 +20,7 @@ VERBS = {  # verb: its words, what it does
     "xd": ("DATASET SEED", "xd_train on imagenet, or on $SOURCE, then xd_test"),
     "dg_test": ("SEED", "test on the four ImageNet variants what xd_train trained on imagenet"),
     "dg": ("SEED", "xd_train on imagenet, or on $SOURCE, then dg_test"),
-    "few_shot": ("DATASET SEED [SHOTS]", "train on all classes, with 1, 2, 4, 8 and 16 images a class"),
+    "few_shot": ("DATASET SEED", "train on all classes, with 1, 2, 4, 8 and 16 images a class, or SHOTS"),
     "main": ("DATASET CFG CTP NCTX SHOTS CSC", "CoOp's own training, seeds 1 to 3; CTP end, middle or front"),
     "eval": ("DATASET CFG", "test on DATASET what main trained; NCTX, CSC and CTP from the environment"),
     "zeroshot": ("DATASET CFG [all|base|new]", "test zero-shot CLIP on some classes"),
@@ -31,7 +29,7 @@ VERBS = {  # verb: its words, what it does
 PAPER_METHODS = "ZeroshotCLIP,CoOp,CoCoOp,MaPLe,MPL"  # of the tables of arXiv 2502.14125
 KEY = re.compile(r"[A-Z]\w*(\.\w+)+|OUTPUT_DIR|RESUME|SEED|USE_CUDA|VERBOSE")
 NOT_AS_PAIRS = {  # what the name of a run's folder says -> how it is given
-    "DATASET.NUM_SHOTS": "SHOTS=VALUE in the environment, or the argument SHOTS",
+    "DATASET.NUM_SHOTS": "SHOTS=VALUE in the environment",
     "DATASET.SUBSAMPLE_CLASSES": "base2new takes base and new, zeroshot an argument, the other verbs all",
     "DATASET.NAME": "give it as the argument DATASET",
     "DATASET.ROOT": "DATA=VALUE in the environment",
@@ -84,15 +82,12 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
     refused = dict(NOT_AS_PAIRS)
     if verb in ("main", "eval"):
         refused |= {key: f"it is {variable} here" for key, variable in CONTEXT.items()}
-    of_pairs = {}
-    if "[EPOCHS]" in VERBS[verb][0]:
-        of_pairs["OPTIM.MAX_EPOCH"] = "give it as the argument EPOCHS"
     if verb == "base2new":
-        of_pairs["TEST.NO_TEST"] = "base2new prints base, new and H; base2new_train takes it"
+        refused["TEST.NO_TEST"] = "base2new prints base, new and H; base2new_train takes it"
     for key in (*keys, *axes):
-        cannot, option = (refused, "--grid ") if key in axes else (refused | of_pairs, "")
-        if key in cannot:
-            raise ValueError(f"{option}{key} cannot be set here: {cannot[key]}")
+        option = "--grid " if key in axes else ""
+        if key in refused:
+            raise ValueError(f"{option}{key} cannot be set here: {refused[key]}")
         reading = [name for name in names if key.startswith(f"TRAINER.{methods()[name].node}.")]
         if key.startswith("TRAINER.") and len(reading) < (len(names) if key in axes else 1):
             raise ValueError(f"{option}{key} changes nothing of some of the methods {', '.join(names)}")
@@ -123,7 +118,7 @@ def context_of(words: dict[str, str]) -> Pairs:
     """The settings that NCTX, CSC and CTP stand for, from the arguments, the environment or the config."""
     check_name("config of CoOp", words["CFG"], methods()["CoOp"].config_names)
     config = REPO / f"configs/trainers/CoOp/{words['CFG']}.yaml"
-    n_ctx = yaml.safe_load(config.read_text(encoding="utf-8"))["TRAINER"]["COOP"]["N_CTX"]
+    n_ctx = read_yaml(config)["TRAINER"]["COOP"]["N_CTX"]
     defaults = {"NCTX": str(n_ctx), "CSC": "False", "CTP": "end"}
     given = {name: words.get(name) or os.environ.get(name) or default for name, default in defaults.items()}
     given["NCTX"] = str(numbers("NCTX", given["NCTX"], 1)[0])
@@ -143,8 +138,6 @@ def choice_of(args: argparse.Namespace) -> Choice:
     source = os.environ.get("SOURCE", "")
     for name in (*datasets, *([source] if source else [])):
         check_name("dataset", name, known_datasets())
-    if args.verb in ("xd", "reproduce") and datasets == ("shapes",):
-        source = source or "shapes"
     if args.verb in ("main", "eval", "zeroshot"):
         datasets = datasets or ELEVEN
     seeds, part = words.get("SEED", "all"), words.get("all|base|new", "all")
@@ -155,7 +148,7 @@ def choice_of(args: argparse.Namespace) -> Choice:
         methods=names,
         datasets=datasets,
         seeds=(1, 2, 3) if seeds == "all" else numbers("SEED", seeds, 0),
-        shots=numbers("SHOTS", shots, 1) if shots else (),
+        shots=(-1,) if shots == "all" else numbers("SHOTS", shots, 1) if shots else (),  # -1: all images
         config=words.get("CFG") or os.environ.get("CFG", ""),
         source=source,
         epochs=numbers("EPOCHS", words["EPOCHS"], 1)[0] if "EPOCHS" in words else None,
@@ -168,7 +161,9 @@ def choice_of(args: argparse.Namespace) -> Choice:
 def runs_of(args: argparse.Namespace) -> list[Run]:
     """The runs that the arguments ask for; a grid point that a method refuses is left out with a line."""
     choice = choice_of(args)
-    verbs = ("base2new", "xd") if args.verb == "reproduce" else (args.verb,)
+    verbs: tuple[str, ...] = (args.verb,)
+    if args.verb == "reproduce":  # the CLIP of Shapes knows no other dataset
+        verbs = ("base2new",) if choice.datasets == ("shapes",) else ("base2new", "xd")
     found: list[Run] = []
     for name, pairs in points(args.grid).items():
         at_point = replace(choice, settings=(*choice.settings, *pairs), point=name)

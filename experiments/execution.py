@@ -3,25 +3,30 @@
 import contextlib
 import multiprocessing
 import os
+import queue
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 
 from dassl.engine.record import differing_settings, read_result
 from dassl.utils.command import run_command
-from prepare.sources import fetch_command, is_present
+from prepare.sources import fetch_command, is_present, load_table
 
 from .protocols import launcher
-from .run import Run, config_of, state
+from .run import Run, config_of
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # what train.main gives after Ctrl-C and SIGTERM
+Report = Callable[[Run, int | None], None]  # a run begins (None), or ends with an exit status
 
 
 @dataclass(frozen=True)
@@ -94,23 +99,86 @@ def make(run: Run, place: Place) -> int:
     return train.main(flags + words, protocol=run.protocol, part=run.part, tested=tested)
 
 
-def execute(runs: Sequence[Run], place: Place) -> int:
-    """Makes `runs` in order; those that need a run that failed are left out, and the others go on.
+def make_all(runs: Sequence[Run], place: Place, n_workers: int = 1, gpus: Sequence[str] = ()) -> int:
+    """Makes `runs`, in this process or in several; a run that fails is reported, and the others go on.
 
     Returns:
-        exit status: 0; 2 if every run that was tried was refused for its settings or files; 1 if some failed;
-        130 or 143 after Ctrl-C or SIGTERM.
+        exit status: 0; 2 if every run that was tried was refused for its settings or files; 1 if some are not
+        finished; 130 or 143 after Ctrl-C or SIGTERM.
+    """
+    progress = Progress(runs, place)
+    if n_workers > 1 or gpus:
+        stopped = execute_in_parallel(runs, place, progress, n_workers, gpus)
+    else:
+        stopped = execute(runs, place, progress)
+    unfinished = [run for run in runs if progress.statuses.get(run) != 0]
+    if len(runs) > 2:
+        print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished")
+        for run in unfinished:
+            print(f"  not finished: {run.title}: {place.output / run.folder}")
+    if stopped or not unfinished:
+        return stopped
+    return 2 if set(progress.statuses.values()) == {2} else 1
+
+
+class Progress:
+    """Prints how many of several runs are done, and about how long the others take."""
+
+    def __init__(self, runs: Sequence[Run], place: Place) -> None:
+        is_there = {run: read_result(str(place.output / run.folder)).get("finished") for run in runs}
+        self.costs = {run: 0.0 if is_there[run] and not place.force else cost(run) for run in runs}
+        self.statuses: dict[Run, int] = {}
+        self.n_running = 0
+        self.start = time.monotonic()
+
+    def __call__(self, run: Run, status: int | None) -> None:
+        """A `Report`."""
+        self.n_running += 1 if status is None else -1
+        if status is not None:
+            self.statuses[run] = status
+        if len(self.costs) <= 2:
+            return
+        line = f"{len(self.statuses)} of {len(self.costs)} runs done, {self.n_running} running"
+        if done := sum(self.costs[run] for run in self.statuses):
+            seconds = (time.monotonic() - self.start) * (sum(self.costs.values()) / done - 1)
+            line += f", about {timedelta(seconds=round(seconds))} left"
+        word = "started" if status is None else "finished" if status == 0 else "not finished"
+        print(f"[{line}] {word}: {run.title}", flush=True)
+
+
+def cost(run: Run) -> float:
+    """How long a run takes beside others: the images that it tests, and three times those that it trains on.
+
+    A step of training goes forward and backward, about three times the work of forward alone.
+    """
+    dataset = load_table().get(run.dataset)
+    published = {"classes": 10, "train": 1000, "test": 1000} | (dataset.published if dataset else {})
+    share = 0.5 if run.part in ("base", "new") else 1.0
+    n_trained = 0
+    if run.trains:
+        n_images = run.shots * published["classes"] if run.shots > 0 else published["train"]
+        n_trained = n_images * int(run.setting("OPTIM.MAX_EPOCH") or 1)
+    return share * (published["test"] + 3 * n_trained)
+
+
+def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
+    """Makes `runs` in order; those that need a run that failed are left out.
+
+    Returns:
+        0, or 130 or 143 after Ctrl-C or SIGTERM.
     """
     statuses: dict[Run, int] = {}
     for run in runs:
         if run.training and statuses.get(run.training):
             print(f"Left out: {run.title}: its training is not finished", file=sys.stderr)
             continue
+        report(run, None)
         try:
             status = run_command(partial(make, run, place), place.debug)
         except Exception:  # a defect in one run, which the others may not have
             traceback.print_exc()
             status = 1
+        report(run, status)
         if status in STOPPED:
             return status
         statuses[run] = status
@@ -118,13 +186,7 @@ def execute(runs: Sequence[Run], place: Place) -> int:
             base = run.training or replace(run, part="base")
             if statuses.get(base) == 0:
                 show_base2new(base, run, place.output)
-    failed = [run for run, status in statuses.items() if status]
-    if not failed:
-        return 0
-    if len(runs) > 2:
-        print(f"Not finished because of errors ({len(failed)}):", file=sys.stderr)
-        print("\n".join(f"  {run.title}: {place.output / run.folder}" for run in failed), file=sys.stderr)
-    return 2 if set(statuses.values()) == {2} else 1
+    return 0
 
 
 def show_base2new(base: Run, new: Run, output: Path) -> None:
@@ -144,62 +206,65 @@ def chains(runs: Sequence[Run]) -> list[list[Run]]:
     return list(found.values())
 
 
-def execute_in_parallel(runs: Sequence[Run], place: Place, n_workers: int, gpus: Sequence[str]) -> int:
+def execute_in_parallel(
+    runs: Sequence[Run], place: Place, report: Report, n_workers: int, gpus: Sequence[str]
+) -> int:
     """Makes `runs` in worker processes, each with a GPU of its own, or on the CPU if no `gpus` are given.
 
-    Each worker writes what its runs print to OUTPUT/workers/<number>.log.
+    The workers take chains from one queue, the longest first, so that none is left with a long one at the
+    end. Each makes many, since starting a process costs more than most runs; submitit's local executor would
+    start a process for each chain, all at once. What runs print goes to OUTPUT/workers/<number>.log.
 
     Returns:
-        exit status: 0; 1 if a run is not finished; 130 or 143 after Ctrl-C or SIGTERM.
+        0, or 130 or 143 after Ctrl-C or SIGTERM.
     """
     unseen = [gpu for gpu in gpus if gpu.isdigit() and int(gpu) >= torch.cuda.device_count()]
     if unseen:
         raise ValueError(f"--gpus {','.join(unseen)}: PyTorch sees {torch.cuda.device_count()} GPUs here")
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    queue.cancel_join_thread()  # after a signal, chains that nobody takes are left in it
-    for chain in [*chains(runs), *[None] * n_workers]:
-        queue.put(chain)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_workers)))
-    (place.output / "workers").mkdir(parents=True, exist_ok=True)
+    todo, reports = context.Queue(), context.Queue()
+    todo.cancel_join_thread()  # after a signal, chains that nobody takes are left in it
+    longest_first = sorted(chains(runs), key=lambda chain: -sum(map(cost, chain)))
+    for chain in [*longest_first, *[None] * n_workers]:
+        todo.put(chain)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // n_workers)))
+    logs = place.output / "workers"
+    logs.mkdir(parents=True, exist_ok=True)
+    print(f"What the runs print is in {logs}/0.log to {n_workers - 1}.log")
+    workers: list[Any] = []
+    stopped = 0
 
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt(128 + number)
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = 128 + number
+        for worker in workers:
+            worker.terminate()  # SIGTERM, upon which its run saves and ends
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    workers = []
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     for i in range(n_workers):
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[i] if gpus else ""  # the next process inherits it
-        workers.append(context.Process(target=work, args=(queue, place, place.output / f"workers/{i}.log")))
+        workers.append(context.Process(target=work, args=(todo, reports, place, logs / f"{i}.log")))
         workers[-1].start()
-    stop_status = 0
-    while any(worker.is_alive() for worker in workers):
-        try:
-            for worker in workers:
-                worker.join()
-        except KeyboardInterrupt as signalled:
-            stop_status = signalled.args[0]
-            for worker in workers:
-                worker.terminate()  # SIGTERM, upon which its run saves and ends
-    unfinished = [run for run in runs if state(run, place.data, place.output) != "finished"]
-    print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished")
-    for run in unfinished:
-        print(f"  not finished: {run.title}: {place.output / run.folder}")
-    return stop_status or int(bool(unfinished))
+    are_alive = True
+    while are_alive:
+        are_alive = not stopped and any(worker.is_alive() for worker in workers)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                report(*reports.get(timeout=0.2))
+    for worker in workers:
+        worker.join()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return stopped
 
 
-def work(queue: Any, place: Place, log: Path) -> None:
+def work(todo: Any, reports: Any, place: Place, log: Path) -> None:
     """Makes the chains of a queue until it gives None, its parent is gone, or a signal ends a run."""
     os.setsid()  # Ctrl-C reaches the parent alone, which passes it on
     parent = os.getppid()
-    terminal = os.fdopen(os.dup(1), "w", buffering=1)
     with log.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    while (chain := queue.get()) is not None and os.getppid() == parent:
-        print(f"started  {chain[0].title} ({log})", file=terminal)
-        status = execute(chain, place)
-        if status in STOPPED:
+    while (chain := todo.get()) is not None and os.getppid() == parent:
+        if execute(chain, place, lambda *report: reports.put(report)):
             return
-        print(f"{'failed ' if status else 'finished'} {chain[0].title}", file=terminal)

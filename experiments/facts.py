@@ -24,6 +24,12 @@ FEW_SHOTS = (1, 2, 4, 8, 16)  # CoOp, section 4.1
 
 
 @lru_cache
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's contents, not to be changed."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@lru_cache
 def known_datasets() -> tuple[str, ...]:
     """Names of the configs in configs/datasets."""
     return tuple(sorted(path.stem for path in (REPO / "configs/datasets").glob("*.yaml")))
@@ -33,7 +39,7 @@ def known_datasets() -> tuple[str, ...]:
 def dataset_name(config: str) -> str:
     """The registered name of a dataset's config: `eurosat` gives `EuroSAT`."""
     path = REPO / f"configs/datasets/{config}.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"] if path.is_file() else config
+    return read_yaml(path)["DATASET"]["NAME"] if path.is_file() else config
 
 
 def check_name(kind: str, name: str, known: Collection[str]) -> None:
@@ -97,8 +103,7 @@ def methods() -> dict[str, Method]:
     """The methods by their registered names."""
     found = {}
     for path in sorted((REPO / "configs/protocols").glob("*.yaml")):
-        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found[path.stem] = Method(**{"name": path.stem, "node": path.stem.upper(), **entry})
+        found[path.stem] = Method(**{"name": path.stem, "node": path.stem.upper(), **read_yaml(path)})
     return found
 
 

@@ -86,11 +86,12 @@ def transfer(choice: Choice, verb: str) -> Iterator[Run]:
     for trained in trainings:
         if verb in ("xd", "dg"):
             yield trained
-        others = [name for name in asked if name != trained.dataset]
-        for target in asked if is_coop else others or asked:
+        for target in asked:
             if not trained.trains:
                 yield first_run(choice, "xd", trained.method, target, "all", 0, 1)
                 continue
+            if target == trained.dataset and not is_coop:
+                continue  # its training tested it; CoOp's own eval.sh tests it again
             protocol = "coop_eval" if is_coop else "dg" if target in IMAGENET_VARIANTS else "xd"
             test = replace(trained, protocol=protocol, dataset=target, part="target", training=trained)
             yield replace(test, settings=(*choice.context, *own_settings(choice, trained.method)))
@@ -113,6 +114,10 @@ def plan(protocol: str, choice: Choice) -> list[Run]:
     else:
         pairs = product(choice.methods, choice.datasets)
         found = [first_run(choice, "zero_shot", *pair, choice.part, 0, 1) for pair in pairs]
+    if not found:
+        raise ValueError(
+            f"{protocol} tests on other datasets than the training's: name another, or SOURCE=NAME"
+        )
     return list(dict.fromkeys(found))
 
 

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .facts import REPO, methods
+from .facts import REPO, methods, read_yaml
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -68,11 +66,12 @@ class Run:
         """The method's YAML file."""
         return methods()[self.method].configs / f"{self.config}.yaml"
 
-    @property
-    def backbone(self) -> str:
-        """MODEL.BACKBONE.NAME."""
-        config = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
-        return dict(self.settings).get("MODEL.BACKBONE.NAME", config["MODEL"]["BACKBONE"]["NAME"])
+    def setting(self, key: str) -> Any:
+        """The value of a dotted key in `settings`, else in the method's YAML file, else None."""
+        found: Any = read_yaml(self.config_path)
+        for part in key.split("."):
+            found = (found or {}).get(part)
+        return dict(self.settings).get(key, found)
 
     def arguments(self, data: Path, output: Path, load_epoch: int | None = None) -> list[str]:
         """The arguments of train.py; `load_epoch` is tested, or the best on val if it is None."""
@@ -99,16 +98,20 @@ def config_of(run: Run, data: Path, output: Path) -> Any:
     return train.setup_cfg(train.build_parser().parse_args(run.arguments(data, output)))
 
 
-def state(run: Run, data: Path, output: Path) -> str:
-    """`missing`, `unfinished`, `other settings`, `finished`, or `outdated` (its training was made again)."""
+def state(run: Run, data: Path, output: Path) -> tuple[str, list[str]]:
+    """The state of a run, and a line for each setting that differs from those of the run in its folder.
+
+    Returns:
+        `missing`, `unfinished`, `other settings`, `finished`, or `outdated`: its training was made again.
+    """
     folder = output / run.folder
     if not (folder / "result.json").exists():
-        return "missing"
+        return "missing", []
     from dassl.engine.record import read_result, run_state
 
-    found, _ = run_state(str(folder), config_of(run, data, output))
+    found, lines = run_state(str(folder), config_of(run, data, output))
     tested = (read_result(str(folder)).get("tested") or {}).get("ended")
     if found == "finished" and run.training and tested:
         ended = read_result(str(output / run.training.folder)).get("ended")
-        return "finished" if tested == ended else "outdated"
-    return found
+        found = "finished" if tested == ended else "outdated"
+    return found, lines

@@ -148,6 +148,15 @@ def hold_folder(folder: str, force: bool) -> Iterator[None]:
         lock.release()
 
 
+def is_held(folder: str) -> bool:
+    """Whether a run works in a folder."""
+    try:
+        with FileLock(os.path.join(folder, ".run.lock"), timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 class RunRecord:
     """Writes the `result.json` and `metrics.jsonl` of a run's folder.
 

@@ -11,7 +11,7 @@ import pytest
 import train
 from dassl.engine.record import plain
 from experiments import execution
-from experiments.execution import Place, chains, execute
+from experiments.execution import Place, chains, cost, make_all
 from experiments.protocols import Choice, plan
 from experiments.run import Run, state
 from prepare import __main__ as prepare
@@ -58,9 +58,9 @@ def base2new(*seeds: int, **more: Any) -> list[Run]:
 
 
 def test_the_best_on_val_is_tested_where_the_training_did(stand_in: StandIn, place: Place) -> None:
-    assert execute(base2new(1, settings=(("TEST.FINAL_MODEL", "best_val"),)), place) == 0
+    assert make_all(base2new(1, settings=(("TEST.FINAL_MODEL", "best_val"),)), place) == 0
     assert stand_in.calls[1][1].load_epoch is None
-    assert execute(base2new(2), place) == 0
+    assert make_all(base2new(2), place) == 0
     _, args, protocol, part, tested = stand_in.calls[3]
     assert (args.eval_only, args.load_epoch, protocol, part) == (True, 5, "base2new", "new")
     assert tested == {"folder": args.model_dir, "ended": "time 3"}
@@ -69,18 +69,18 @@ def test_the_best_on_val_is_tested_where_the_training_did(stand_in: StandIn, pla
 def test_a_failure_leaves_out_what_needs_it_and_the_others_go_on(stand_in: StandIn, place: Place) -> None:
     runs = base2new(1, 2)
     stand_in.statuses = {"train_base/shapes/shots_16/MPL/tiny_shapes/seed1": 1}
-    assert execute(runs, place) == 1
+    assert make_all(runs, place) == 1
     assert [Path(call[0]).name for call in stand_in.calls] == ["seed1", "seed2", "seed2"]
-    states = [state(run, place.data, place.output) for run in runs]
+    states = [state(run, place.data, place.output)[0] for run in runs]
     assert states == ["unfinished", "missing", "finished", "finished"]
     stand_in.statuses = {"train_base": 2}
-    assert execute(base2new(4), place) == 2
+    assert make_all(base2new(4), place) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_list(number: int, stand_in: StandIn, place: Place) -> None:
     stand_in.statuses = {"seed1": 128 + number}
-    assert execute(base2new(1, 2), place) == 128 + number
+    assert make_all(base2new(1, 2), place) == 128 + number
     assert len(stand_in.calls) == 1
 
 
@@ -88,17 +88,17 @@ def test_a_test_needs_a_finished_training_of_its_settings(
     stand_in: StandIn, place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train_run, test_run = base2new(1)
-    assert execute([test_run], place) == 2
+    assert make_all([test_run], place) == 2
     assert "bash scripts/mpl/base2new_train.sh shapes 1" in capsys.readouterr().err
-    execute([train_run], place)
+    make_all([train_run], place)
     (_, other) = base2new(1, settings=(("OPTIM.LR", "0.1"),))
-    assert execute([other], place) == 2
+    assert make_all([other], place) == 2
     assert "OPTIM.LR" in capsys.readouterr().err
-    assert execute([test_run], place) == 0
+    assert make_all([test_run], place) == 0
 
 
 def test_what_changes_no_result_may_differ(stand_in: StandIn, place: Place) -> None:
-    execute(base2new(1), place)
+    make_all(base2new(1), place)
     for key, value, expected in (
         ("DATALOADER.NUM_WORKERS", "0", "finished"),
         ("TRAIN.PRINT_FREQ", "7", "finished"),
@@ -107,8 +107,9 @@ def test_what_changes_no_result_may_differ(stand_in: StandIn, place: Place) -> N
         ("DATASET.NUM_SHOTS", "4", "other settings"),
     ):
         run = base2new(1, settings=((key, value),))[0]
-        assert state(run, place.data, place.output) == expected, key
-    assert state(base2new(1, epochs=2)[0], place.data, place.output) == "other settings"
+        assert state(run, place.data, place.output)[0] == expected, key
+    found, (line,) = state(base2new(1, epochs=2)[0], place.data, place.output)
+    assert found == "other settings" and "OPTIM.MAX_EPOCH" in line
 
 
 def test_a_missing_dataset_is_fetched_when_asked(
@@ -119,14 +120,14 @@ def test_a_missing_dataset_is_fetched_when_asked(
     monkeypatch.setattr(prepare, "main", lambda words: fetched.append(words) or status)
     monkeypatch.setattr(execution, "is_present", lambda name, data: bool(fetched))
     runs = plan("base2new_train", Choice(("MPL",), ("eurosat",), (1,)))
-    assert execute(runs, place) == 0 and not fetched  # no terminal to ask: train.py names the command
+    assert make_all(runs, place) == 0 and not fetched  # no terminal to ask: train.py names the command
     monkeypatch.setenv("AUTO_PREPARE", "1")
-    assert execute(plan("few_shot", Choice(("MPL",), ("dtd",), (1,))), place) == 0
+    assert make_all(plan("few_shot", Choice(("MPL",), ("dtd",), (1,))), place) == 0
     assert fetched == [["fetch", "dtd", "--root", str(place.data)]]
     fetched.clear()
-    assert execute(runs, place) == 0 and not fetched, "a finished run fetches nothing"
+    assert make_all(runs, place) == 0 and not fetched, "a finished run fetches nothing"
     status = 1
-    assert execute(plan("base2new_train", Choice(("MPL",), ("ucf101",), (1,))), place) == 2
+    assert make_all(plan("base2new_train", Choice(("MPL",), ("ucf101",), (1,))), place) == 2
     assert "python -m prepare fetch ucf101" in capsys.readouterr().err
 
 
@@ -136,3 +137,13 @@ def test_chains_keep_tests_with_their_training() -> None:
     assert [len(chain) for chain in found] == [11, 11] + [1] * 11
     halves = chains(plan("base2new", Choice(("ZeroshotCLIP",), ("dtd", "eurosat"))))
     assert [[run.part for run in chain] for chain in halves] == [["base", "new"]] * 2
+
+
+def test_longer_runs_cost_more() -> None:
+    names = ("dtd", "eurosat", "caltech101", "sun397", "imagenet")
+    base = [plan("base2new", Choice(("MPL",), (name,), (1,)))[0] for name in names]
+    assert [run.dataset for run in sorted(base, key=cost)] == ["eurosat", *names[:1], *names[2:]]
+    shots = plan("few_shot", Choice(("CoOp",), ("dtd",), (1,), (1, 16, -1)))
+    assert sorted(shots, key=cost) == shots
+    trained, tested = plan("base2new", Choice(("MPL",), ("dtd",), (1,)))
+    assert cost(trained) > cost(tested) > 0

@@ -4,11 +4,14 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from experiments.__main__ import VERBS, main
 from experiments.facts import REPO, method_names, methods
@@ -109,7 +112,7 @@ def verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     settings = "DATASET.FOLDER_PATH images DATALOADER.NUM_WORKERS 0"
 
     def call(words: str, status: int = 0) -> tuple[str, str]:
-        given = words if words.startswith("table") else f"{words} {settings}"
+        given = {"table": "table runs/grid", "status": "status runs"}.get(words, f"{words} {settings}")
         assert main(given.split()) == status
         return capsys.readouterr()
 
@@ -138,9 +141,65 @@ def test_base_to_new_is_skipped_refused_and_made_again(verb: Verb, tmp_path: Pat
     assert after.splitlines()[-1] == out.splitlines()[-1]
 
 
+def test_runs_of_one_process_are_those_of_separate_processes(verb: Verb, tmp_path: Path) -> None:
+    """In any order: nothing of a run reaches the next."""
+    found = []
+    for methods_in_order, jobs in (("MPL,CoOp,VPT", ""), ("VPT,CoOp,MPL", ""), ("MPL,CoOp,VPT", "--jobs 2")):
+        verb(f"few_shot --method {methods_in_order} {jobs} folder 1 1 OPTIM.MAX_EPOCH 2")
+        folders = sorted(path.parent for path in (tmp_path / "runs").rglob("result.json"))
+        accuracies = [json.loads((folder / "result.json").read_text())["accuracy"] for folder in folders]
+        prompts = [load_file(folder / "prompts.safetensors") for folder in folders]
+        found.append((folders, accuracies, prompts))
+        shutil.rmtree(tmp_path / "runs")
+    for other in found[1:]:
+        assert other[:2] == found[0][:2] and len(other[0]) == 3
+        for mine, theirs in zip(other[2], found[0][2], strict=True):
+            assert mine.keys() == theirs.keys()
+            assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
+
+
 def test_a_grid_side_by_side_ends_in_a_table(verb: Verb, tmp_path: Path) -> None:
     grid = "--grid OPTIM.LR=0.001,0.1 TRAINER.MPL.N_RM_OP=1,9 --jobs 2"
     out, _ = verb(f"base2new {grid} --method MPL folder 1 1")
     assert "Left out: LR=0.001,N_RM_OP=9" in out and "4 of 4 runs are finished" in out
-    table, _ = verb("table runs/grid")
+    table, _ = verb("table")
     assert "MPL (LR 0.001)" in table and "MPL (LR 0.1)" in table and "H macro-F1" in table
+
+
+def slurm_is_here() -> bool:
+    return bool(shutil.which("sinfo")) and subprocess.run(["sinfo"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not slurm_is_here(), reason="needs a Slurm that answers, and there is none")
+def test_jobs_of_slurm_are_requeued_cancelled_and_submitted_again(verb: Verb, tmp_path: Path) -> None:
+    def done(method: str) -> int:
+        result = next((tmp_path / "runs").rglob(f"{method}/*/seed1/result.json"), None)
+        return json.loads(result.read_text())["epochs_done"] if result else 0
+
+    def slurm(*words: str) -> None:
+        subprocess.run(words, check=True)
+
+    command = "few_shot --method MPL,VPT folder 1 OPTIM.MAX_EPOCH 60 --slurm time=9 --runs-per-job 1"
+    told = verb(command)[0]
+    first, second = re.findall(r"\d+_\d", told)
+    assert "2 runs are finished or queued" in verb(command)[0]
+    deadline = time.monotonic() + 120
+    while not 1 <= done("MPL") < 60 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    slurm("scancel", "--signal=USR2", first)  # as Slurm does before the time limit and at a preemption
+    slurm("scancel", second)
+    while done("MPL") and f"job {first} is PENDING" not in verb("status")[0] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    slurm("scontrol", "update", f"JobId={first}", "StartTime=now")  # else two minutes later
+    told = verb(f"{command} --wait")[0]
+    assert "Submitted 1 runs in 1 jobs" in told and "2 of 2 runs are finished" in told
+    (metrics,) = (tmp_path / "runs").rglob("MPL/*/seed1/metrics.jsonl")
+    assert [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()] == list(range(1, 61))
+    assert len(list(metrics.parent.glob("log.txt*"))) == 2, "it did not resume"
+    assert "finished: 2\n" in verb("status")[0]
+
+
+def test_status_shows_the_end_of_the_log_of_a_failed_run(verb: Verb) -> None:
+    verb("few_shot --method MPL folder 1 OPTIM.LR -1", status=2)
+    told = verb("status")[0]
+    assert "finished: 0\n" in told and "not finished: 1\n" in told and "LR" in told

@@ -89,11 +89,12 @@ def test_the_mpl_papers_set() -> None:
 
 
 def test_a_whole_transfer_and_lists() -> None:
-    runs = planned("xd --method MPL shapes 3")
+    runs = planned("xd --method MPL dtd,imagenet 3")
     assert [run.folder for run in runs] == [
-        "crossdataset/shapes/MPL/tiny_shapes_16shots/seed3",
-        "crossdataset/evaluation/shapes/MPL/tiny_shapes_16shots/seed3",
+        "crossdataset/imagenet/MPL/vit_b4_c1_add2_rm1_cross_datasets_16shots/seed3",
+        "crossdataset/evaluation/dtd/MPL/vit_b4_c1_add2_rm1_cross_datasets_16shots/seed3",
     ]
+    assert {run.protocol for run in planned("reproduce shapes 1")} == {"base2new", "zero_shot"}
     assert [run.dataset for run in planned("dg --method MPL 1")] == ["imagenet", *IMAGENET_VARIANTS]
     runs = planned("base2new --method MPL,CoOp eurosat,dtd 1,2 TRAINER.COOP.N_CTX 8 OPTIM.LR 0.1")
     assert len(runs) == 2 * 2 * 2 * 2
@@ -101,13 +102,21 @@ def test_a_whole_transfer_and_lists() -> None:
     assert dict(runs[-1].settings) == {"OPTIM.LR": "0.1", "TRAINER.COOP.N_CTX": "8"}
 
 
-def test_a_method_of_few_shot_learning_alone_takes_part_there() -> None:
-    assert {run.method for run in planned("few_shot --method all shapes 1 4 OPTIM.LR 0.1")} >= {"LinearProbe"}
-    (probe,) = planned("few_shot --method LinearProbe,CoOp shapes 1 4 OPTIM.LR 0.1")[:1]
+def test_a_method_of_few_shot_learning_alone_takes_part_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOTS", "4")
+    assert {run.method for run in planned("few_shot --method all shapes 1 OPTIM.LR 0.1")} >= {"LinearProbe"}
+    (probe,) = planned("few_shot --method LinearProbe,CoOp shapes 1 OPTIM.LR 0.1")[:1]
     assert (probe.method, probe.settings) == ("LinearProbe", ())
     assert "LinearProbe" not in {run.method for run in planned("base2new --method all shapes 1")}
     with pytest.raises(ValueError, match="few_shot"):
         planned("base2new --method LinearProbe shapes 1")
+
+
+def test_all_training_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOTS", "all")
+    for verb in ("base2new", "few_shot", "xd_train"):
+        (run, *_) = planned(f"{verb} --method MPL dtd 1")
+        assert "NUM_SHOTS -1" in " ".join(run.arguments(Path("data"), Path("output"))), verb
 
 
 def test_the_launcher_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,8 +161,9 @@ REFUSED = [  # command, variables, a part of the message
     ("base2new --method MPL shapes", "", "DATASET SEED"),
     ("base2new --method MPL shapes 1 2 3", "", "DATASET SEED"),
     ("base2new --method MPL shapes 1 0", "", "EPOCHS"),
-    ("few_shot --method MPL shapes 1 0", "", "SHOTS"),
-    ("xd_train --method MPL shapes 1", "SHOTS=all", "SHOTS"),
+    ("few_shot --method MPL shapes 1 4", "", "DATASET SEED"),
+    ("xd_train --method MPL shapes 1", "SHOTS=many", "SHOTS"),
+    ("xd_test --method MPL shapes 1", "SOURCE=shapes", "SOURCE"),
     ("base2new --method MPL shapes 1 --fource", "", "--fource"),
     ("base2new --method MPL shapes 1 OPTIM.LR", "", "KEY VALUE"),
     ("base2new --method MPL shapes 1 OPTIM.LR 0.1 DATASET.NUM_SHOTS 4", "", "SHOTS"),
@@ -161,7 +171,6 @@ REFUSED = [  # command, variables, a part of the message
     ("base2new --method MPL shapes 1 DATASET.ROOT /data", "", "DATA="),
     ("base2new --method MPL shapes 1 DATASET.NAME EuroSAT", "", "DATASET"),
     ("base2new --method MPL shapes 1 OUTPUT_DIR /runs", "", "OUTPUT="),
-    ("base2new --method MPL shapes 1 OPTIM.MAX_EPOCH 2", "", "EPOCHS"),
     ("base2new --method MPL shapes 1 TRAINER.NAME MaPLe", "", "TRAINER.NAME"),
     ("base2new --method MPL shapes 1 SEED 2", "", "SEED"),
     ("base2new --method MPL shapes 1 TEST.NO_TEST True", "", "TEST.NO_TEST"),

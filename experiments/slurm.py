@@ -1,0 +1,157 @@
+"""Runs as jobs of Slurm, through submitit; and which runs of a folder are finished, running or queued."""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+from submitit import SlurmExecutor
+from submitit.helpers import Checkpointable, DelayedSubmission
+
+from dassl.engine.record import hold_folder, is_held, read_result
+
+from .execution import Place, chains, make_all
+from .facts import REPO
+from .run import Run, state
+
+JOBS = "slurm/jobs.jsonl"  # below the output folder: a line a job, with the folders of its runs
+SHORT_NAMES = {"gpus": "gpus_per_node", "cpus": "cpus_per_task"}
+SECONDS_BETWEEN_LOOKS = 10
+N_LAST_LINES = 3  # of a log
+
+
+@dataclass
+class Job(Checkpointable):
+    """What one job makes; submitit requeues it at its time limit or when it is preempted."""
+
+    runs: Sequence[Run]
+    place: Place
+
+    def __call__(self) -> None:
+        if status := make_all(self.runs, self.place):
+            sys.exit(status)  # Slurm marks the job as failed
+
+    def checkpoint(self) -> DelayedSubmission:
+        """The same job again: finished runs are skipped, and the one that is cut short resumes."""
+        if parent_process():  # Slurm signals the processes that load images, too
+            sys.exit()
+        return DelayedSubmission(self)
+
+
+def parameters_of(text: str) -> dict[str, Any]:
+    """The parameters of submitit's SlurmExecutor in `partition=gpu,time=4:00:00,gpus=1`."""
+    pairs = dict(part.partition("=")[::2] for part in text.split(","))
+    if not all(pairs.values()):
+        raise ValueError(
+            f"--slurm takes NAME=VALUE,..., such as partition=gpu,time=4:00:00; received {text!r}"
+        )
+    found: dict[str, Any] = {}
+    for name, value in pairs.items():
+        found[SHORT_NAMES.get(name, name)] = int(value) if value.isdecimal() else value
+    if clock := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+)(?::\d+)?", str(pairs.get("time", ""))):
+        days, hours, minutes = (int(part or 0) for part in clock.groups())
+        found["time"] = (24 * days + hours) * 60 + minutes  # submitit counts in minutes
+    return found
+
+
+def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int, waits: bool) -> int:
+    """Submits the runs that are neither finished nor queued, as a job array; `waits` until no job is left.
+
+    Returns:
+        exit status: 0; 1 if a run is not finished after waiting.
+    """
+    if not shutil.which("sbatch"):
+        raise ValueError("--slurm: there is no sbatch here; --gpus 0,1 or --jobs 2 make runs on this machine")
+    states = {run: state(run, place.data, place.output) for run in runs}
+    if not place.force:
+        for run, (found, lines) in states.items():
+            if found == "other settings":
+                raise ValueError("\n  ".join([f"{place.output / run.folder} has other settings:", *lines]))
+    elsewhere = queued(place.output)
+    todo = [run for run in runs if run.folder not in elsewhere]
+    todo = [run for run in todo if place.force or states[run][0] != "finished"]
+    if len(todo) < len(runs):
+        print(f"{len(runs) - len(todo)} of {len(runs)} runs are finished or queued already")
+    shares: list[list[Run]] = []
+    for chain in chains(todo):
+        if not shares or len(shares[-1]) + len(chain) > runs_per_job:
+            shares.append([])
+        shares[-1] += chain
+    if place.force:  # once, and not when a job is requeued
+        for run in todo:
+            with hold_folder(str(place.output / run.folder), force=True):
+                pass
+    if todo:
+        os.environ["PYTHONPATH"] = str(REPO)  # jobs inherit it
+        executor = SlurmExecutor(place.output / "slurm")
+        executor.update_parameters(job_name="experiments", **parameters_of(parameters))
+        jobs = executor.submit_array([Job(share, replace(place, force=False)) for share in shares])
+        with (place.output / JOBS).open("a", encoding="utf-8") as file:
+            for job, share in zip(jobs, shares, strict=True):
+                file.write(json.dumps({"job": job.job_id, "runs": [run.folder for run in share]}) + "\n")
+        print(f"Submitted {len(todo)} runs in {len(jobs)} jobs: {', '.join(job.job_id for job in jobs)}")
+        print(f"To see where they stand: python -m experiments status {shlex.quote(str(place.output))}")
+    if not waits:
+        return 0
+    folders = {run.folder for run in runs}
+    while folders & queued(place.output).keys():
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    unfinished = [run for run in runs if state(run, place.data, place.output)[0] != "finished"]
+    print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished")
+    return int(bool(unfinished))
+
+
+def queued(output: Path) -> dict[str, str]:
+    """Folder -> job and its state, of the runs in jobs that Slurm has not ended."""
+    if not (output / JOBS).is_file() or not shutil.which("squeue"):
+        return {}
+    call = ["squeue", "--me", "--array", "--noheader", "--format=%i %T"]
+    told = subprocess.run(call, check=True, capture_output=True, text=True).stdout
+    jobs = dict(line.split() for line in told.splitlines())
+    lines = (output / JOBS).read_text(encoding="utf-8").splitlines()
+    submitted = [json.loads(line) for line in lines]
+    return {
+        folder: f"job {entry['job']} is {jobs[entry['job']]}"
+        for entry in submitted
+        if entry["job"] in jobs
+        for folder in entry["runs"]
+    }
+
+
+def print_status(args: argparse.Namespace) -> None:
+    """Prints the runs below a folder: finished, running, queued, and the others with the end of their log."""
+    output = args.folder.resolve()
+    if not output.is_dir():
+        raise FileNotFoundError(f"{output} is no folder; give that of the runs, such as output")
+    found: dict[str, list[str]] = {"finished": [], "running": [], "queued": [], "not finished": []}
+    waiting = queued(output)
+    for parent, names, files in os.walk(output):
+        names[:] = sorted(name for name in names if ".old-" not in name)
+        if "log.txt" not in files:
+            continue
+        folder, record = os.path.relpath(parent, output), read_result(parent)
+        log = Path(parent, "log.txt").read_text(encoding="utf-8", errors="replace")
+        last = [line for line in log.splitlines() if line.strip()][-N_LAST_LINES:]
+        if record.get("finished"):
+            found["finished"].append(folder)
+        elif is_held(parent):
+            found["running"].append("\n    ".join([folder, *last[-1:]]))
+        elif folder not in waiting:
+            found["not finished"].append("\n    ".join([folder, *last]))
+            continue
+        waiting.pop(folder, None)
+    found["queued"] = [f"{folder}: {job}" for folder, job in waiting.items()]
+    for word, lines in found.items():
+        print(f"{word}: {len(lines)}")
+        if word != "finished":
+            print("".join(f"  {line}\n" for line in lines), end="")
