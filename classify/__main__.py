@@ -25,9 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
     def add_verb(name: str, run: Callable, text: str) -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=text, description=text)
         verb.set_defaults(run=run)
-        if name != "convert":
+        if name not in ("convert", "evaluate"):
             verb.add_argument("prompts", help="prompts.safetensors, or the run's folder that holds it")
-        if name not in ("convert", "show"):
+        if name not in ("convert", "evaluate", "show"):
             verb.add_argument(
                 "--backbone", help="path of the CLIP's weights, if their name is not known here"
             )
@@ -50,6 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--explain", **to_folder, help="draw where the class token looks, a PNG an image, in this folder")
     add("--precision", help="fp16, bf16, amp or fp32; by default the training's, on a CPU fp32")
     add("--batch-size", type=int, default=32, help="images computed at a time (default 32)")
+
+    evaluate = add_verb("evaluate", run_evaluate, "test a finished run again, class by class")
+    evaluate.add_argument("run_folder", metavar="RUN", help="the run's folder, which holds result.json")
+    evaluate.add_argument("--evaluation", metavar="FOLDER", help="for the outcome; by default RUN/evaluation")
+    evaluate.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="such as DATASET.ROOT data")
 
     export = add_verb("export", run_export, "write a program from images to logits")
     export.add_argument("--onnx", metavar="FILE", help="an ONNX file, for onnxruntime and others")
@@ -83,7 +88,7 @@ def run_predict(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from .classifier import Prediction, PromptClassifier, UnreadableImage, find_images
-    from .evaluation import evaluate, labels_of_folders, labels_of_list
+    from .evaluation import COLUMNS, labels_of_folders, labels_of_list, report
     from .names import read_names
 
     if args.top < 1 or args.batch_size < 1:
@@ -118,7 +123,11 @@ def run_predict(args: argparse.Namespace) -> int:
     elif predictions:
         print_predictions(predictions)
     if labels and predictions:
-        outcome = evaluate(predictions, labels, classifier.classnames, Path(args.evaluation))
+        table = pd.DataFrame(
+            [(one.source, labels[str(one.source)], one.name, one.probability) for one in predictions],
+            columns=COLUMNS,
+        )
+        outcome = report(table, list(dict.fromkeys(classifier.classnames)), Path(args.evaluation))
         print(outcome, file=sys.stderr if args.json or args.csv else sys.stdout)
     if args.explain:
         write_explanations(classifier, [one.source for one in predictions], Path(args.explain))
@@ -158,6 +167,15 @@ def write_explanations(classifier: Any, sources: Sequence[Any], folder: Path) ->
         path = folder / (f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png")
         figure.savefig(path, dpi=150)
         print(f"Explained {source} in {path}", file=sys.stderr)
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """Test a finished run again and print its result class by class."""
+    from .evaluation import evaluate_run
+
+    with contextlib.redirect_stdout(sys.stderr):  # the log of the test
+        outcome = evaluate_run(Path(args.run_folder), args.pairs, args.evaluation and Path(args.evaluation))
+    print(outcome)
 
 
 def run_export(args: argparse.Namespace) -> None:

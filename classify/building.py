@@ -19,7 +19,7 @@ from trainers.zsclip import FixedPrompts
 
 
 def default_cfg() -> Any:
-    """The engine's config with every method's settings at their defaults."""
+    """The engine's config with the settings of every dataset and method at their defaults."""
     cfg = get_cfg_default()
     datasets.extend_cfg(cfg)
     trainers.extend_cfg(cfg)

@@ -1,20 +1,25 @@
 """How often predictions on labelled images are right: figures, a table of classes and a confusion picture."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from clip.tokenizer import tokens_of
+from dassl.engine import build_trainer
+from dassl.engine.record import read_result
+from dassl.evaluation import Classification
 from datasets.folder_lists import read_list
+
+from .building import default_cfg
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .classifier import Prediction
-
+COLUMNS = ("image", "class", "predicted", "probability")  # of predictions.csv
 MAX_NUMBERS = 20  # classes up to which the confusion picture has numbers in its cells
 
 
@@ -51,20 +56,16 @@ def labels_of_list(
     return labels
 
 
-def evaluate(
-    predictions: Sequence["Prediction"], labels: Mapping[str, str], classnames: Sequence[str], folder: Path
-) -> str:
-    """Compare predictions with labels; write what was found, and give it as a text.
+def report(table: "pd.DataFrame", names: Sequence[str], folder: Path) -> str:
+    """Compare predictions with true classes; write what was found, and give it as a text.
 
     Args:
-        labels: path -> class name, for every prediction.
+        table: an image a row, with the columns image, class, predicted and probability.
+        names: all classes, each once.
         folder: gets predictions.csv, confusion.csv and confusion.png, with a row for each true class.
     """
     import pandas as pd
 
-    names = list(dict.fromkeys(classnames))
-    rows = [(one.source, labels[str(one.source)], one.name, one.probability) for one in predictions]
-    table = pd.DataFrame(rows, columns=["image", "class", "predicted", "probability"])
     counts = pd.crosstab(table["class"], table["predicted"]).reindex(index=names, columns=names, fill_value=0)
     n_true, n_predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.to_numpy().diagonal()
     f1 = (2 * correct / (n_true + n_predicted).clip(lower=1))[n_true > 0]
@@ -79,6 +80,56 @@ def evaluate(
         f"accuracy {100 * correct.sum() / len(table):.2f}%, macro-F1 {100 * f1.mean():.2f}% of {len(table)} "
         f"images; {folder} holds confusion.png, confusion.csv and predictions.csv"
     )
+
+
+class _Kept(Classification):
+    """An evaluator that keeps the predicted label of each image and its probability."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.kept: list[tuple[int, float]] = []
+
+    def process(self, mo: Tensor, gt: Tensor) -> None:
+        super().process(mo, gt)
+        best = mo.float().softmax(dim=1).max(dim=1)
+        self.kept += zip(best.indices.tolist(), best.values.tolist(), strict=True)
+
+
+def evaluate_run(folder: Path, pairs: Sequence[str], out: Path | None = None) -> str:
+    """Test a finished run again with its own checkpoint on its own test images; see `report`.
+
+    Args:
+        pairs: KEY, VALUE, … of settings that differ now, such as DATASET.ROOT.
+        out: for the files of `report`; by default `evaluation` in the run's folder.
+    """
+    import pandas as pd
+
+    record = read_result(str(folder))
+    if not record.get("finished"):
+        raise ValueError(f"{folder} holds no finished run: give a folder with a result.json that is finished")
+    cfg = default_cfg()
+    cfg.merge_from_other_cfg(record["config"])
+    out = out or folder / "evaluation"
+    cfg.merge_from_list([*pairs, "DATALOADER.TEST.SAMPLER", "SequentialSampler", "OUTPUT_DIR", str(out)])
+    trainer = build_trainer(cfg)
+    if record["epochs_done"] is not None:  # a training
+        is_last = cfg.TEST.FINAL_MODEL == "last_step"
+        trainer.load_model(str(folder), epoch=record["epochs_done"] if is_last else None)
+    elif record["loaded_from"]:  # the test of a training
+        path = Path(next(iter(record["loaded_from"].values())))
+        epoch = path.name.rpartition("-")[2]
+        trainer.load_model(str(path.parents[1]), epoch=int(epoch) if epoch.isdecimal() else None)
+    trainer.evaluator = evaluator = _Kept(cfg, trainer.lab2cname)
+    trainer.test()
+    names = [trainer.lab2cname[label] for label in range(trainer.num_classes)]
+    names = [f"{name} ({label})" if names.count(name) > 1 else name for label, name in enumerate(names)]
+    images = trainer.dm.dataset.val if cfg.TEST.SPLIT == "val" else trainer.dm.dataset.test
+    rows = [
+        (image.impath, names[image.label], names[label], probability)
+        for image, (label, probability) in zip(images, evaluator.kept, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return report(table, names, out)
 
 
 def _draw(counts: "pd.DataFrame", path: Path) -> None:

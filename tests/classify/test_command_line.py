@@ -15,7 +15,7 @@ import sklearn.metrics
 
 from classify.__main__ import build_parser
 from dassl.utils.command import run_command
-from tests.trainers.small_runs import NAMES
+from tests.trainers.small_runs import NAMES, build, write_eurosat
 
 
 def run(*words: Any) -> int:
@@ -121,6 +121,32 @@ def test_labelled_images_are_evaluated(
     for path, named in ((images / "a.png", "a heron"), (images / "c.png", "does not list")):
         assert predict(path, "--labels", tmp_path / "labels.csv") == 2
         assert named in capsys.readouterr().err
+
+
+def test_a_finished_run_is_evaluated_again(weights: dict, tmp_path: Path, capsys) -> None:
+    """A training, and a test of it on other classes; of two classes that share a name, each counts alone."""
+    root = write_eurosat(tmp_path / "data", names=["Forest", "River", "Crop", "Missile", "Missile"])
+    base, new = tmp_path / "base", tmp_path / "new"
+    build("MPL", root, weights["narrow"], base, "DATASET.SUBSAMPLE_CLASSES", "base").train()
+    tested = build("MPL", root, weights["narrow"], new, "DATASET.SUBSAMPLE_CLASSES", "new")
+    tested.load_model(str(base), epoch=2)
+    tested.begin_record()
+    tested.test()
+    tested.finish_record()
+    for folder in (base, new):
+        before = {path: path.read_bytes() for path in folder.glob("*.*")}
+        assert run("evaluate", folder, "DATALOADER.TEST.BATCH_SIZE", 4) == 0
+        assert before == {path: path.read_bytes() for path in folder.glob("*.*")}
+        result = json.loads((folder / "result.json").read_text())
+        figures = f"accuracy {result['accuracy']:.2f}%, macro-F1 {result['macro_f1']:.2f}%"
+        assert f"{figures} of {result['total']} images" in capsys.readouterr().out
+        with open(folder / "evaluation" / "predictions.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert sum(row["class"] == row["predicted"] for row in rows) == result["correct"]
+        assert all(Path(row["image"]).is_file() and 0 < float(row["probability"]) <= 1 for row in rows)
+    assert {row["class"] for row in rows} == {"Missile (0)", "Missile (1)"}
+    (new / "result.json").unlink()
+    assert run("evaluate", new) == 2
 
 
 @pytest.mark.parametrize(
