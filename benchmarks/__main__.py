@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks steps | growth | runs | tiny-shapes`."""
+"""The command line: `python -m benchmarks steps | growth | runs | shapes | tiny-shapes`."""
 
 import argparse
 import importlib
@@ -45,6 +45,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--test-images", type=int, default=20, help="test images a class of that run")
     verb.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="settings for the runs")
+
+    verb = verbs.add_parser("shapes", help="every method on Shapes over many seeds (docs/SHAPES.md)")
+    verb.add_argument(
+        "--methods", type=lambda text: text.split(","), default=[], help="with commas (default: all)"
+    )
+    verb.add_argument("--seeds", type=int, default=10, help="1 to this")
+    verb.add_argument("--data", type=Path, default=Path("data"), help="folder of the datasets")
+    verb.add_argument("--output", type=Path, default=Path("output/seeds"), help="folder of the runs")
+    verb.add_argument("--figure", type=Path, help="file of the plot, .png or .svg")
+    verb.add_argument("--show", action="store_true", help="run nothing, print and draw what is finished")
 
     verb = verbs.add_parser("tiny-shapes", help="train the small CLIP that the project carries")
     verb.add_argument("--steps", type=int, default=2800, help="optimiser steps")

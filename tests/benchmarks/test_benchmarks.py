@@ -6,12 +6,13 @@ import argparse
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
 
 import clip
-from benchmarks import growth, runs, steps, tiny_shapes
+from benchmarks import growth, runs, shapes, steps, tiny_shapes
 from benchmarks.icons import COLOURS, FORMS, captioned_icon
 from benchmarks.published_way import PublishedWay
 from clip import CLIP, CLIPConfig
@@ -102,3 +103,21 @@ def test_a_short_training_stores_what_it_trained(tmp_path: Path) -> None:
     args.lr, args.steps = math.inf, 2
     with pytest.raises(FloatingPointError, match="--lr"):
         tiny_shapes.train(args, torch.device("cpu"))
+
+
+def test_differences_from_mpl_are_paired_by_seed() -> None:
+    rows = [("MPL", "0.1", seed, 0, 0, h) for seed, h in ((1, 50), (2, 70))]
+    rows += [("CoOp", "0.1", seed, 0, 0, h) for seed, h in ((1, 53), (2, 71), (3, 99))]
+    table = shapes.summary(pd.DataFrame(rows, columns=["method", "rate", "seed", "base", "new", "H"]))
+    assert list(table["H less MPL's"]) == ["", "+2.00 ± 1.00"]
+    assert table.H[0] == "60.00 ± 10.00"
+
+
+def test_a_learning_rate_is_chosen_when_all_its_trials_are_finished() -> None:
+    rates = shapes.rates_of("MPL")
+    assert rates == ["0.00035", "0.0011", "0.0035", "0.011", "0.035"]
+    trials = [(rate, seed, 60 + (rate == "0.011")) for rate in rates for seed in shapes.CHOICE_SEEDS]
+    rows = [("MPL", rate, seed, 0, 0, h) for rate, seed, h in trials]
+    choice = pd.DataFrame(rows, columns=["method", "rate", "seed", "base", "new", "H"])
+    assert shapes.best_rates(choice) == {"MPL": "0.011"}
+    assert shapes.best_rates(choice[:-1]) == {}

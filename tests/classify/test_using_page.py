@@ -12,7 +12,6 @@ import pytest
 
 import experiments.__main__ as experiments
 import train
-from classify.__main__ import build_parser
 from tests.classify.test_command_line import run
 
 REPO = Path(__file__).parents[2]
@@ -83,13 +82,3 @@ def test_the_page_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             printed = "".join(map(run_command, text.replace("\\\n", " ").splitlines()))
         for line in lines:
             assert shows(line, printed), f"{line!r} is not what this gave:\n{text}\n{printed[-3000:]}"
-
-
-def test_commands_that_are_not_run_can_be_given_and_pictures_are_there() -> None:
-    commands = re.findall(r"^python -m classify ((?:.*\\\n)*.*)$", PAGE, re.MULTILINE)
-    assert len(commands) >= 8
-    for command in commands:
-        args = build_parser().parse_args(shlex.split(command.replace("\\\n", " ")))
-        assert all((REPO / path).is_file() for path in getattr(args, "config_file", ()))
-    for path in re.findall(r"\]\(([^)]+)\)", PAGE):
-        assert path.startswith("http") or (REPO / "docs" / path).exists(), path

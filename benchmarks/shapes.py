@@ -1,0 +1,176 @@
+"""Every method on Shapes over many seeds: at its paper's learning rate, and at one chosen by the same rule.
+
+The rule: of the paper's learning rate times 0.1, 0.32, 1, 3.2 and 10 (`POWERS`), each method takes the one
+with the best mean H on the seeds of `CHOICE_SEEDS`, which are in no table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+
+from dassl.engine.record import read_result
+from experiments.execution import STOPPED, Place, execute
+from experiments.facts import check_name, method_names, methods
+from experiments.figures import STYLE, save
+from experiments.protocols import Choice, plan
+from experiments.run import Run
+
+POWERS = (-1, -0.5, 0, 0.5, 1)  # of ten, by which the paper's learning rate is multiplied
+CHOICE_SEEDS = (101, 102, 103)
+METRICS = ["base", "new", "H"]
+Trial = tuple[str, str, int]  # method, learning rate, seed
+
+
+def rates_of(method: str) -> list[str]:
+    """The learning rates to choose from; the paper's is in the middle."""
+    path = methods()[method].configs / "tiny_shapes.yaml"
+    rate = yaml.safe_load(path.read_text(encoding="utf-8"))["OPTIM"]["LR"]
+    return [f"{rate * 10**power:.2g}" for power in POWERS]
+
+
+def paper_rate(method: str) -> str:
+    return rates_of(method)[POWERS.index(0)]
+
+
+def runs_of(method: str, rate: str, seed: int) -> list[Run]:
+    """The training on base with its test, and the test on new."""
+    choice = Choice((method,), ("shapes",), (seed,))
+    if rate != paper_rate(method):
+        choice = Choice((method,), ("shapes",), (seed,), settings=(("OPTIM.LR", rate),), point=f"LR={rate}")
+    return plan("base2new", choice)
+
+
+def accuracies(runs: Sequence[Run], output: Path) -> dict[str, float]:
+    """base, new and H of finished runs; empty if one is not finished."""
+    base, new = (read_result(str(output / run.folder)) for run in runs)
+    if not (base.get("finished") and new.get("finished")):
+        return {}
+    a, b = base["accuracy"], new["accuracy"]
+    return {"base": a, "new": b, "H": 2 * a * b / (a + b)}
+
+
+def read(trials: Sequence[Trial], output: Path) -> pd.DataFrame:
+    """A row for each finished trial: method, rate, seed, base, new, H."""
+    rows: list[dict[str, Any]] = []
+    for method, rate, seed in trials:
+        found = accuracies(runs_of(method, rate, seed), output)
+        rows += [{"method": method, "rate": rate, "seed": seed, **found}] if found else []
+    return pd.DataFrame(rows, columns=["method", "rate", "seed", *METRICS])
+
+
+def best_rates(choice: pd.DataFrame) -> dict[str, str]:
+    """Method -> the learning rate with the best mean H, of methods of which all trials are finished."""
+    means = choice.groupby(["method", "rate"], sort=False).H.agg(["mean", "size"])
+    means = means[means["size"] == len(CHOICE_SEEDS)]["mean"]
+    complete = [name for name, of in means.groupby("method") if len(of) == len(POWERS)]
+    return {name: means[name].idxmax() for name in complete}
+
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard error of each method, and of its difference in H from MPL, seed by seed."""
+    h = results.pivot(index="seed", columns="method", values="H")
+    rows = []
+    for method, of_method in results.groupby("method", sort=False):
+        row = {"method": method, "learning rate": of_method.rate.iloc[0], "seeds": str(len(of_method))}
+        row |= {metric: mean_and_error(of_method[metric]) for metric in METRICS}
+        is_compared = method != "MPL" and "MPL" in h
+        row["H less MPL's"] = mean_and_error(h[method] - h["MPL"], "+") if is_compared else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def mean_and_error(values: pd.Series, sign: str = "") -> str:
+    """Such as `71.62 ± 0.81`; the standard error of the mean needs two values."""
+    values = values.dropna()
+    return f"{values.mean():{sign}.2f}" + (f" ± {values.sem():.2f}" if len(values) > 1 else "")
+
+
+def choice_table(choice: pd.DataFrame) -> pd.DataFrame:
+    """Mean H of each method by the factor to its paper's learning rate; the chosen one is bold."""
+    best = best_rates(choice)
+    rows = []
+    for method, of_method in choice.groupby("method", sort=False):
+        row = {"method": method}
+        for power, rate in zip(POWERS, rates_of(method), strict=True):
+            h = of_method.H[of_method.rate == rate]
+            text = f"{h.mean():.2f}" if len(h) == len(CHOICE_SEEDS) else "—"
+            row[f"× {10**power:.2g}"] = f"**{text}**" if best.get(method) == rate else text
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return "none yet\n"
+    rows = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows) + "\n"
+
+
+def draw(tables: dict[str, pd.DataFrame], untrained: float | None) -> Figure:
+    """A panel a table, a row a method: a point a seed, and the mean with its standard error."""
+    names = list(dict.fromkeys(name for results in tables.values() for name in results.method))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(0.8 + 4.2 * len(tables), 1 + 0.34 * len(names)))
+        panels = figure.subplots(1, len(tables), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, (title, results) in zip(panels, tables.items(), strict=True):
+            for place, name in enumerate(names):
+                h = results.H[results.method == name]
+                axes.plot(h, [place] * len(h), "o", color="#3A6EA5", alpha=0.45, ms=5, mew=0)
+                if len(h) > 1:
+                    axes.errorbar(h.mean(), place, xerr=h.sem(), fmt="|", color="black", ms=13, capsize=3)
+            if untrained is not None:
+                axes.axvline(untrained, color="#777777", ls="--", lw=1)
+            axes.set_title(title, loc="left", fontsize=10)
+        panels[0].set_yticks(range(len(names)), names)
+        panels[0].invert_yaxis()
+        figure.supxlabel("H (%): a point a seed, mean and standard error; dashed: zero-shot", fontsize=10)
+    return figure
+
+
+def stages(args: argparse.Namespace) -> Iterator[tuple[str, list[Trial]]]:
+    """The tables with their trials; the trials of a later one follow from the results before it."""
+    seeds = range(1, args.seeds + 1)
+    yield "paper", [(name, paper_rate(name), seed) for seed in seeds for name in args.methods]
+    choice = [(name, rate, s) for s in CHOICE_SEEDS for name in args.methods for rate in rates_of(name)]
+    yield "choice", choice
+    best = best_rates(read(choice, args.output))
+    yield "chosen", [(name, best[name], seed) for seed in seeds for name in best]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make what is missing, unless `args.show`, and print and draw what is finished."""
+    trained = [name for name in method_names() if (methods()[name].configs / "tiny_shapes.yaml").is_file()]
+    trained = [name for name in trained if methods()[name].trains]
+    args.methods = args.methods or sorted(trained, key="MPL".__ne__)  # MPL first, then by name
+    for name in args.methods:
+        check_name("method", name, trained)
+    zero_shot = plan("base2new", Choice(("ZeroshotCLIP",), ("shapes",)))
+    place = Place(args.data, args.output)
+    found = {}
+    if not args.show:
+        execute(zero_shot, place)
+    for name, trials in stages(args):
+        for trial in () if args.show else trials:
+            if execute(runs_of(*trial), place) in STOPPED:
+                return 130
+        found[name] = read(trials, args.output)
+    print("At the papers' learning rates\n")
+    print(markdown(summary(found["paper"])))
+    print(f"Mean H on the seeds {CHOICE_SEEDS} by the factor to the paper's learning rate\n")
+    print(markdown(choice_table(found["choice"])))
+    print("At the learning rates chosen so\n")
+    print(markdown(summary(found["chosen"])))
+    if args.figure:
+        panels = {"papers' learning rates": found["paper"], "chosen by one rule": found["chosen"]}
+        args.figure.parent.mkdir(parents=True, exist_ok=True)
+        shown = {title: results for title, results in panels.items() if len(results)}
+        save(draw(shown, accuracies(zero_shot, args.output).get("H")), args.figure, args.figure.suffix[1:])
+    return 0
