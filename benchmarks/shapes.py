@@ -147,7 +147,9 @@ def stages(args: argparse.Namespace) -> Iterator[tuple[str, list[Trial]]]:
 
 def run(args: argparse.Namespace) -> int:
     """Make what is missing, unless `args.show`, and print and draw what is finished."""
-    trained = [name for name in method_names() if methods()[name].trains and not methods()[name].only_few_shot]
+    trained = [
+        name for name in method_names() if methods()[name].trains and not methods()[name].only_few_shot
+    ]
     args.methods = args.methods or sorted(trained, key="MPL".__ne__)  # MPL first, then by name
     for name in args.methods:
         check_name("method", name, trained)
