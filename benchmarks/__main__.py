@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--methods", type=lambda text: text.split(","), default=[], help="with commas (default: all)"
     )
     verb.add_argument("--seeds", type=int, default=10, help="1 to this")
+    verb.add_argument("--jobs", type=int, default=1, help="runs at once on the CPU")
     verb.add_argument("--data", type=Path, default=Path("data"), help="folder of the datasets")
     verb.add_argument("--output", type=Path, default=Path("output/seeds"), help="folder of the runs")
     verb.add_argument("--figure", type=Path, help="file of the plot, .png or .svg")

@@ -17,7 +17,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from dassl.engine.record import read_result
-from experiments.execution import STOPPED, Place, execute
+from experiments.execution import STOPPED, Place, make_all
 from experiments.facts import check_name, method_names, methods
 from experiments.figures import STYLE, save
 from experiments.protocols import Choice, plan
@@ -156,12 +156,11 @@ def run(args: argparse.Namespace) -> int:
     zero_shot = plan("base2new", Choice(("ZeroshotCLIP",), ("shapes",)))
     place = Place(args.data, args.output)
     found = {}
-    if not args.show:
-        execute(zero_shot, place)
     for name, trials in stages(args):
-        for trial in () if args.show else trials:
-            if execute(runs_of(*trial), place) in STOPPED:
-                return 130
+        runs = [run for trial in trials for run in runs_of(*trial)]
+        status = 0 if args.show else make_all([*zero_shot, *runs], place, args.jobs)
+        if status in STOPPED:
+            return status
         found[name] = read(trials, args.output)
     print("At the papers' learning rates\n")
     print(markdown(summary(found["paper"])))
