@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.published_way import PublishedWay
 from benchmarks.steps import (
-    build_model,
-    loss_of,
+    build_trainer,
     machine,
     peak_bytes,
+    published_side,
     random_batch,
     seconds_in_turn,
     training_step,
@@ -36,11 +35,12 @@ def measure(clip: CLIP, setting: dict[str, int], args: argparse.Namespace) -> di
     """Seconds and peak bytes of a step of each side."""
     depth = min(setting["depth"], clip.config.text_layers, clip.config.vision_layers)
     pairs = ("TRAINER.MPL.N_CTX", setting["n_ctx"], "TRAINER.MPL.PROMPT_DEPTH", depth)
-    model, _ = build_model("MPL", clip, setting["classes"], args.prec, *pairs)
+    ours = build_trainer("MPL", clip, setting["classes"], args.prec, *pairs)
     images, labels = random_batch(clip, setting["batch"], setting["classes"])
-    steps = {"ours": training_step(loss_of(model), model, images, labels)}
+    sides = {"ours": ours}
     if setting["classes"] <= args.published_up_to:
-        steps["published"] = training_step(loss_of(PublishedWay(model)), model, images, labels)
+        sides["published"] = published_side(ours)
+    steps = {name: training_step(side.loss, ours.model, images, labels) for name, side in sides.items()}
     device = torch.device(args.device)
     peaks = {name: peak_bytes(step, device) for name, step in steps.items()}
     return {**setting, "seconds": seconds_in_turn(steps, args.repeats), "bytes": peaks}

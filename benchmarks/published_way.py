@@ -9,17 +9,17 @@ Letters of shapes: B images, C classes, L tokens, N sequences, D width.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from clip import LayerPrompts
-from clip.model import QuickGELU
-from trainers.cocoop import ConditionalWords
+from clip import CLIP, LayerPrompts
+from clip.model import QuickGELU, VisionTransformer
+from clip.prompt_ops import EMBEDDED
 from trainers.prompted_clip import PromptedCLIP
-from trainers.prompts import TextPrompts
 
 
 def attend(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -41,9 +41,9 @@ def mlp(block: Any, x: Tensor) -> Tensor:
 
 def run_blocks(transformer: Any, x: Tensor, prompts: LayerPrompts | None, start: int) -> Tensor:
     """All blocks on `[L, N, D]`; the prompts begin at position `start`."""
-    n_present = 0 if prompts is None else prompts.schedule.n_initial
+    n_present = 0 if prompts is None else prompts.n_embedded
     for index, block in enumerate(transformer.resblocks):
-        if prompts is not None and 0 < index < len(prompts.tokens):
+        if prompts is not None and index < len(prompts.tokens) and (index > 0 or prompts.inside):
             pieces = [x[: start + n_present - prompts.schedule.plans[index].removed], x[start + n_present :]]
             new = prompts.tokens[index]
             if new is not None:
@@ -53,53 +53,67 @@ def run_blocks(transformer: Any, x: Tensor, prompts: LayerPrompts | None, start:
         mask = None
         if transformer.is_causal:
             mask = torch.full((len(x), len(x)), float("-inf"), device=x.device, dtype=x.dtype).triu_(1)
-        x = x + attend(block, block.ln_1(x), mask)
+        normed = block.ln_1(x)
+        x = x + attend(block, normed, mask)
         x = x + mlp(block, block.ln_2(x))
+        if prompts is not None and index in prompts.branches:
+            x = x + prompts.branches[index](normed).to(x.dtype)
     return x
 
 
-class PublishedWay:
-    """Logits of a prompted CLIP, computed as the published code does.
+class PublishedVision(VisionTransformer):
+    """The image tower, computed the published way."""
 
-    Args:
-        model: gives weights and prompts; it is not changed.
-    """
-
-    def __init__(self, model: PromptedCLIP) -> None:
-        self.model = model
-
-    def text_features(self, text: TextPrompts) -> Tensor:
-        """Normalised features `[C, E]` of `text` from all positions of the context."""
-        clip = self.model.clip
-        n_padding = clip.config.context_length - text.embedded.shape[1]
-        padding = clip.token_embedding.weight[0].expand(len(text.embedded), n_padding, -1)
-        x = (torch.cat([text.embedded, padding], dim=1) + clip.positional_embedding).to(clip.dtype)
-        x = run_blocks(clip.transformer, x.permute(1, 0, 2), text.deep, 1).permute(1, 0, 2)
-        x = clip.ln_final(x)  # of every position, as published
-        return F.normalize(x[torch.arange(len(x)), text.end_index] @ clip.text_projection, dim=-1)
-
-    def image_features(self, images: Tensor) -> Tensor:
-        """Normalised features `[B, E]`."""
-        visual: Any = self.model.clip.visual
-        prompts = self.model.prompt_learner.vision()
-        x = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).permute(0, 2, 1)
-        x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
-        x = x + visual.positional_embedding.to(x.dtype)
-        start = x.shape[1]
+    def first_tokens(self, images: Tensor, prompts: LayerPrompts | None, n: int) -> Tensor:
+        x = self.conv1(images.to(self.conv1.weight.dtype)).flatten(2).permute(0, 2, 1)
+        x = torch.cat([self.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+        x = x + self.positional_embedding.to(x.dtype)
+        start = 1 if prompts is not None and prompts.inside else x.shape[1]
         if prompts is not None and prompts.embedded is not None:
             x = torch.cat([x, prompts.embedded.to(x.dtype).expand(len(x), -1, -1)], dim=1)
-        x = run_blocks(visual.transformer, visual.ln_pre(x).permute(1, 0, 2), prompts, start).permute(1, 0, 2)
-        return F.normalize(visual.ln_post(x[:, 0]) @ visual.proj, dim=-1)
+        x = self.ln_pre(x)
+        if prompts is not None and EMBEDDED in prompts.branches:
+            x = x + prompts.branches[EMBEDDED](x).to(x.dtype)
+        x = run_blocks(self.transformer, x.permute(1, 0, 2), prompts, start).permute(1, 0, 2)
+        return self.ln_post(x[:, :n])
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits `[B, C]` of `images` `[B, 3, R, R]`; the text is encoded at every call."""
-        with self.model.precision.autocast():
-            features = self.image_features(images)
-            scale, learner = self.model.clip.logit_scale.exp(), self.model.prompt_learner
-            if not isinstance(learner, ConditionalWords):
-                return scale * features @ self.text_features(learner.text()).t().to(features.dtype)
-            rows = []  # CoCoOp: the class prompts of each image in turn
-            for feature, context in zip(features, learner.context_of(features.float()), strict=True):
-                text = self.text_features(learner.text_with(context))
-                rows.append(scale * feature @ text.t().to(feature.dtype))
-            return torch.stack(rows)
+
+class PublishedCLIP(CLIP):
+    """CLIP, computed the published way."""
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        return self.encode_embedded_text(self.embed_tokens(tokens), tokens.argmax(dim=-1))
+
+    def encode_embedded_text(
+        self,
+        embedded: Tensor,
+        end_index: Tensor,
+        prompts: LayerPrompts | None = None,
+        packing: Any = None,
+    ) -> Tensor:
+        """As CLIP's, from all positions of the context."""
+        n_padding = self.config.context_length - embedded.shape[1]
+        padding = self.token_embedding.weight[0].expand(len(embedded), n_padding, -1)
+        x = (torch.cat([embedded, padding], dim=1) + self.positional_embedding).to(self.dtype)
+        n_before = x.shape[1]
+        x = run_blocks(self.transformer, x.permute(1, 0, 2), prompts, 1).permute(1, 0, 2)
+        x = self.ln_final(x)  # of every position, as published
+        return x[torch.arange(len(x)), end_index + x.shape[1] - n_before] @ self.text_projection
+
+
+def published_way(model: PromptedCLIP) -> PromptedCLIP:
+    """`model` with its own parameters, computed the published way; the text is encoded at every call."""
+    clip, visual = model.clip, model.clip.visual
+    if isinstance(visual, VisionTransformer):
+        visual = _copied(visual, PublishedVision)
+    other = _copied(model, type(model), clip=_copied(clip, PublishedCLIP, visual=visual))
+    other.keeps_text, other.kept_text = False, None
+    return other
+
+
+def _copied(module: Any, kind: type[nn.Module], **children: nn.Module) -> Any:
+    """A copy of `module` as a `kind`, which shares its parameters and its children but for those given."""
+    other = copy.copy(module)
+    other.__class__ = kind
+    other._modules, other._buffers = {**module._modules, **children}, {**module._buffers}
+    return other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import ctypes
 import multiprocessing
 import platform
@@ -15,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 import train
-from benchmarks.published_way import PublishedWay
+from benchmarks.published_way import published_way
 from clip import CLIP
 from clip.tokenizer import default_tokenizer
 from clip.weights import published_models
@@ -42,28 +42,30 @@ def class_names(n_classes: int) -> list[str]:
     return [" ".join(rng.sample(vocabulary, rng.choice((1, 1, 2, 2, 3)))) for _ in range(n_classes)]
 
 
-def build_model(
-    method: str, clip: CLIP, n_classes: int, prec: str, *settings: Any
-) -> tuple[PromptedCLIP, int]:
-    """A prompted CLIP with the method's published settings and random prompts, and its batch size.
+def build_trainer(method: str, clip: CLIP, n_classes: int, prec: str, *settings: Any) -> Any:
+    """A trainer without data, with the method's published settings of base-to-new and random prompts.
 
     Args:
         settings: KEY VALUE pairs that replace published settings.
     """
-    name, _ = methods()[method].choose("base2new", "caltech101", shots=16)
+    name, pairs = methods()[method].choose("base2new", "caltech101", shots=16)
     config = REPO / "configs/trainers" / method / f"{name}.yaml"
-    words = ["--trainer", method, "--config-file", str(config), *map(str, settings)]
-    cfg = train.setup_cfg(train.build_parser().parse_args(words))
-    trainer = TRAINER_REGISTRY.get(method)
+    words = ["--trainer", method, "--config-file", str(config), "DATASET.SUBSAMPLE_CLASSES", "base"]
+    words += [word for pair in pairs.items() for word in pair] + list(map(str, settings))
+    kind = TRAINER_REGISTRY.get(method)
+    trainer = kind.__new__(kind)
+    trainer.cfg = train.setup_cfg(train.build_parser().parse_args(words))
     device = clip.logit_scale.device
-    learner = trainer.build_prompt_learner(cfg, clip, class_names(n_classes))
-    model = trainer.model_class(clip, learner, choose_precision(prec, device)).to(device)
-    return model, cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+    learner = trainer.build_prompt_learner(trainer.cfg, clip, class_names(n_classes))
+    trainer.model = trainer.model_class(clip, learner, choose_precision(prec, device)).to(device)
+    return trainer
 
 
-def loss_of(logits_of: Callable[[Tensor], Tensor]) -> Loss:
-    """Cross-entropy of the logits."""
-    return lambda images, labels: F.cross_entropy(logits_of(images).float(), labels)
+def published_side(trainer: Any) -> Any:
+    """A trainer of the same parameters whose model computes the published way."""
+    other = copy.copy(trainer)
+    other.model = published_way(trainer.model)
+    return other
 
 
 def training_step(loss: Loss, model: PromptedCLIP, images: Tensor, labels: Tensor) -> Callable[[], None]:
@@ -116,10 +118,11 @@ def peak_of_a_step(side: str, method: str, n_classes: int, args: argparse.Namesp
     """Peak memory of one side's second training step."""
     device = torch.device(args.device)
     clip = CLIP(published_models()[args.backbone].config).to(device)
-    model, n_images = build_model(method, clip, n_classes, args.prec)
-    images, labels = random_batch(clip, n_images, n_classes)
-    side_of = PublishedWay(model) if side == "published" else model
-    step = training_step(loss_of(side_of), model, images, labels)
+    trainer = build_trainer(method, clip, n_classes, args.prec)
+    if side == "published":
+        trainer = published_side(trainer)
+    images, labels = random_batch(clip, trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, n_classes)
+    step = training_step(trainer.loss, trainer.model, images, labels)
     step()  # after it, the optimiser has its momentum
     return peak_bytes(step, device)
 
@@ -132,25 +135,25 @@ def peak_in_new_process(side: str, method: str, n_classes: int, args: argparse.N
 
 def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace) -> dict[str, Any]:
     """Seconds and peak bytes of a step, test images a second, and the largest difference of the logits."""
-    model, n_images = build_model(method, clip, n_classes, args.prec)
-    images, labels = random_batch(clip, n_images, n_classes)
-    published = PublishedWay(model)
-    sides: dict[str, Callable[[Tensor], Tensor]] = {"published": published, "ours": model}
+    trainer = build_trainer(method, clip, n_classes, args.prec)
+    sides = {"published": published_side(trainer), "ours": trainer}
+    model, published = trainer.model, sides["published"].model
+    images, labels = random_batch(clip, trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, n_classes)
     with torch.no_grad():
-        difference = (published(images).float() - model(images)).abs().max().item()
+        difference = (published(images) - model(images)).abs().max().item()
     if n_classes > args.published_up_to:
         del sides["published"]
-    steps = {name: training_step(loss_of(side), model, images, labels) for name, side in sides.items()}
+    steps = {name: training_step(side.loss, model, images, labels) for name, side in sides.items()}
     if args.device == "cuda" and method != "CoCoOp":  # as the trainer takes its steps there
         steps["ours, plain"] = steps["ours"]
         steps["ours"] = training_step(
-            graphed_loss(loss_of(model), model, images, labels), model, images, labels
+            graphed_loss(trainer.loss, model, images, labels), model, images, labels
         )
     peaks = {name: peak_in_new_process(name, method, n_classes, args) for name in sides}
     return {
         "method": method,
         "classes": n_classes,
-        "batch": n_images,
+        "batch": len(images),
         "logit_difference": difference,
         "step_seconds": seconds_in_turn(steps, args.repeats),
         "step_peak_bytes": peaks,
@@ -160,7 +163,7 @@ def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace) -
 
 @torch.no_grad()
 def test_speed(
-    method: str, model: PromptedCLIP, published: PublishedWay, args: argparse.Namespace
+    method: str, model: PromptedCLIP, published: PromptedCLIP, args: argparse.Namespace
 ) -> dict[str, float]:
     """Test images a second; ours encodes the class prompts once, the published way once a batch."""
     n_images = COCOOP_TEST_BATCH if method == "CoCoOp" else 100  # 100 in every published config

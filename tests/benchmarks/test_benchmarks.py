@@ -14,7 +14,6 @@ from safetensors import safe_open
 import clip
 from benchmarks import growth, runs, shapes, steps, tiny_shapes
 from benchmarks.icons import COLOURS, FORMS, captioned_icon
-from benchmarks.published_way import PublishedWay
 from clip import CLIP, CLIPConfig
 from tests.datasets.conftest import read
 
@@ -27,17 +26,18 @@ def model() -> CLIP:
     return CLIP(CLIPConfig(32, 32, 9, 64, 16, 77, 49408, 64, 9))
 
 
-@pytest.mark.parametrize("method", ["MPL", "MaPLe", "CoOp", "CoCoOp", "VPT"])
+@pytest.mark.parametrize("method", ["MPL", "MaPLe", "CoOp", "CoCoOp", "VPT", "MMA"])
 def test_the_published_way_gives_the_logits_and_gradients_of_ours(method: str, model: CLIP) -> None:
-    depth = ("TRAINER.VPT.PROMPT_DEPTH_VISION", 9) if method == "VPT" else ()
-    prompted, _ = steps.build_model(method, model, 3, "fp32", *depth)
+    depths = {
+        "VPT": ("TRAINER.VPT.PROMPT_DEPTH_VISION", 9),
+        "MMA": ("TRAINER.MMADAPTER.ADAPTER_START", 0, "TRAINER.MMADAPTER.ADAPTER_END", 9),
+    }
+    ours = steps.build_trainer(method, model, 3, "fp32", *depths.get(method, ()))
     images, labels = steps.random_batch(model, 2, 3)
-    learned = list(prompted.prompt_learner.parameters())
+    learned = list(ours.model.prompt_learner.parameters())
     found = []
-    for side in (PublishedWay(prompted), prompted):
-        logits = side(images)
-        loss = torch.nn.functional.cross_entropy(logits, labels)
-        found.append((logits, torch.autograd.grad(loss, learned)))
+    for side in (steps.published_side(ours), ours):
+        found.append((side.model(images), torch.autograd.grad(side.loss(images, labels), learned)))
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-4)
     for published, ours in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(published, ours, rtol=1e-3, atol=1e-5)
