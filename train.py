@@ -90,20 +90,26 @@ def check_method(args: argparse.Namespace, cfg: Any) -> None:
     from dassl.engine import TRAINER_REGISTRY
 
     method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)  # raises for an unknown name
-    own = getattr(method, "settings_node", None)
-    if own is None:  # a published trainer, which may read settings of another method
+    if not hasattr(method, "settings_node"):  # a published trainer may read settings of another method
         return
-    given = [key for key in args.opts[::2] if key.startswith("TRAINER.")]
+    given = args.opts[::2]
     if args.config_file:
         with open(args.config_file, encoding="utf-8") as file:
-            given += [f"TRAINER.{key}" for key in (yaml.safe_load(file) or {}).get("TRAINER") or {}]
+            given += leaf_keys(yaml.safe_load(file))
     for key in given:
-        if key not in ("TRAINER.NAME", f"TRAINER.{own}") and not key.startswith(f"TRAINER.{own}."):
+        if method.is_of_another(key):
             raise ValueError(
-                f"{key} is a setting of another method: {cfg.TRAINER.NAME} reads TRAINER.{own}, and its own "
-                "config files"
+                f"{key} is a setting of another method: {cfg.TRAINER.NAME} reads "
+                f"{', '.join(method.prompt_settings(cfg))}, and its own config files"
             )
     method.check_cfg(cfg)
+
+
+def leaf_keys(tree: Any, prefix: str = "") -> list[str]:
+    """The dotted keys of all that a YAML file sets."""
+    if not isinstance(tree, dict):
+        return [prefix]
+    return [key for name, value in tree.items() for key in leaf_keys(value, f"{prefix}.{name}".strip("."))]
 
 
 def check_flags(args: argparse.Namespace, cfg: Any) -> None:

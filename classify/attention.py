@@ -19,7 +19,7 @@ from clip import PromptSchedule
 from clip.model import VisionTransformer
 from dassl.utils import read_image
 from trainers.prompted_clip import PromptedCLIP
-from trainers.templates import template_of
+from trainers.templates import DEFAULT_TEMPLATE, TEMPLATES
 from trainers.zsclip import FixedPrompts, ZeroshotModel
 
 from .classifier import PromptClassifier
@@ -109,7 +109,7 @@ def attention_figures(classifier: PromptClassifier, paths: Sequence[str | Path])
     model, names = classifier.model, classifier.classnames
     label, plain = f"With {classifier.file.method}'s prompts", None
     if not classifier.file.templates:  # else the classifier is plain CLIP itself
-        template = template_of(classifier.file.dataset or "")
+        template = TEMPLATES.get(classifier.file.dataset or "", DEFAULT_TEMPLATE)
         plain = ZeroshotModel(model.clip, FixedPrompts(model.clip, names, [template]), model.precision)
         plain_text = plain.to(classifier.device).text_features()
     for path in paths:

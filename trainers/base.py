@@ -1,7 +1,9 @@
 """The trainer that every method shares: it loads CLIP, builds the prompts, freezes the rest, and trains."""
 
+import functools
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -58,12 +60,14 @@ def check_depth(key: str, depth: int, least: int, *n_layers: int) -> None:
 class PromptTrainer(TrainerX):
     """A frozen CLIP with learned prompts, trained by cross-entropy.
 
-    A method gives `build_prompt_learner`. It overrides `loss` for another loss and `model_class` for other
-    logits. docs/ADDING_A_METHOD.md adds one, step by step.
+    A method gives `build_prompt_learner`. It overrides `loss_terms` and `loss_weights` for another loss and
+    `model_class` for other logits. docs/ADDING_A_METHOD.md adds one, step by step.
     """
 
     settings_node: str
     """The node of `cfg.TRAINER` with its settings: its name in capitals. A subclass of a method shares it."""
+    further_settings: tuple[str, ...] = ()
+    """What it reads outside of that node, and what no other method with that node reads: dotted keys."""
     checkpoint_name = "prompt_learner"
     """Folder of its checkpoints in a run's folder."""
     model_class: type[PromptedCLIP] = PromptedCLIP
@@ -75,9 +79,11 @@ class PromptTrainer(TrainerX):
     accuracy: float | None = None  # of the last test
     compared_in_test: tuple[str, ...] = ("backbone", "method")  # the engine's; published Dassl has none
     _graphed_loss: Loss | None = None
+    _further_settings_of_all: ClassVar[set[str]] = set()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        PromptTrainer._further_settings_of_all.update(cls.further_settings)
         if not hasattr(cls, "settings_node"):
             cls.settings_node = cls.__name__.upper()
 
@@ -105,8 +111,25 @@ class PromptTrainer(TrainerX):
     @classmethod
     def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
         """The method's settings by their dotted keys, as the prompt file holds them."""
-        node = cls.settings_node
-        return {f"TRAINER.{node}.{key}": value for key, value in cfg.TRAINER[node].items()}
+        found: dict[str, Any] = {}
+        for key in (f"TRAINER.{cls.settings_node}", *cls.further_settings):
+            value = functools.reduce(lambda node, part: node[part], key.split("."), cfg)
+            is_group = isinstance(value, Mapping)
+            found |= {f"{key}.{name}": v for name, v in value.items()} if is_group else {key: value}
+        return {key: value for key, value in found.items() if not cls.is_of_another(key)}
+
+    @classmethod
+    def is_of_another(cls, key: str) -> bool:
+        """Whether the setting `key` is one that other methods read and this one does not."""
+
+        def is_below(*groups: str) -> bool:
+            return any(key == group or key.startswith(f"{group}.") for group in groups)
+
+        if is_below("TRAINER.NAME", *cls.further_settings):
+            return False
+        if is_below(*PromptTrainer._further_settings_of_all):
+            return True
+        return is_below("TRAINER") and not is_below(f"TRAINER.{cls.settings_node}")
 
     def build_model(self) -> None:
         """Load CLIP, build the prompts, and register the learned parameters with the engine."""
@@ -170,9 +193,18 @@ class PromptTrainer(TrainerX):
             labels = torch.zeros(n_images, dtype=torch.int64, device=self.device)
             self._graphed_loss = graphed_loss(self.loss, self.model, images, labels)
 
+    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss for `images` `[B, 3, R, R]` and `labels` `[B]`, each before its weight."""
+        return {"cross_entropy": F.cross_entropy(self.model(images), labels)}
+
+    def loss_weights(self) -> dict[str, float]:
+        """The weight of each term in `loss`."""
+        return {"cross_entropy": 1.0}
+
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of the logits of `images` `[B, 3, R, R]` with `labels` `[B]`."""
-        return F.cross_entropy(self.model(images), labels)
+        """The weighted sum of `loss_terms`."""
+        terms = self.loss_terms(images, labels)
+        return torch.stack([weight * terms[name] for name, weight in self.loss_weights().items()]).sum()
 
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
         """One step on `batch`; the learning rate changes after the last batch of an epoch."""

@@ -39,6 +39,8 @@ def check_words(cfg: Any, node: str) -> None:
     s = cfg.TRAINER[node]
     n_words = len(s.CTX_INIT.replace("_", " ").split())
     start = f"TRAINER.{node}.CTX_INIT {s.CTX_INIT!r}"
+    if s.CTX_INIT in ("True", "False"):
+        raise ValueError(f'{start} is for KgCoOp and its like: give words, such as "a photo of a", or ""')
     if n_words not in (0, s.N_CTX):
         raise ValueError(
             f"{start} has {n_words} words, and TRAINER.{node}.N_CTX is {s.N_CTX}: set N_CTX to {n_words}, or "

@@ -46,7 +46,6 @@ class IndependentPrompts(PromptLearner):
     ) -> None:
         super().__init__()
         c = clip.config
-        self.classnames = list(classnames)
         self.learns_text = bool(depth_text and n_ctx_text)
         self.ctx: nn.Parameter | None = None
         self.text_prompts: DeepPrompts | None = None

@@ -4,12 +4,13 @@ Letters of shapes: B images, C classes, E joint embedding, R the images' side.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip import CLIP
+from clip import CLIP, tokenize
 
 from .precision import Precision
 from .prompts import PromptLearner, TextPrompts
@@ -30,6 +31,7 @@ class PromptedCLIP(nn.Module):
     keeps_text: bool
     """Whether class features are kept: if nothing is learned in the text, or while the prompts stay fixed."""
     kept_text: Tensor | None
+    frozen_text: Tensor | None
 
     def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
         super().__init__()
@@ -37,6 +39,7 @@ class PromptedCLIP(nn.Module):
         self.clip = clip.set_compute_dtype(self.precision.tower_dtype).requires_grad_(False).eval()
         self.prompt_learner = prompt_learner
         self.register_buffer("kept_text", None, persistent=False)  # [C, E]
+        self.register_buffer("frozen_text", None, persistent=False)  # [C, E], computed when it is asked for
         self.keeps_text = not prompt_learner.learns_text
 
     def train(self, mode: bool = True) -> "PromptedCLIP":
@@ -90,6 +93,29 @@ class PromptedCLIP(nn.Module):
         """Normalised float32 features `[B, E]` of `images`."""
         return F.normalize(self.encode_image(images), dim=-1)
 
+    @torch.no_grad()
+    def frozen_image_features(self, images: Tensor) -> Tensor:
+        """Normalised float32 features `[B, E]` of `images` from the same CLIP without what is learned."""
+        with self.precision.autocast():
+            features = self.clip.encode_image(images)
+        return F.normalize(features.float(), dim=-1)
+
+    @torch.no_grad()
+    def frozen_text_features(self) -> Tensor:
+        """Normalised float32 features `[C, E]` of the learner's `frozen_texts`, computed once.
+
+        The mean over several templates is taken before features are normalised, as PromptSRC's released code
+        does; zero-shot CLIP's ensemble normalises each first.
+        `test_frozen_text_features_are_the_mean_of_60_templates` pins it.
+        """
+        if self.frozen_text is None:
+            total: Tensor | float = 0.0
+            for texts in self.prompt_learner.frozen_texts:  # the memory of one template's C texts at a time
+                with self.precision.autocast():
+                    total = total + encode_plain_texts(self.clip, texts)
+            self.frozen_text = F.normalize(total, dim=-1)  # type: ignore[arg-type]
+        return self.frozen_text
+
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         """`exp(logit_scale)` times the cosine of each image with each class, `[B, C]`."""
         return self.clip.logit_scale.exp() * image_features @ text_features.t()
@@ -101,3 +127,10 @@ class PromptedCLIP(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.outputs(images)[0]
+
+
+@torch.no_grad()
+def encode_plain_texts(clip: CLIP, texts: Sequence[str]) -> Tensor:
+    """Float32 features `[C, E]`, not normalised, of C texts from a CLIP without prompts."""
+    tokens = tokenize(texts, clip.config.context_length).to(clip.token_embedding.weight.device)
+    return clip.encode_text(tokens).float()

@@ -138,6 +138,8 @@ class PromptLearner(nn.Module):
 
     learns_text = True
     """Whether the text tower's input depends on a parameter; if not, class features are computed once."""
+    frozen_texts: Sequence[Sequence[str]] = ()
+    """What plain CLIP is given for `PromptedCLIP.frozen_text_features`: C texts a template, one a class."""
 
     def text(self) -> TextPrompts:
         """What the text tower is given with the present parameters."""

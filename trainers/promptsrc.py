@@ -18,12 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from clip import CLIP, tokenize
+from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .imagenet_templates import IMAGENET_TEMPLATES
 from .ivlp import IVLP, IndependentPrompts
-from .precision import Precision
 from .prompted_clip import PromptedCLIP
 from .templates import fill
 
@@ -46,43 +45,9 @@ def extend_cfg(cfg: Any) -> None:
 
 
 class SelfRegulatedCLIP(PromptedCLIP):
-    """A prompted CLIP that also gives the features of the same frozen CLIP without its prompts."""
+    """A prompted CLIP whose published files hold the frozen image tower twice."""
 
     published_image_towers = ("image_encoder", "prompt_learner.ZS_image_encoder")
-    prompt_learner: IndependentPrompts
-    frozen_text: Tensor | None
-
-    def __init__(
-        self, clip: CLIP, prompt_learner: IndependentPrompts, precision: Precision | None = None
-    ) -> None:
-        super().__init__(clip, prompt_learner, precision)
-        self.register_buffer("frozen_text", None, persistent=False)  # [C, E], computed at the first loss
-
-    @torch.no_grad()
-    def frozen_image_features(self, images: Tensor) -> Tensor:
-        """Normalised float32 features `[B, E]` of `images` `[B, 3, R, R]` without prompts."""
-        with self.precision.autocast():
-            features = self.clip.encode_image(images)
-        return F.normalize(features.float(), dim=-1)
-
-    @torch.no_grad()
-    def frozen_text_features(self) -> Tensor:
-        """Normalised float32 features `[C, E]` of the classes without learned prompts; computed once.
-
-        The mean over the templates is taken before features are normalised, as in the released code;
-        zero-shot CLIP's ensemble normalises each first.
-        `test_frozen_text_features_are_the_mean_of_60_templates` pins it.
-        """
-        if self.frozen_text is None:
-            device, length = self.clip.token_embedding.weight.device, self.clip.config.context_length
-            total = torch.zeros((), device=device)
-            for template in IMAGENET_TEMPLATES:  # the memory of one template's C texts at a time
-                texts = [fill(template, name) for name in self.prompt_learner.classnames]
-                with self.precision.autocast():
-                    features = self.clip.encode_text(tokenize(texts, length).to(device))
-                total = total + features.float()
-            self.frozen_text = F.normalize(total / len(IMAGENET_TEMPLATES), dim=-1)
-        return self.frozen_text
 
 
 def divergence_of_logits(logits: Tensor, frozen_logits: Tensor) -> Tensor:
@@ -121,7 +86,9 @@ class PromptSRC(IVLP):
         for key in ("TEXT_LOSS_WEIGHT", "IMAGE_LOSS_WEIGHT"):
             if s[key] < 0:
                 raise ValueError(f"TRAINER.PROMPTSRC.{key} is {s[key]}; it must be 0 or more")
-        return super().build_prompt_learner(cfg, clip_model, classnames)
+        learner = super().build_prompt_learner(cfg, clip_model, classnames)
+        learner.frozen_texts = [[fill(text, name) for name in classnames] for text in IMAGENET_TEMPLATES]
+        return learner
 
     def build_model(self) -> None:
         super().build_model()
@@ -131,15 +98,27 @@ class PromptSRC(IVLP):
         self.n_averaged = 0
         print(f"Weights of the epochs in the average of the prompts: {_shown(self.epoch_weights)}")
 
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss above; distances are means over their B * E and C * E entries."""
-        s, model = self.cfg.TRAINER.PROMPTSRC, self.model
+    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The terms above; distances are means over their B * E and C * E entries."""
+        model = self.model
         image, text = model.image_features(images), model.text_features()
         frozen_image, frozen_text = model.frozen_image_features(images), model.frozen_text_features()
         logits, frozen_logits = model.logits(image, text), model.logits(frozen_image, frozen_text)
-        text_distance, image_distance = F.l1_loss(text, frozen_text), F.l1_loss(image, frozen_image)
-        regularisation = s.TEXT_LOSS_WEIGHT * text_distance + s.IMAGE_LOSS_WEIGHT * image_distance
-        return F.cross_entropy(logits, labels) + regularisation + divergence_of_logits(logits, frozen_logits)
+        return {
+            "cross_entropy": F.cross_entropy(logits, labels),
+            "l1_text": F.l1_loss(text, frozen_text),
+            "l1_image": F.l1_loss(image, frozen_image),
+            "kl": divergence_of_logits(logits, frozen_logits),
+        }
+
+    def loss_weights(self) -> dict[str, float]:
+        s = self.cfg.TRAINER.PROMPTSRC
+        return {
+            "cross_entropy": 1.0,
+            "l1_text": s.TEXT_LOSS_WEIGHT,
+            "l1_image": s.IMAGE_LOSS_WEIGHT,
+            "kl": 1.0,
+        }
 
     def after_epoch(self) -> None:
         """Add the epoch's prompts to the average, which takes their place after the last epoch."""

@@ -1,5 +1,6 @@
 """The prompt templates of zero-shot CLIP, by dataset name (the choices of CoOp's released code)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 DEFAULT_TEMPLATE = "a photo of a {}."
@@ -28,13 +29,13 @@ ENSEMBLE = (
 
 def extend_cfg(cfg: Any) -> None:
     """Declare the setting that stands in for a dataset's template."""
-    # The prompt of zero-shot CLIP: words with one {} where the class name goes. Empty: the dataset's own, by
-    # the table above.
+    # The prompt of zero-shot CLIP, and of a frozen CLIP that a method is held near: words with one {} where
+    # the class name goes. Empty: the dataset's own, by the method's table.
     cfg.DATASET.TEMPLATE = ""
 
 
-def chosen_template(cfg: Any) -> str:
-    """The template of a run: DATASET.TEMPLATE, or else the dataset's own.
+def chosen_template(cfg: Any, templates: Mapping[str, str] = TEMPLATES) -> str:
+    """The template of a run: DATASET.TEMPLATE, or else the dataset's own in `templates`.
 
     Raises:
         ValueError: DATASET.TEMPLATE does not have exactly one `{}`, or other braces.
@@ -45,12 +46,7 @@ def chosen_template(cfg: Any) -> str:
             f"DATASET.TEMPLATE is {template!r}; it takes words with one {{}} where the class name goes, and "
             f"no other braces, such as {DEFAULT_TEMPLATE!r}"
         )
-    return template or template_of(cfg.DATASET.NAME)
-
-
-def template_of(dataset_name: str) -> str:
-    """The template of a dataset, with `{}` where the class name goes."""
-    return TEMPLATES.get(dataset_name, DEFAULT_TEMPLATE)
+    return template or templates.get(cfg.DATASET.NAME, DEFAULT_TEMPLATE)
 
 
 def fill(template: str, classname: str) -> str:

@@ -1,0 +1,146 @@
+"""The methods of 2022 to 2025 agree with recorded figures of their published code.
+
+NEWER_METHODS names another file of the form of tests/reference/newer_methods.json. Its cases are found in it,
+and one of an unknown method fails. What a method records beyond the others is checked by `MORE`.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from check import array
+from torch import Tensor
+
+import train
+from dassl.config import get_cfg_default
+from dassl.engine import TRAINER_REGISTRY, build_trainer
+
+DEFAULT_FILE = Path(__file__).parents[1] / "reference" / "newer_methods.json"
+REFERENCE = json.loads(Path(os.environ.get("NEWER_METHODS", DEFAULT_FILE)).read_text())
+CASES, SEED, SIZE = REFERENCE["cases"], REFERENCE["seed"], REFERENCE["architecture"]["res"]
+N_STEPS = 10  # of an epoch, so that the rate stays as it is over the recorded ones
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The CLIP of the file, as a plain state dict."""
+    path = tmp_path_factory.mktemp("newer") / "reference.pt"
+    torch.save({key: array(key, shape, SEED) for key, shape in REFERENCE["state_shapes"].items()}, path)
+    return path
+
+
+def pictures(case: dict, seed: int) -> Tensor:
+    shape = (len(case["labels"]), 3, SIZE, SIZE)
+    return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape).astype(np.float32))
+
+
+def batch_of(case: dict) -> dict[str, Tensor]:
+    """What the data loader gives: the pictures, and the labels."""
+    return {"img": pictures(case, SEED + 1000), "label": torch.tensor(case["labels"])}
+
+
+def trainer_of(case: dict, weights: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The registered trainer with the settings of the case; its classes come without images."""
+    registered = {name.lower(): TRAINER_REGISTRY.get(name) for name in TRAINER_REGISTRY.registered_names()}
+    trainer = registered[case["method"]]
+    dataset = SimpleNamespace(classnames=case["classnames"], train_x=[])
+
+    def build_data_loader(self: Any) -> None:
+        self.dm = SimpleNamespace(dataset=dataset)
+        self.train_loader_x = self.val_loader = self.test_loader = None
+        self.num_classes, self.lab2cname = len(dataset.classnames), dict(enumerate(dataset.classnames))
+
+    monkeypatch.setattr(trainer, "build_data_loader", build_data_loader)
+    cfg = get_cfg_default()
+    train.extend_cfg(cfg)
+    settings = {
+        "TRAINER.NAME": trainer.__name__,
+        "DATASET.NAME": case["dataset"],
+        "MODEL.BACKBONE.NAME": str(weights),
+        "INPUT.SIZE": (SIZE, SIZE),
+        "OUTPUT_DIR": str(output),
+        "USE_CUDA": False,
+        "SEED": 1,
+        "OPTIM.NAME": "sgd",
+        "OPTIM.LR": 0.002,
+        "OPTIM.MAX_EPOCH": 20,
+        **{f"TRAINER.{trainer.settings_node}.{key}": value for key, value in case["config"].items()},
+        **case.get("other_config", {}),
+    }
+    cfg.merge_from_list([word for pair in settings.items() for word in pair])
+    built = build_trainer(cfg)
+    built.num_batches, built.batch_idx = N_STEPS, 0
+    return built
+
+
+def close(got: Any, recorded: Any, rtol: float = 1e-4, atol: float = 1e-4) -> None:
+    """The recorded figures have six digits."""
+    got = torch.as_tensor(got, dtype=torch.float32).detach()
+    torch.testing.assert_close(got, torch.tensor(recorded), rtol=rtol, atol=atol)
+
+
+def first4(rows: Tensor) -> Tensor:
+    return rows.detach().reshape(-1, rows.shape[-1])[:, :4]
+
+
+def check_promptsrc(trainer: Any, case: dict) -> None:
+    close(trainer.epoch_weights, case["epoch_weights_20_15_1"], atol=1e-12)
+
+
+MORE: dict[str, Callable[[Any, dict], None]] = {  # method -> what else is compared before the steps
+    "promptsrc": check_promptsrc,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_recorded_figures(name: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CASES[name]
+    trainer = trainer_of(case, weights, tmp_path, monkeypatch)
+    model, batch = trainer.model, batch_of(case)
+    for row, recorded in zip(model.prompt_learner.prompt_tokens().tolist(), case["tokens"], strict=True):
+        assert row[: len(recorded)] == recorded and not any(row[len(recorded) :])
+
+    # Published names are those of the published model, or of its prompt learner alone.
+    trainable = {key for key in case["trainable"] if key not in case.get("no_gradient", ())}
+    learned = dict(trainer.learned.named_parameters())
+    full = {key: key if key in trainable else f"prompt_learner.{key}" for key in learned}
+    assert {full[key]: list(p.shape) for key, p in learned.items()} == {
+        key: case["trainable"][key] for key in trainable
+    }
+    learned = {full[key]: parameter for key, parameter in learned.items()}
+    for key, recorded in case.get("initial_first4", {}).items():
+        close(first4(learned[key])[: len(recorded)], recorded, atol=1e-6)
+    for key, parameter in learned.items():
+        parameter.data = array(key, parameter.shape, SEED)
+
+    if "frozen_texts" in case:
+        assert [list(texts) for texts in model.prompt_learner.frozen_texts] == [case["frozen_texts"]]
+    if "frozen_text_features_first4" in case:
+        close(first4(model.frozen_text_features()), case["frozen_text_features_first4"], atol=1e-5)
+    model.eval()
+    with torch.no_grad():
+        close(model(batch["img"]), case["logits"])
+    if case["method"] in MORE:
+        MORE[case["method"]](trainer, case)
+
+    trainer.set_model_mode("train")
+    terms = trainer.loss_terms(*trainer.parse_batch_train(batch))
+    assert terms.keys() == case["loss_terms"].keys()
+    for key, recorded in case["loss_terms"].items():
+        close(terms[key], recorded, atol=1e-5)
+    for step, recorded in enumerate(case["sgd_losses"]):
+        close(trainer.forward_backward(batch)["loss"], recorded, rtol=1e-3)
+        if step == 0:
+            for key, norm in case["grad_norm"].items():
+                close(learned[key].grad.norm(), norm, rtol=1e-3)
+    for key, norm in case["param_norm_after_sgd"].items():
+        close(learned[key].norm(), norm)
+    model.eval()
+    with torch.no_grad():
+        close(model(batch["img"]), case["logits_after_sgd"], rtol=1e-3, atol=1e-3)

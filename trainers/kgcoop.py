@@ -1,0 +1,83 @@
+"""KgCoOp, knowledge-guided context optimisation (Yao et al., CVPR 2023, arXiv 2303.13283): CoOp, held near CLIP.
+
+With class features t_c of the learned words, and z_c of the frozen CLIP's template without them:
+
+    loss = CE + W (1 - mean over classes of cos(t_c, z_c))
+
+The paper writes a squared Euclidean distance, which is 2 - 2 cos for features of length 1. The released code
+has 1 - cos, which is followed here, so that the paper's weight of 8 is W = 8.
+"""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from clip import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .coop import ContextWords, CoOp
+from .templates import TEMPLATES, chosen_template, fill
+
+INITIAL_WORDS = "a photo of a"  # of CTX_INIT True, of which the released code reads no words
+FROZEN_TEMPLATES = TEMPLATES | {"DescribableTextures": "a photo of a {}, a type of texture."}
+
+
+def extend_cfg(cfg: Any) -> None:
+    """Declare what KgCoOp reads of `TRAINER.COOP` beside CoOp's settings."""
+    # The published scripts pass 8.0. CTX_INIT may also be True (N_CTX is then 4) or False.
+    cfg.TRAINER.COOP.W = 1.0
+
+
+@TRAINER_REGISTRY.register()
+class KgCoOp(CoOp):
+    """Knowledge-guided context optimisation."""
+
+    settings_node = "COOP"
+    further_settings = ("TRAINER.COOP.W",)
+    has_static_step = True
+    frozen_templates = FROZEN_TEMPLATES
+    """Templates of the frozen features by dataset name."""
+
+    @classmethod
+    def as_coop(cls, cfg: Any) -> Any:
+        """`cfg` as CoOp reads it: the words in place of CTX_INIT True or False."""
+        cfg = cfg.clone()
+        cfg.defrost()
+        s = cfg.TRAINER.COOP
+        if s.CTX_INIT == "True":
+            s.CTX_INIT, s.N_CTX = INITIAL_WORDS, len(INITIAL_WORDS.split())
+        elif s.CTX_INIT == "False":
+            s.CTX_INIT = ""
+        return cfg
+
+    @classmethod
+    def check_cfg(cls, cfg: Any) -> None:
+        super().check_cfg(cls.as_coop(cfg))
+        position = cfg.TRAINER.COOP.CLASS_TOKEN_POSITION
+        if position != "end":
+            raise ValueError(
+                f"TRAINER.COOP.CLASS_TOKEN_POSITION is {position!r}; {cls.__name__} puts the class name at the "
+                "end, as its released code does: leave it out"
+            )
+
+    @classmethod
+    def class_specific(cls, cfg: Any) -> tuple[str, ...]:
+        return super().class_specific(cls.as_coop(cfg))
+
+    @classmethod
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
+        learner = super().build_prompt_learner(cls.as_coop(cfg), clip_model, classnames)
+        template = chosen_template(cfg, cls.frozen_templates)
+        learner.frozen_texts = [[fill(template, name) for name in classnames]]
+        return learner
+
+    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The cross-entropy, and the distance `kg` of the class features from the frozen ones."""
+        text = self.model.text_features()
+        logits = self.model.logits(self.model.image_features(images), text)
+        distance = 1 - F.cosine_similarity(text, self.model.frozen_text_features()).mean()
+        return {"cross_entropy": F.cross_entropy(logits, labels), "kg": distance}
+
+    def loss_weights(self) -> dict[str, float]:
+        return {"cross_entropy": 1.0, "kg": self.cfg.TRAINER.COOP.W}
