@@ -75,7 +75,7 @@ def from_checkpoint(
         cfg.merge_from_file(str(config_path))
     if run:
         node = TRAINER_REGISTRY.get(run["trainer"]).settings_node
-        settings = {f"TRAINER.{node}.{key}": value for key, value in run["method"].items()}
+        settings = {k if "." in k else f"TRAINER.{node}.{k}": v for k, v in run["method"].items()}
         settings |= {f"INPUT.{key}": run["input"][key] for key in INPUT_KEYS}
         cfg.merge_from_list([item for pair in settings.items() for item in pair])
     cfg.merge_from_list(list(pairs))
@@ -125,6 +125,7 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
     if any(any(folder.glob(pattern)) for pattern in patterns):
         raise ValueError(f"{folder} holds a run or a checkpoint already: name a new folder")
     trainer = TRAINER_REGISTRY.get(file.method)
+    node = f"TRAINER.{trainer.settings_node}."
     run = {
         "trainer": file.method,
         "backbone": file.backbone.name,
@@ -132,7 +133,7 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
         "shots": file.shots,
         "seed": file.seed,
         "classnames": list(file.classnames),
-        "method": {key.rpartition(".")[2]: value for key, value in file.settings.items()},
+        "method": {key.removeprefix(node): value for key, value in file.settings.items()},
         "input": dict(file.input),
         "subsample": file.subsample,
     }

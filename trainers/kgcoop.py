@@ -1,4 +1,4 @@
-"""KgCoOp, knowledge-guided context optimisation (Yao et al., CVPR 2023, arXiv 2303.13283): CoOp, held near CLIP.
+"""KgCoOp, knowledge-guided CoOp (Yao et al., CVPR 2023, arXiv 2303.13283): CoOp, held near frozen CLIP.
 
 With class features t_c of the learned words, and z_c of the frozen CLIP's template without them:
 
@@ -57,8 +57,8 @@ class KgCoOp(CoOp):
         position = cfg.TRAINER.COOP.CLASS_TOKEN_POSITION
         if position != "end":
             raise ValueError(
-                f"TRAINER.COOP.CLASS_TOKEN_POSITION is {position!r}; {cls.__name__} puts the class name at the "
-                "end, as its released code does: leave it out"
+                f"TRAINER.COOP.CLASS_TOKEN_POSITION is {position!r}; {cls.__name__} puts the class name at "
+                "the end, as its released code does: leave it out"
             )
 
     @classmethod

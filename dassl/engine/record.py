@@ -221,30 +221,32 @@ class RunRecord:
         write_whole(os.path.join(self.folder, RESULT_NAME), lambda file: file.write(f"{text}\n".encode()))
 
 
-def recorded_config(cfg: Any, node: str | None) -> dict[str, Any]:
+def recorded_config(cfg: Any, read: Sequence[str]) -> dict[str, Any]:
     """The config as plain data.
 
     Args:
-        node: the node of TRAINER that the method reads; the others are left out. None keeps all.
+        read: the nodes and keys of TRAINER that the method reads; the others are left out. () keeps all.
     """
     config = plain(cfg)
-    if node:
-        config["TRAINER"] = {"NAME": cfg.TRAINER.NAME, node: config["TRAINER"].get(node, {})}
+    if read:
+        of_trainer = config["TRAINER"].items()
+        config["TRAINER"] = {key: value for key, value in of_trainer if key in ("NAME", *read)}
     return config
 
 
-def identity(cfg: Any, node: str | None, lab2cname: dict[int, str], rows: Iterable[Any]) -> dict[str, Any]:
+def identity(cfg: Any, read: Sequence[str], lab2cname: dict[int, str], rows: Iterable[Any]) -> dict[str, Any]:
     """What makes a training the one it is, as its checkpoints hold it.
 
     Args:
         cfg: the config.
-        node: see `recorded_config`.
+        read: the method's own node first; see `recorded_config`.
         lab2cname: label -> class name.
         rows: the training images.
     """
     backbone = cfg.MODEL.BACKBONE.NAME
-    config = recorded_config(cfg, node)
-    method = config["TRAINER"].get(node or cfg.TRAINER.NAME.upper(), {})
+    config = recorded_config(cfg, read)
+    method = dict(config["TRAINER"].get(read[0] if read else cfg.TRAINER.NAME.upper(), {}))
+    method |= dict(_flat({f"TRAINER.{key}": config["TRAINER"][key] for key in read[1:]}))
     return {
         "trainer": cfg.TRAINER.NAME,
         "backbone": os.path.basename(backbone) if os.path.isfile(os.path.expanduser(backbone)) else backbone,
@@ -261,7 +263,7 @@ def identity(cfg: Any, node: str | None, lab2cname: dict[int, str], rows: Iterab
     }
 
 
-def description(cfg: Any, node: str | None, dataset: Any, device: Any) -> dict[str, Any]:
+def description(cfg: Any, read: Sequence[str], dataset: Any, device: Any) -> dict[str, Any]:
     """What identifies a run and what it runs on, as `result.json` holds it."""
     return {
         "trainer": cfg.TRAINER.NAME,
@@ -282,7 +284,7 @@ def description(cfg: Any, node: str | None, dataset: Any, device: Any) -> dict[s
         "versions": collect_versions(),
         "commit": git_commit(),
         "modified": is_modified(),
-        "config": recorded_config(cfg, node),
+        "config": recorded_config(cfg, read),
     }
 
 

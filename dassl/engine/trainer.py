@@ -362,13 +362,18 @@ class SimpleTrainer(TrainerBase):
         self.record = record.RunRecord(self.output_dir)
         self._tested: dict[str, Any] = {}  # split, seconds and results of the last test
         self.build_data_loader()
-        self._node = getattr(self, "settings_node", None)  # published trainers may read several of TRAINER's
-        self.identity = record.identity(cfg, self._node, self.lab2cname, self.dm.dataset.train_x or ())
+        self.identity = record.identity(cfg, self._read(), self.lab2cname, self.dm.dataset.train_x or ())
         self.build_model()
         self.evaluator: Any = Classification(cfg, self.lab2cname)
 
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError if the config does not suit the method; runs before anything is built."""
+
+    def _read(self) -> list[str]:
+        """What the method reads of TRAINER, its own node first; [] of a published one, which does not say."""
+        further = (key.split(".") for key in getattr(self, "further_settings", ()))
+        read = [getattr(self, "settings_node", ""), *(key[1] for key in further if key[0] == "TRAINER")]
+        return list(dict.fromkeys(filter(None, read)))
 
     def build_data_loader(self) -> None:
         """Set `dm`, `train_loader_x`, `val_loader`, `test_loader`, `num_classes` and `lab2cname`."""
@@ -400,7 +405,7 @@ class SimpleTrainer(TrainerBase):
 
     def begin_record(self, epochs_done: int | None = None, source: str = "") -> None:
         """Write `result.json`, unfinished; see `RunRecord.begin`."""
-        run = record.description(self.cfg, self._node, self.dm.dataset, self.device)
+        run = record.description(self.cfg, self._read(), self.dm.dataset, self.device)
         run |= {"computed_in": self.computed_in, "loaded_from": self.loaded_from}
         self.record.begin(run, epochs_done, source)
 
