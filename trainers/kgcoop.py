@@ -74,8 +74,7 @@ class KgCoOp(CoOp):
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The cross-entropy, and the distance `kg` of the class features from the frozen ones."""
-        text = self.model.text_features()
-        logits = self.model.logits(self.model.image_features(images), text)
+        logits, _, text = self.model.outputs(images)
         distance = 1 - F.cosine_similarity(text, self.model.frozen_text_features()).mean()
         return {"cross_entropy": F.cross_entropy(logits, labels), "kg": distance}
 

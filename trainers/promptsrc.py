@@ -101,14 +101,13 @@ class PromptSRC(IVLP):
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms above; distances are means over their B * E and C * E entries."""
         model = self.model
-        image, text = model.image_features(images), model.text_features()
+        logits, image, text = model.outputs(images)
         frozen_image, frozen_text = model.frozen_image_features(images), model.frozen_text_features()
-        logits, frozen_logits = model.logits(image, text), model.logits(frozen_image, frozen_text)
         return {
             "cross_entropy": F.cross_entropy(logits, labels),
             "l1_text": F.l1_loss(text, frozen_text),
             "l1_image": F.l1_loss(image, frozen_image),
-            "kl": divergence_of_logits(logits, frozen_logits),
+            "kl": divergence_of_logits(logits, model.logits(frozen_image, frozen_text)),
         }
 
     def loss_weights(self) -> dict[str, float]:

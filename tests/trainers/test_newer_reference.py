@@ -106,10 +106,11 @@ def test_recorded_figures(name: str, weights: Path, tmp_path: Path, monkeypatch:
     for row, recorded in zip(model.prompt_learner.prompt_tokens().tolist(), case["tokens"], strict=True):
         assert row[: len(recorded)] == recorded and not any(row[len(recorded) :])
 
-    # Published names are those of the published model, or of its prompt learner alone.
+    # Published names are those of the published model, or of its learned part alone.
     trainable = {key for key in case["trainable"] if key not in case.get("no_gradient", ())}
     learned = dict(trainer.learned.named_parameters())
-    full = {key: key if key in trainable else f"prompt_learner.{key}" for key in learned}
+    of_part = {key.partition(".")[2]: key for key in trainable}
+    full = {key: key if key in trainable else of_part[key] for key in learned}
     assert {full[key]: list(p.shape) for key, p in learned.items()} == {
         key: case["trainable"][key] for key in trainable
     }
