@@ -88,9 +88,11 @@ class Classification:
             f"* error: {results['error_rate']:.1f}%\n"
             f"* macro_f1: {results['macro_f1']:.1f}%"
         )
-        majority = 100.0 * int(n_true.max()) / total
+        majority = {}
         if len(n_true[n_true > 0].unique()) > 1:
-            print(f"* majority: {majority:.1f}% (what naming the largest class for every image would give)")
+            share = 100.0 * int(n_true.max()) / total
+            majority = {"majority": share}
+            print(f"* majority: {share:.1f}% (what naming the largest class for every image would give)")
         if self.cfg.TEST.PER_CLASS_RESULT:
             results["perclass_accuracy"] = self._print_per_class(counts)
         if self.cfg.TEST.COMPUTE_CMAT:
@@ -100,7 +102,7 @@ class Classification:
             path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
             write_whole(path, lambda file: torch.save(shares, file))
             print(f"Confusion matrix is saved to {path}")
-        self.summary = {"total": total, "correct": correct, **results}
+        self.summary = {"total": total, "correct": correct, **majority, **results}
         return results
 
     def _print_per_class(self, counts: torch.Tensor) -> float:

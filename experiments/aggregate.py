@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -76,29 +76,29 @@ class Table:
         """All but the average."""
         return [name for name in self.cells.index.unique("dataset") if name != AVERAGE]
 
-    def frame(self) -> pd.DataFrame:
-        """The table as text, with a row for each dataset and label.
+    @property
+    def is_unequal(self) -> bool:
+        """Whether own images have classes of unequal size, so that accuracy alone misleads."""
+        return bool(self.runs.own.any() and self.runs.majority.notna().any())
 
-        Own images, whose classes are often of unequal size, have their macro-F1 beside the accuracy.
-        """
-        has_published = self.cells.published.notna().any()
-        has_f1 = self.runs.own.any() and self.cells.macro_f1.notna().any()
-        rows = []
-        for (dataset, label), cells in self.cells.groupby(["dataset", "label"], sort=False):
-            counts = sorted(set(cells.n_seeds[cells["mean"].notna()]))
-            seeds = "–".join(map(str, counts[:: max(1, len(counts) - 1)])) or "0"
-            row = {"dataset": dataset, "method": label, "seeds": seeds}
-            for metric, cell in cells.droplevel(["dataset", "label"]).iterrows():
-                head = {"0": "zero-shot", "1": "1 shot", "-1": "all"}.get(metric, metric)
-                head = f"{head} shots" if head.isdigit() else head
-                row[head] = cell_text(cell)
-                if has_f1:
-                    row[f"{head} macro-F1"] = "" if pd.isna(cell.macro_f1) else f"{cell.macro_f1:.2f}"
-                if has_published:
-                    row[f"{head} paper"] = MISSING if pd.isna(cell.published) else f"{cell.published:.2f}"
-                    row[f"{head} diff"] = difference_text(cell)
-            rows.append(row)
-        return pd.DataFrame(rows)
+    def frame(self) -> pd.DataFrame:
+        """The table as text, with a row for each dataset and label."""
+        cells = self.cells
+        shown = {"": cells.apply(cell_text, axis=1)}
+        if self.is_unequal:
+            shown[" macro-F1"] = cells.macro_f1.map(lambda f1: "" if pd.isna(f1) else f"{f1:.2f}")
+        if cells.published.notna().any():
+            shown[" paper"] = cells.published.map(lambda mean: MISSING if pd.isna(mean) else f"{mean:.2f}")
+            shown[" diff"] = cells.apply(difference_text, axis=1)
+        rows = cells.index.droplevel("metric").unique()
+        columns = {"seeds": cells.groupby(["dataset", "label"]).apply(seeds_text)}
+        for metric in self.metrics:
+            head = {"0": "zero-shot", "1": "1 shot", "-1": "all"}.get(metric, metric)
+            head = f"{head} shots" if head.isdigit() else head
+            for ending, texts in shown.items():
+                columns[head + ending] = texts.xs(metric, level="metric")
+        frame = pd.DataFrame(columns).reindex(rows)
+        return frame.reset_index().rename(columns={"label": "method"})
 
     @property
     def notes(self) -> list[str]:
@@ -116,6 +116,10 @@ class Table:
         seconds = [f"{label} {time:.0f} s" for label, time in training_seconds(runs).items()]
         if seconds:
             notes.append(f"mean training time: {', '.join(seconds)}")
+        if self.is_unequal:
+            shares = runs.dropna(subset="majority").groupby(["dataset", "metric"]).majority.max()
+            told = ", ".join(f"{' '.join(key)} {share:.2f}" for key, share in shares.items())
+            notes.append(f"naming the largest class for every image would give: {told}")
         for label, group in runs[runs.learned].groupby("label"):
             settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
             for key in settings.columns[settings.nunique() > 1]:
@@ -135,6 +139,12 @@ class Table:
         if claim and set(runs.dataset) & set(BENCHMARK):
             notes.append(f"MPL's paper has no figures of single datasets at hand; it claims: {claim}")
         return notes
+
+
+def seeds_text(cells: pd.DataFrame) -> str:
+    """How many seeds the figures of a row rest on, such as `3` or `2–3`."""
+    counts = cells.n_seeds[cells["mean"].notna()]
+    return "–".join(map(str, sorted({counts.min(), counts.max()}))) if len(counts) else "0"
 
 
 def cell_text(cell: pd.Series) -> str:
@@ -193,23 +203,20 @@ def make_table(
     datasets = sorted({*runs.dataset, *of_protocol}, key=lambda name: (order.get(name, len(order)), name))
     labels = sorted(set(runs.label) | (set(methods) - set(runs.method)), key=label_order)
     n_seeds = len(set(seeds or runs.seed[runs.learned]))
-    cells: list[dict[str, Any]] = []
-    for label in labels:
-        of_label = runs[runs.label == label]
-        in_f1 = of_label.assign(accuracy=of_label.macro_f1)
-        f1 = make_cells(label, in_f1, datasets, metrics, n_seeds)
-        made = make_cells(label, of_label, datasets, metrics, n_seeds)
-        cells += [cell | {"macro_f1": of["mean"]} for cell, of in zip(made, f1, strict=True)]
-    frame = pd.DataFrame(cells).assign(protocol=protocol, shots=shots, trained_on=source)
-    keys = ["dataset", "label", "metric"]
-    places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=keys)
-    frame = frame.set_index(keys)
-    frame = frame.reindex(places[places.isin(frame.index)])
+    made = [
+        make_cells(label, runs[runs.label == label], source, datasets, metrics, n_seeds) for label in labels
+    ]
+    cells = pd.DataFrame(list(itertools.chain(*made))).assign(
+        protocol=protocol, shots=shots, trained_on=source
+    )
+    cells = cells.set_index(["dataset", "label", "metric"])
+    places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=cells.index.names)
+    cells = cells.reindex(places[places.isin(cells.index)])
     parts = [TITLES[protocol], "own images" if own else ""]
     parts.append(f"trained on {source}" if source and runs.learned.any() else "")
-    parts.append(f"{shots} training images a class" if shots > 0 else "")
+    parts.append(f"{'all' if shots < 0 else shots} training images a class" if shots else "")
     name = "_".join(str(part) for part in (protocol, shots, source, "own" if own else "") if part)
-    return Table(protocol, ", ".join(filter(None, parts)), name, metrics, runs, frame)
+    return Table(protocol, ", ".join(filter(None, parts)), name, metrics, runs, cells)
 
 
 def label_order(label: str) -> tuple[int, str]:
@@ -223,54 +230,60 @@ def method_of(label: str) -> str:
 
 
 def make_cells(
-    label: str, runs: pd.DataFrame, datasets: Sequence[str], metrics: Sequence[str], n_seeds: int
-) -> list[dict[str, Any]]:
+    label: str, runs: pd.DataFrame, source: str, datasets: Sequence[str], metrics: Sequence[str], n_seeds: int
+) -> Iterator[dict[str, Any]]:
     """The figures of one label: of each dataset, and of the average if there are several.
 
     Args:
         runs: those of the label; none if a method was asked for that has no runs.
+        source: the dataset that the average leaves out.
         n_seeds: how many seeds each figure should rest on.
     """
     learned = bool(runs.empty or runs.learned.any())
-    by_seed = {}  # metric -> accuracies, seeds x datasets
+    columns = pd.MultiIndex.from_product([[metric for metric in metrics if metric != "H"], datasets])
+    accuracies, f1 = (
+        runs.pivot(index="seed", columns=["metric", "dataset"], values=values)
+        .reindex(columns=columns)
+        .astype(float)
+        for values in ("accuracy", "macro_f1")
+    )
+    averaged = [name for name in datasets if name != source]
     for metric in metrics:
-        of_metric = runs[runs.metric == metric].pivot(index="seed", columns="dataset", values="accuracy")
-        by_seed[metric] = of_metric.reindex(columns=datasets).astype(float)
-    if "H" in metrics:
-        by_seed["H"] = harmonic_mean(by_seed["base"], by_seed["new"])
-    means = {metric: frame.mean() for metric, frame in by_seed.items()}
-    if "H" in metrics:  # of the means over the seeds that have both halves
-        base, new = (by_seed[half].where(by_seed["H"].notna()).mean() for half in HALVES)
-        means["H"] = harmonic_mean(base, new)
-    figures: list[tuple[Any, ...]] = []
-    for name, metric in itertools.product(datasets, metrics):
-        figures.append((name, metric, means[metric][name], by_seed[metric][name], [name], 1))
-    averaged = [name for name in datasets if not (runs.source == name).any()]
-    if len(averaged) > 1:
-        averages: dict[str, tuple[Any, pd.Series]] = {}
-        for metric in metrics:
-            needed = metrics if "H" in metrics else [metric]
-            over = [name for name in averaged if all(not np.isnan(means[m][name]) for m in needed)]
-            averages[metric] = means[metric][over].mean(), by_seed[metric][over].dropna().mean(axis=1)
-            if metric == "H":
-                (base, base_seeds), (new, new_seeds) = averages["base"], averages["new"]
-                averages["H"] = harmonic_mean(base, new), harmonic_mean(base_seeds, new_seeds)
-            figures.append((AVERAGE, metric, *averages[metric], over, len(averaged)))
-    cells = []
-    for name, metric, mean, accuracies, over, n_datasets in figures:
-        accuracies = accuracies.dropna()
-        cell = {"dataset": name, "label": label, "metric": metric, "learned": learned, "lack": ""}
-        cell |= {"mean": mean, "sample_std": accuracies.std(), "n_seeds": len(accuracies)}
-        cell["by_seed"] = ";".join(f"{seed}:{value!r}" for seed, value in accuracies.items())
-        cell["published"] = published_mean(runs, method_of(label), over, metric)
-        # Few-shot tables: what is not trained stands in the column of 0 shots, and only there.
-        cell["due"] = metric in (*HALVES, "H", "accuracy") or (metric == "0") != learned
-        if 0 < len(over) < n_datasets:
-            cell["lack"] = f" ({len(over)}/{n_datasets} datasets)"
-        elif len(accuracies) < (n_seeds if learned else 1):
-            cell["lack"] = f" ({len(accuracies)}/{n_seeds} seeds)"
-        cells.append(cell)
-    return cells
+        needed = "H" if "H" in metrics else metric
+        complete = [name for name in averaged if not np.isnan(figure(accuracies, needed, [name])[0])]
+        rows = [(AVERAGE, complete, len(averaged))] if len(averaged) > 1 else []
+        for name, over, n_datasets in rows + [(name, [name], 1) for name in datasets]:
+            mean, by_seed = figure(accuracies, metric, over)
+            cell = {"dataset": name, "label": label, "metric": metric, "learned": learned, "lack": ""}
+            cell |= {"mean": mean, "sample_std": by_seed.std(), "n_seeds": len(by_seed)}
+            cell["by_seed"] = ";".join(f"{seed}:{value!r}" for seed, value in by_seed.items())
+            cell["macro_f1"] = figure(f1, metric, over)[0]
+            cell["published"] = published_mean(runs, method_of(label), over, metric)
+            # Few-shot tables: what is not trained stands in the column of 0 shots, and only there.
+            cell["due"] = metric in (*HALVES, "H", "accuracy") or (metric == "0") != learned
+            if 0 < len(over) < n_datasets:
+                cell["lack"] = f" ({len(over)}/{n_datasets} datasets)"
+            elif len(by_seed) < (n_seeds if learned else 1):
+                cell["lack"] = f" ({len(by_seed)}/{n_seeds} seeds)"
+            yield cell
+
+
+def figure(values: pd.DataFrame, metric: str, datasets: Sequence[str]) -> tuple[Any, Any]:
+    """The mean of a metric over seeds and datasets, and its mean of each seed that has all the datasets.
+
+    Args:
+        values: seeds x (metric, dataset). H is not among them: it is that of the seeds that have both halves.
+    """
+
+    def average(frame: pd.DataFrame) -> tuple[Any, Any]:
+        return frame.mean().mean(), frame.dropna().mean(axis=1)
+
+    if metric != "H":
+        return average(values[metric][datasets])
+    base, new = (values[half][datasets] for half in HALVES)
+    means = zip(average(base.where(new.notna())), average(new.where(base.notna())), strict=True)
+    (mean, by_seed) = (harmonic_mean(*halves) for halves in means)
+    return mean, by_seed
 
 
 def published_mean(runs: pd.DataFrame, method: str, datasets: Sequence[str], metric: str) -> float | None:
@@ -340,28 +353,20 @@ def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> lis
         short = {key: short_key(key, full_keys) for key in full_keys}
         wanted = [short.get(key, key) for key in keys]
         if unknown := set(wanted) - set(short.values()):
-            raise ValueError(
-                f"--pivot {', '.join(unknown)}: runs of {method} differ in {', '.join(short.values())} alone"
-            )
+            differ = ", ".join(short.values())
+            raise ValueError(f"--pivot {', '.join(unknown)}: runs of {method} differ in {differ} alone")
         points = runs.drop_duplicates("label").set_index("label")[full_keys].rename(columns=short)
         row, *others = dict.fromkeys([*wanted, *points])
         column = others.pop(0) if others else ""
         points[""] = metric  # the only column of a grid of one setting
-        groups = points.groupby(others) if others else [((), points)]
-        for fixed, group in groups:
+        for fixed, group in points.groupby(others) if others else [((), points)]:
             cells = table.cells.loc[[(dataset, label, metric) for label in group.index]]
             group = group.assign(value=list(cells["mean"]), text=list(cells.apply(cell_text, axis=1)))
             at = "".join(f", {key} {value}" for key, value in zip(others, fixed, strict=True))
             heading = f"{metric} of {method}, {dataset}{at}"
-            pivots.append(
-                Pivot(
-                    title=f"{table.title}: {heading}",
-                    heading=heading,
-                    name=f"heat_map_{table.protocol}_{method}_{metric}{at}",
-                    cells=cells,
-                    values=group.pivot(index=row, columns=column, values="value"),
-                    text=group.pivot(index=row, columns=column, values="text").fillna(MISSING),
-                    notes=[note for note in table.notes if not note.startswith("mean training time")],
-                )
-            )
+            name = f"heat_map_{table.protocol}_{method}_{metric}{at}"
+            values, text = (group.pivot(index=row, columns=column, values=of) for of in ("value", "text"))
+            notes = [note for note in table.notes if not note.startswith("mean training time")]
+            title = f"{table.title}: {heading}"
+            pivots.append(Pivot(title, heading, name, cells, values, text.fillna(MISSING), notes))
     return pivots

@@ -22,7 +22,7 @@ HALVES = ["base", "new"]
 IMAGENET = dataset_name(ELEVEN[0])
 VARIANTS = [dataset_name(name) for name in IMAGENET_VARIANTS]
 TABLE = ["protocol", "shots", "source", "own"]  # runs that agree in these stand in one table
-FACTS = ["macro_f1", "train_seconds", "test_seconds", "backbone", "device", "computed_in", "ended", "part"]
+FACTS = ("accuracy", "macro_f1", "majority", "train_seconds", "backbone", "device", "computed_in", "ended")
 TYPES = {"accuracy": float, "train_seconds": float, "own": bool, "trained": bool, "learned": bool}
 NOT_SETTINGS = (  # also what names a cell of a table, and what a test prints
     *NOT_COMPARED, "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATASET.FOLDER_PATH",
@@ -78,7 +78,7 @@ def read_row(folder: str, record: Mapping[str, Any]) -> Row:
     trained_in = (record.get("tested") or {}).get("folder")
     for checkpoint in (record.get("loaded_from") or {}).values():  # <folder>/<model>/model.pth.tar-<epoch>
         trained_in = trained_in or str(Path(checkpoint).parent.parent)
-    row = {key: record.get(key) for key in FACTS} | {
+    row: Row = {key: record.get(key) for key in FACTS} | {
         "folder": folder,
         "output_dir": str(config.get("OUTPUT_DIR")),
         "method": record["trainer"],
@@ -86,7 +86,7 @@ def read_row(folder: str, record: Mapping[str, Any]) -> Row:
         "classes": record.get("subsample") or "all",
         "shots": int(record.get("shots") or 0),
         "seed": int(record["seed"]),
-        "accuracy": record["accuracy"],
+        "is_source": record.get("part") == "source",
         "torch": (record.get("versions") or {}).get("torch"),
         "commit": f"{str(record.get('commit'))[:12]}{' (modified)' if record.get('modified') else ''}",
         "own": record.get("data") is not None,
@@ -94,15 +94,15 @@ def read_row(folder: str, record: Mapping[str, Any]) -> Row:
         "trained": record.get("train_seconds") is not None,
         "learned": record.get("train_seconds") is not None or trained_in is not None,
     }
-    nodes = [key for key, value in (config.get("TRAINER") or {}).items() if isinstance(value, dict)]
-    method = methods().get(record["trainer"])
-    named = method.node if method else record["trainer"].upper()
-    node = nodes[0] if len(nodes) == 1 else named  # several: of an older version, or a published trainer
-    flat = pd.json_normalize({**config, "data": record.get("data") or {}}).to_dict("records")[0]
-    for key, value in flat.items():
-        is_of_other_method = key.startswith("TRAINER.") and not key.startswith(f"TRAINER.{node}.")
-        if "." in key and key not in NOT_SETTINGS and not is_of_other_method:
+    trainer, method = config.get("TRAINER") or {}, methods().get(record["trainer"])
+    node = method.node if method else record["trainer"].upper()
+    trainer = {node: trainer[node]} if node in trainer else trainer
+    settings = {**config, "TRAINER": trainer, "data": record.get("data") or {}}
+    for key, value in pd.json_normalize(settings).to_dict("records")[0].items():
+        if "." in key and key not in NOT_SETTINGS:
             row[key] = value if isinstance(value, (int, float, str)) else str(value)
+    if "data.split_sha256" in row:
+        row["data.split_sha256"] = row["data.split_sha256"][:12]  # enough to tell two apart
     # Each seed may have a file of its own.
     row["MODEL.INIT_WEIGHTS"] = "given" if (config.get("MODEL") or {}).get("INIT_WEIGHTS") else ""
     return row
@@ -128,34 +128,29 @@ def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
             else:
                 is_variant = training["dataset"] == IMAGENET and row["dataset"] in VARIANTS
                 place = {"protocol": "dg" if is_variant else "xd", "source": training["dataset"]}
-                place |= {"shots": max(0, training["shots"]), "metric": "accuracy"}
-                placed.append(row | place)
+                placed.append(row | place | {"shots": training["shots"], "metric": "accuracy"})
                 sources.add(training["folder"])
     transfers = {(row["protocol"], row["source"], row["shots"]) for row in placed}
     for row in rows:
         if not row["trained"] or row["classes"] in HALVES:
             continue
-        in_folder = "crossdataset" in Path(row["output_dir"]).parts
-        if row["folder"] in sources or row["part"] == "source" or in_folder:
+        if row["folder"] in sources or row["is_source"]:
             tested = [name for name in ("xd", "dg") if (name, row["dataset"], row["shots"]) in transfers]
             for protocol in tested or ["xd"]:
                 placed.append(row | {"protocol": protocol, "source": row["dataset"], "metric": "accuracy"})
         else:
             place = {"protocol": "fewshot", "source": "", "shots": 0, "metric": str(row["shots"])}
             placed.append(row | place)
-    datasets: dict[tuple[Any, ...], set[str]] = {}  # table -> its datasets
+    tables: dict[tuple[Any, ...], set[str]] = {}  # table -> its datasets
     for row in placed:
-        datasets.setdefault(tuple(row[key] for key in TABLE), set()).add(row["dataset"])
+        tables.setdefault(tuple(row[key] for key in TABLE), set()).add(row["dataset"])
     for row in rows:
         if row["learned"]:
             continue
         is_half = row["classes"] in HALVES
-        joined = [
-            table
-            for table, names in datasets.items()
-            if row["dataset"] in names and (table[0] == "base2new") == is_half
-        ]
         alone = "base2new" if is_half else "dg" if row["dataset"] in VARIANTS else "xd"
+        joined = [table for table, names in tables.items() if row["dataset"] in names]
+        joined = [table for table in joined if (table[0] == "base2new") == is_half]
         for table in joined or [(alone, 0, "" if is_half else IMAGENET, row["own"])]:
             metric = row["classes"] if is_half else "0" if table[0] == "fewshot" else "accuracy"
             placed.append(row | dict(zip(TABLE, table, strict=True)) | {"metric": metric})
@@ -170,23 +165,28 @@ def find_training(row: Row, trainings: Mapping[str, Row]) -> Row | None:
     if record := read_result(folder):
         return read_row(folder, record)
     is_imagenet = IMAGENET.lower() in Path(folder).parts  # such as a published checkpoint
-    return {"dataset": IMAGENET, "shots": row["shots"], "folder": folder} if is_imagenet else None
+    return {"dataset": IMAGENET, "shots": 0, "folder": folder} if is_imagenet else None
 
 
 def label_runs(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """The runs of one method in one table with `label`: the method, and the settings in which rivals differ.
 
-    Rivals are runs for the same cell, of any seed, so that a mean is over runs of the same settings. Of
-    rivals that agree in all settings and the seed the newest stays. `telling` holds the settings.
+    Rivals are runs for the same cell, of any seed, so that a mean is over runs of the same settings. Which
+    images they had is named where no setting tells it. Of rivals that agree in everything and the seed the
+    newest stays. `telling` holds the settings of the label.
     """
-    settings = [key for key in runs.columns if "." in key]
-    n_values = runs.groupby(["dataset", "metric"])[settings].nunique().max()
-    telling = sorted(n_values.index[n_values > 1])
-    labels = []
-    for run in runs.to_dict("records"):
-        point = ", ".join(f"{short_key(key, telling)} {run[key]}" for key in telling)
-        labels.append(f"{run['method']} ({point})" if point else run["method"])
-    runs = runs.assign(label=labels, telling=[telling] * len(runs))
+    keys = [key for key in runs.columns if "." in key]
+    telling: list[str] = []
+    runs = runs.assign(label=runs.method)
+    settings = [key for key in keys if not key.startswith("data.")]
+    for among in (settings, [key for key in keys if key != "data.split_sha256"], keys):
+        n_values = runs.groupby(["label", "dataset", "metric"])[among].nunique().max()
+        telling += sorted(set(n_values.index[n_values > 1]) - set(telling))
+        texts = [short_key(key, telling) + " " + runs[key].map(short_values(runs[key])) for key in telling]
+        if texts:
+            points = pd.concat(texts, axis=1).agg(", ".join, axis=1)
+            runs["label"] = runs.method + " (" + points + ")"
+    runs["telling"] = [telling] * len(runs)
     newest = runs.sort_values("ended").drop_duplicates(["label", "dataset", "metric", "seed"], keep="last")
     older = sorted(set(runs.folder) - set(newest.folder))
     notes += [f"left out: {folder}: a newer run has the same settings" for folder in older]
@@ -198,3 +198,15 @@ def short_key(key: str, among: Sequence[str]) -> str:
     last = key.rsplit(".", 1)[-1]
     is_ambiguous = last == "NAME" or sum(other.rsplit(".", 1)[-1] == last for other in among) > 1
     return key if is_ambiguous else last
+
+
+def short_values(values: pd.Series) -> dict[Any, str]:
+    """Each value as a label shows it: a path by its name, or by the part that differs; nothing as `none`."""
+    texts = {value: str(value) or "none" for value in values.unique()}
+    paths = [text for text in texts.values() if os.path.isabs(text)]
+    start = os.path.commonpath(paths) if paths else ""
+    by_name = len(set(map(os.path.basename, texts.values()))) == len(texts)
+    for value, text in texts.items():
+        if text in paths:
+            texts[value] = os.path.basename(text) if by_name else os.path.relpath(text, start)
+    return texts

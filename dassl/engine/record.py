@@ -18,7 +18,7 @@ from dassl.utils.environment import collect_versions, device_name, git_commit, i
 
 RESULT_NAME = "result.json"
 METRICS_NAME = "metrics.jsonl"
-RESULTS = ("split", "accuracy", "error_rate", "macro_f1", "correct", "total", "test_seconds")
+RESULTS = ("split", "accuracy", "error_rate", "macro_f1", "majority", "correct", "total", "test_seconds")
 
 NOT_COMPARED = (
     "VERSION",

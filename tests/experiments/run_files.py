@@ -25,7 +25,7 @@ def write_run(folder: Path, method: str, dataset: str, accuracy: float | None, *
     }
     record = {
         "finished": True, "trainer": method, "backbone": "ViT-B/16", "dataset": dataset, "subsample": "all",
-        "shots": 16, "seed": 1, "split": "test", "accuracy": accuracy, "macro_f1": accuracy,
+        "shots": 16, "seed": 1, "split": "test", "accuracy": accuracy, "macro_f1": accuracy, "majority": None,
         "ended": "2026-01-01T01:00:00+00:00",
         "data": None, "train_seconds": None, "loaded_from": {}, "device": "Tesla T4", "commit": "0123abcd",
         "computed_in": "fp16", "versions": {"torch": "2.6.0"}, "config": config,

@@ -144,16 +144,25 @@ def test_the_newer_of_two_equal_runs_counts(tmp_path):
 
 
 def test_own_images_have_their_own_table(tmp_path):
-    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
+    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0, majority=30.0)
     for name in ("a", "b"):
-        given = {"data": {"images": f"/{name}/cats"}, "macro_f1": 20.0}
-        write_base2new(tmp_path / name, "MPL", "Folder cats", 1, 40.0, 30.0, **given)
+        given = {"data": {"pictures": f"/home/{name}/cats", "split_sha256": name * 64}}
+        write_base2new(tmp_path / name, "MPL", "Folder cats", 1, 40.0, 30.0, macro_f1=20.0, **given)
     benchmark, own = tables_of(tmp_path)
-    row = own.frame().iloc[0]
-    assert (row["base"], row["base macro-F1"], row["H macro-F1"]) == ("40.00", "20.00", "20.00")
-    assert not any("macro-F1" in head for head in benchmark.frame())
     assert (benchmark.labels, benchmark.datasets) == (["MPL"], ["EuroSAT"])
-    assert own.labels == ["MPL (images /a/cats)", "MPL (images /b/cats)"]
+    assert own.labels == ["MPL (pictures a/cats)", "MPL (pictures b/cats)"]
+    assert not any("macro-F1" in head for table in (benchmark, own) for head in table.frame())
+
+
+def test_macro_f1_and_the_largest_class_where_own_classes_are_unequal(tmp_path):
+    for i, names in enumerate(("", "/home/names.json")):
+        more = {"macro_f1": 20.0, "majority": 50.6, "data": {"split_sha256": str(i)}}
+        more["config"] = {"DATASET": {"FOLDER_CLASS_NAMES": names}, "TRAINER": {}}
+        write_run(tmp_path / str(i), "MPL", "Folder cats", 40.0, train_seconds=1.0, **more)
+    (table,) = tables_of(tmp_path)
+    assert table.labels == ["MPL (FOLDER_CLASS_NAMES names.json)", "MPL (FOLDER_CLASS_NAMES none)"]
+    assert table.frame()["16 shots macro-F1"].tolist() == ["20.00", "20.00"]
+    assert sum("50.60" in note for note in table.notes) == 1
 
 
 def test_a_setting_that_differs_between_datasets_is_noted_and_makes_no_row(tmp_path):
