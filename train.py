@@ -259,15 +259,14 @@ def main(
     """
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args(argv)
-    import torch
-
     from dassl.utils.command import run_command
     from dassl.utils.logger import close_logger
     from dassl.utils.seeding import make_deterministic
     from dassl.utils.signals import Stopped
+    import torch  # isort: skip  # after dassl, which sets what OpenMP reads
 
     entries = {"protocol": protocol, "part": part, "tested": tested}
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    was_deterministic, n_threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     try:
         return run_command(lambda: run(argv, args, entries), args.debug)
     except Stopped as stop:
@@ -276,6 +275,7 @@ def main(
     finally:
         close_logger()
         make_deterministic(was_deterministic)
+        torch.set_num_threads(n_threads)
         gc.collect()  # the trainer, with its loading processes
 
 

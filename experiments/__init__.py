@@ -8,3 +8,5 @@
 `results`    the finished runs as one DataFrame; `aggregate`, `tables` and `figures` show them
 `schedule`   the prompts of each layer; `logs` averages the logs of CoOp and its kin
 """
+
+import dassl  # noqa: F401, before torch: it sets how threads wait

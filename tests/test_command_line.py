@@ -74,7 +74,7 @@ def weights_in(folder: Path, epoch: int = 1) -> dict:
 
 def test_a_run_trains_tests_and_is_then_skipped(run: Run, tmp_path: Path) -> None:
     before = sys.stdout, signal.getsignal(signal.SIGTERM), list(logging.getLogger().handlers)
-    status, out, err = run("DETERMINISTIC", "True", protocol="base2new", part="base")
+    status, out, err = run("DETERMINISTIC", "True", "NUM_THREADS", "2", protocol="base2new", part="base")
     assert (status, err) == (0, "")
     lines = ("** Command **", "** Config **", "** Environment **", "Setting fixed seed: 1", "* total: 15")
     words = "Training MPL on EuroSAT, all classes: all images a class, 1 epochs, learning rate 0.0003"
@@ -82,7 +82,7 @@ def test_a_run_trains_tests_and_is_then_skipped(run: Run, tmp_path: Path) -> Non
     for line in (*lines, "Trainable parameters: "):
         assert line in out and line in (tmp_path / "out" / "log.txt").read_text()
     assert (sys.stdout, signal.getsignal(signal.SIGTERM), list(logging.getLogger().handlers)) == before
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled() and torch.get_num_threads() == 1
     result = result_in(tmp_path / "out")
     assert result["finished"] and result["total"] == 15 and result["accuracy"] == 100 * result["correct"] / 15
     assert (result["protocol"], result["part"], result["tested"]) == ("base2new", "base", None)
@@ -367,6 +367,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_log_says_why(run: Run, 
         assert part in err and part in (tmp_path / "out" / "log.txt").read_text()
     with pytest.raises(ValueError, match="PROMPT_DEPTH"):
         run("--debug", "TRAINER.MPL.PROMPT_DEPTH", "4", output="debug")
+
+
+def test_waiting_threads_leave_the_cores_to_others() -> None:
+    variables = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "train.py", "--trainer", "MPl"],
+        cwd=REPO,
+        env={**variables, "OMP_DISPLAY_ENV": "VERBOSE"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "GOMP_SPINCOUNT = '0'" in done.stderr
 
 
 def test_help_needs_no_torch() -> None:

@@ -117,6 +117,7 @@ def get_cfg_default() -> CfgNode:
             "RESUME": "",  # folder of a run to go on with; empty: OUTPUT_DIR, if it holds one
             "SEED": -1,  # below 0: not seeded
             "USE_CUDA": True,  # when there is a GPU
+            "NUM_THREADS": 0,  # of PyTorch on the CPU; 0: its own choice, one a core, or OMP_NUM_THREADS
             "DETERMINISTIC": False,  # the same numbers each time on a GPU too, at some cost
             "VERBOSE": True,
             "INPUT": _INPUT,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from dassl.utils import Registry
 from dassl.utils.seeding import make_deterministic
 
@@ -13,8 +15,10 @@ TRAINER_REGISTRY = Registry("TRAINER")
 
 
 def build_trainer(cfg: Any) -> Any:
-    """Build the trainer that TRAINER.NAME names, under the setting DETERMINISTIC."""
+    """Build the trainer that TRAINER.NAME names, under the settings DETERMINISTIC and NUM_THREADS."""
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if cfg.NUM_THREADS:
+        torch.set_num_threads(cfg.NUM_THREADS)
     if cfg.DETERMINISTIC:
         make_deterministic()
     if cfg.VERBOSE:

@@ -26,6 +26,7 @@ NOT_COMPARED = (
     "RESUME",
     "VERBOSE",
     "USE_CUDA",
+    "NUM_THREADS",
     "DATASET.ROOT",
     "MODEL.INIT_WEIGHTS",  # its content is
     "DATALOADER.NUM_WORKERS",
