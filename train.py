@@ -265,6 +265,7 @@ def main(
     from dassl.utils.signals import Stopped
     import torch  # isort: skip  # after dassl, which sets what OpenMP reads
 
+    gc.freeze()  # no later collection walks what was imported
     entries = {"protocol": protocol, "part": part, "tested": tested}
     was_deterministic, n_threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     try:

@@ -68,7 +68,7 @@ _MODEL = {
 }
 
 _OPTIM = {
-    "NAME": "adam",  # a name of dassl.optim.OPTIMIZER_NAMES
+    "NAME": "adam",  # a name of dassl.optim.optimizer.OPTIMIZERS
     "LR": 0.0003,
     "WEIGHT_DECAY": 5e-4,
     "MOMENTUM": 0.9,  # sgd and rmsprop

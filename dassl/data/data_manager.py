@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-import torchvision.transforms as T
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
 from dassl.utils import check_availability, isolated_random_state, read_image
 
 from .datasets import build_dataset
-from .transforms import build_transform, interpolation_mode
+from .transforms import build_transform, whole_image
 
 SAMPLERS = {"RandomSampler": RandomSampler, "SequentialSampler": SequentialSampler}
 
@@ -60,10 +59,7 @@ class DatasetWrapper(Dataset):
         self.data_source, self.transform = data_source, transform
         self.n_views = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
-        steps = [T.Resize(tuple(cfg.INPUT.SIZE), interpolation=interpolation_mode(cfg)), T.ToTensor()]
-        if "normalize" in cfg.INPUT.TRANSFORMS:
-            steps.append(T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
-        self.to_tensor = T.Compose(steps)
+        self.to_tensor = whole_image(cfg)
 
     def __len__(self) -> int:
         return len(self.data_source)

@@ -1,5 +1,6 @@
 """Optimisers by name; all are PyTorch's own."""
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,7 +9,14 @@ from torch import nn
 
 from dassl.utils import check_availability
 
-OPTIMIZER_NAMES = ("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw")
+OPTIMIZERS = {
+    "adam": torch.optim.Adam,
+    "amsgrad": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+    "radam": torch.optim.RAdam,
+    "adamw": torch.optim.AdamW,
+}
 
 
 def build_optimizer(
@@ -25,30 +33,35 @@ def build_optimizer(
         KeyError: an unknown OPTIM.NAME.
         ValueError: STAGED_LR without layers, or with layers that the model does not have.
     """
-    check_availability(optim_cfg.NAME, OPTIMIZER_NAMES, "OPTIM.NAME")
+    check_availability(optim_cfg.NAME, list(OPTIMIZERS), "OPTIM.NAME")
     if param_groups is None:
         if optim_cfg.STAGED_LR:
             param_groups = _staged_groups(model, optim_cfg)
         else:
             param_groups = list(model.parameters() if isinstance(model, nn.Module) else model)
-    common = {"lr": optim_cfg.LR, "weight_decay": optim_cfg.WEIGHT_DECAY}
-    betas = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
+    settings: dict[str, Any] = {"lr": optim_cfg.LR, "weight_decay": optim_cfg.WEIGHT_DECAY}
+    if optim_cfg.NAME in ("sgd", "rmsprop"):
+        settings["momentum"] = optim_cfg.MOMENTUM
+    else:
+        settings["betas"] = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
     if optim_cfg.NAME == "sgd":
-        return torch.optim.SGD(
-            param_groups,
-            momentum=optim_cfg.MOMENTUM,
-            dampening=optim_cfg.SGD_DAMPNING,
-            nesterov=optim_cfg.SGD_NESTEROV,
-            **common,
-        )
-    if optim_cfg.NAME == "rmsprop":
-        return torch.optim.RMSprop(
-            param_groups, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common
-        )
-    if optim_cfg.NAME == "amsgrad":
-        return torch.optim.Adam(param_groups, betas=betas, amsgrad=True, **common)
-    adaptive = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam, "adamw": torch.optim.AdamW}
-    return adaptive[optim_cfg.NAME](param_groups, betas=betas, **common)
+        settings |= {"dampening": optim_cfg.SGD_DAMPNING, "nesterov": optim_cfg.SGD_NESTEROV}
+    elif optim_cfg.NAME == "rmsprop":
+        settings["alpha"] = optim_cfg.RMSPROP_ALPHA
+    elif optim_cfg.NAME == "amsgrad":
+        settings["amsgrad"] = True
+    return _without_compiler(OPTIMIZERS[optim_cfg.NAME])(param_groups, **settings)
+
+
+def _without_compiler(kind: Any) -> Any:
+    """The optimiser without what PyTorch wraps its methods in for torch.compile.
+
+    That imports the compiler, 1.5 s, at the first call of each.
+    """
+    names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
 
 
 def _staged_groups(model: Any, optim_cfg: Any) -> list[dict[str, Any]]:

@@ -4,11 +4,11 @@ import os
 import platform
 import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy
 import PIL
 import torch
-import torchvision
 
 _SOURCES = (":(top)*.py", ":(top)*.yaml", ":(top)*.sh", ":(top,exclude)*/site-packages/*")
 
@@ -18,7 +18,7 @@ def collect_versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
         "numpy": numpy.__version__,
         "pillow": PIL.__version__,
         "cuda": torch.version.cuda or "none",

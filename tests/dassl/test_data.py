@@ -11,7 +11,7 @@ from PIL import Image
 
 from dassl.data import DataManager, DatasetWrapper, build_data_loader
 from dassl.data.datasets import DatasetBase, Datum, build_dataset
-from dassl.data.transforms import TRANSFORM_NAMES, build_transform
+from dassl.data.transforms import TRANSFORM_NAMES, build_transform, whole_image
 from dassl.utils import ImageError, set_random_seed
 
 
@@ -172,16 +172,27 @@ def test_each_transform_gives_the_asked_size_and_follows_the_seed(name, image):
     assert any(not torch.equal(transform(image), untouched) for _ in range(20)), "it does something"
 
 
-def test_the_test_transform_has_pils_own_pixels(image):
+@pytest.mark.parametrize("shape", [(50, 70), (70, 51), (32, 32), (400, 20), (20, 400), (9, 8)])
+def test_what_is_written_out_has_torchvisions_pixels_and_draws(shape):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
     names = ("random_resized_crop", "random_flip", "normalize")
-    cfg = transform_cfg(*names, INTERPOLATION="bicubic", SIZE=(24, 24))
-    given = build_transform(cfg, is_train=False)(image)
-    small = image.resize((33, 24), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.array(small.crop((4, 0, 28, 24)))).permute(2, 0, 1).float() / 255
-    mean, std = (
-        torch.tensor(values)[:, None, None] for values in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
-    )
-    assert torch.allclose(given, (pixels - mean) / std, atol=1e-6)
+    cfg = transform_cfg(*names, INTERPOLATION="bicubic", SIZE=(32, 24))
+    bicubic = {"interpolation": T.InterpolationMode.BICUBIC}
+    end = [T.ToTensor(), T.Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)]
+    train = T.Compose([T.RandomResizedCrop((32, 24), **bicubic), T.RandomHorizontalFlip(), *end])
+    test = T.Compose([T.Resize(32, **bicubic), T.CenterCrop((32, 24)), *end])
+    whole = T.Compose([T.Resize((32, 24), **bicubic), *end])
+    for ours, torchvisions in (
+        (build_transform(cfg), train),
+        (build_transform(cfg, is_train=False), test),
+        (whole_image(cfg), whole),
+    ):
+        for seed in range(20):
+            given = []
+            for transform in (ours, torchvisions):
+                set_random_seed(seed)
+                given.append((transform(image), torch.rand(()).item()))
+            assert torch.equal(given[0][0], given[1][0]) and given[0][1] == given[1][1]
 
 
 def test_sizes_and_unknown_names_of_transforms(image):

@@ -1,38 +1,115 @@
-"""torchvision's transforms by the names of INPUT.TRANSFORMS, in the order in which they are applied."""
+"""The transforms of images by the names of INPUT.TRANSFORMS, in the order in which they are applied.
 
+Those that the configs of the CoOp family use are written out, with torchvision's pixels and random draws: to
+import torchvision takes longer than a short training. The others are torchvision's.
+"""
+
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-import torchvision.transforms as T
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
 from dassl.utils import check_availability
 
 INTERPOLATION_MODES = {
-    "bilinear": T.InterpolationMode.BILINEAR,
-    "bicubic": T.InterpolationMode.BICUBIC,
-    "nearest": T.InterpolationMode.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
 }
-TRANSFORM_NAMES = (
+TORCHVISION = (
     "random_crop",
-    "random_resized_crop",
-    "center_crop",
-    "random_flip",
     "autoaugment",
     "randaugment",
     "colorjitter",
     "randomgrayscale",
     "gaussian_blur",
-    "normalize",
 )
+TRANSFORM_NAMES = ("random_resized_crop", "center_crop", "random_flip", "normalize", *TORCHVISION)
+Size = tuple[int, int]  # height, width
 
 
-def interpolation_mode(cfg: Any) -> T.InterpolationMode:
+class Transform:
+    """Applies steps one after the other to a PIL image."""
+
+    def __init__(self, steps: Sequence[Callable[[Any], Any]]) -> None:
+        self.steps = list(steps)
+
+    def __call__(self, image: Any) -> Any:
+        for step in self.steps:
+            image = step(image)
+        return image
+
+
+def resize(image: Image.Image, size: Size, mode: Image.Resampling) -> Image.Image:
+    """The whole image in another size."""
+    return image.resize((size[1], size[0]), mode)
+
+
+def resize_and_crop(image: Image.Image, size: Size, mode: Image.Resampling) -> Image.Image:
+    """The image with its shorter side as long as the longer of `size`, and of that the centre."""
+    short = min(image.size)
+    width, height = (int(max(size) * side / short) for side in image.size)
+    left, top = round((width - size[1]) / 2), round((height - size[0]) / 2)
+    return image.resize((width, height), mode).crop((left, top, left + size[1], top + size[0]))
+
+
+def random_resized_crop(
+    image: Image.Image, size: Size, scale: tuple[float, float], mode: Image.Resampling
+) -> Image.Image:
+    """A random part of the image, with a share of its area in `scale` and sides of 3:4 to 4:3."""
+    width, height = image.size
+    log_ratios = torch.log(torch.tensor((3 / 4, 4 / 3)))
+    for _ in range(10):
+        area = width * height * torch.empty(1).uniform_(*scale).item()
+        ratio = torch.exp(torch.empty(1).uniform_(*log_ratios.tolist())).item()
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = (int(torch.randint(0, room + 1, (1,))) for room in (height - h, width - w))
+            break
+    else:  # the centre, as much of it as the ratios allow
+        w, h = min(width, round(height * 4 / 3)), min(height, round(width / (3 / 4)))
+        top, left = (height - h) // 2, (width - w) // 2
+    return resize(image.crop((left, top, left + w, top + h)), size, mode)
+
+
+def random_flip(image: Image.Image) -> Image.Image:
+    """The image, mirrored every other time."""
+    is_flipped = torch.rand(1) < 0.5
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if is_flipped else image
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """Float32 `[3, height, width]` from 0 to 1."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
+
+
+def normalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """The image with a mean taken off each channel, divided by a standard deviation."""
+    return (image - torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
+
+
+def whole_image(cfg: Any) -> Transform:
+    """The image without augmentation, in another size: DATALOADER.RETURN_IMG0."""
+    steps: list[Any] = [partial(resize, size=tuple(cfg.INPUT.SIZE), mode=interpolation_mode(cfg)), to_tensor]
+    if "normalize" in cfg.INPUT.TRANSFORMS:
+        steps.append(partial(normalize, mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
+    return Transform(steps)
+
+
+def interpolation_mode(cfg: Any) -> Image.Resampling:
     """The interpolation that INPUT.INTERPOLATION names."""
     check_availability(cfg.INPUT.INTERPOLATION, list(INTERPOLATION_MODES), "INPUT.INTERPOLATION")
     return INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
 
 
-def build_transform(cfg: Any, is_train: bool = True, choices: Sequence[str] | None = None) -> Callable | None:
+def build_transform(
+    cfg: Any, is_train: bool = True, choices: Sequence[str] | None = None
+) -> Transform | None:
     """Build the transform of a config.
 
     In training: the chosen crop, or resizing without one; flip; augmentations of colours; tensor;
@@ -54,19 +131,22 @@ def build_transform(cfg: Any, is_train: bool = True, choices: Sequence[str] | No
     for choice in choices:
         check_availability(choice, TRANSFORM_NAMES, "entry of INPUT.TRANSFORMS")
     size, mode = tuple(settings.SIZE), interpolation_mode(cfg)
-    test_crop = [T.Resize(max(size), interpolation=mode), T.CenterCrop(size)]
-    steps: list[Any] = [] if is_train else test_crop
+    test_crop = partial(resize_and_crop, size=size, mode=mode)
+    steps: list[Any] = [] if is_train else [test_crop]
     if is_train:
+        if any(name in choices for name in TORCHVISION):
+            import torchvision.transforms as T
         if "random_crop" in choices:
             steps.append(T.RandomCrop(size, padding=settings.CROP_PADDING))
         if "random_resized_crop" in choices:
-            steps.append(T.RandomResizedCrop(size, scale=tuple(settings.RRCROP_SCALE), interpolation=mode))
+            scale = tuple(settings.RRCROP_SCALE)
+            steps.append(partial(random_resized_crop, size=size, scale=scale, mode=mode))
         if "center_crop" in choices:
-            steps += test_crop
+            steps.append(test_crop)
         if not steps:
-            steps.append(T.Resize(size, interpolation=mode))
+            steps.append(partial(resize, size=size, mode=mode))
         if "random_flip" in choices:
-            steps.append(T.RandomHorizontalFlip())
+            steps.append(random_flip)
         if "autoaugment" in choices:
             steps.append(T.AutoAugment())
         if "randaugment" in choices:
@@ -77,10 +157,7 @@ def build_transform(cfg: Any, is_train: bool = True, choices: Sequence[str] | No
             steps.append(T.RandomGrayscale(p=settings.RGS_P))
         if "gaussian_blur" in choices:
             steps.append(T.RandomApply([T.GaussianBlur(settings.GB_K)], p=settings.GB_P))
-    steps.append(T.ToTensor())
+    steps.append(to_tensor)
     if "normalize" in choices:
-        steps.append(T.Normalize(mean=settings.PIXEL_MEAN, std=settings.PIXEL_STD))
-    if cfg.VERBOSE:
-        shown = " -> ".join(" ".join(repr(step).split()) for step in steps)
-        print(f"Transform for {'training' if is_train else 'testing'}: {shown}")
-    return T.Compose(steps)
+        steps.append(partial(normalize, mean=settings.PIXEL_MEAN, std=settings.PIXEL_STD))
+    return Transform(steps)
