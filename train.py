@@ -275,7 +275,8 @@ def main(
         return int(stop.code or 0)
     finally:
         close_logger()
-        make_deterministic(was_deterministic)
+        if torch.are_deterministic_algorithms_enabled() != was_deterministic:
+            make_deterministic(was_deterministic)
         torch.set_num_threads(n_threads)
         gc.collect()  # the trainer, with its loading processes
 

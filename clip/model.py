@@ -8,6 +8,7 @@ P prompts, E joint embedding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -59,7 +60,6 @@ class Attention(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
-        nn.init.normal_(self.in_proj_weight, std=width**-0.5)
 
     def forward(self, x: Tensor, attend: Attend | None = None, read: Positions | None = None) -> Tensor:
         """Updates of the tokens `x` `[N, L, D]`, or of those at the positions `read`.
@@ -196,10 +196,9 @@ class VisionTransformer(nn.Module):
         width = config.vision_width
         self.image_size = config.image_size
         self.n_patches = (config.image_size // config.patch_size) ** 2
-        scale = width**-0.5
         self.conv1 = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size, bias=False)
-        self.class_embedding = nn.Parameter(scale * torch.randn(width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn(self.n_patches + 1, width))
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(self.n_patches + 1, width))
         self.ln_pre = LayerNorm(width)
         self.transformer = Transformer(
             width,
@@ -210,7 +209,7 @@ class VisionTransformer(nn.Module):
             mlp_width=config.vision_mlp_width,
         )
         self.ln_post = LayerNorm(width)
-        self.proj = nn.Parameter(scale * torch.randn(width, config.embed_dim))
+        self.proj = nn.Parameter(torch.empty(width, config.embed_dim))
 
     @property
     def width(self) -> int:
@@ -255,20 +254,29 @@ class CLIP(nn.Module):
             quick_gelu=config.quick_gelu,
             mlp_width=config.text_mlp_width,
         )
-        self.token_embedding = nn.Embedding(config.vocab_size, config.text_width)
+        words = torch.empty(config.vocab_size, config.text_width)
+        self.token_embedding = nn.Embedding.from_pretrained(words, freeze=False)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, config.text_width))
         self.ln_final = LayerNorm(config.text_width)
         self.text_projection = nn.Parameter(torch.empty(config.text_width, config.embed_dim))
-        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # arXiv 2103.00020, section 2.5
-        self._initialise()
+        self.logit_scale = nn.Parameter(torch.empty(()))
+        if not words.is_meta:  # or the values are read from a file; PyTorch would import its compiler, 1.5 s
+            self._initialise()
 
     def _initialise(self) -> None:
+        nn.init.constant_(self.logit_scale, math.log(1 / 0.07))  # arXiv 2103.00020, section 2.5
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=self.config.text_width**-0.5)
         towers = [self.transformer]
         if isinstance(self.visual, VisionTransformer):
             towers.append(self.visual.transformer)
+            for parameter in (
+                self.visual.class_embedding,
+                self.visual.positional_embedding,
+                self.visual.proj,
+            ):
+                nn.init.normal_(parameter, std=self.config.vision_width**-0.5)
         for tower in towers:
             residual_std = (2 * tower.n_layers * tower.width) ** -0.5
             for block in tower.resblocks:

@@ -369,16 +369,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_log_says_why(run: Run, 
         run("--debug", "TRAINER.MPL.PROMPT_DEPTH", "4", output="debug")
 
 
-def test_waiting_threads_leave_the_cores_to_others() -> None:
+def test_a_run_imports_what_it_needs_and_its_waiting_threads_leave_the_cores_to_others(
+    world: tuple[Path, Path], tmp_path: Path
+) -> None:
+    code = "import sys, train; train.main(sys.argv[1:]); print('modules', *sys.modules)"
     variables = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     done = subprocess.run(
-        [sys.executable, "train.py", "--trainer", "MPl"],
+        [sys.executable, "-c", code, *arguments(*world, tmp_path / "out")],
         cwd=REPO,
         env={**variables, "OMP_DISPLAY_ENV": "VERBOSE"},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 2 and "GOMP_SPINCOUNT = '0'" in done.stderr
+    assert "GOMP_SPINCOUNT = '0'" in done.stderr and "* total: 15" in done.stdout
+    modules = done.stdout.splitlines()[-1].split()
+    slow = {"torchvision", "torch._dynamo", "sympy", "pandas", "matplotlib", "scipy", "open_clip"}
+    assert "torch" in modules and not slow & set(modules)
 
 
 def test_help_needs_no_torch() -> None:
