@@ -71,6 +71,7 @@ class Method:
     xd: Rules = ()
     few_shot: Rules = ()
     trains: bool = True  # whether anything is learned
+    base2new_shots: int = 16  # of base-to-new, unless SHOTS says another number
     only_few_shot: bool = False  # fitted without steps, for the classes of its training alone
     variant_of: str = ""  # the method whose launchers and configs it shares
 

@@ -53,10 +53,10 @@ def first_run(
 
 def base2new(choice: Choice) -> Iterator[Run]:
     """Train on the base half of the classes, test on both halves (CoCoOp, arXiv 2203.05557, section 4.1)."""
-    datasets, shots = choice.datasets or ELEVEN, choice.shots or (16,)
-    for method, dataset, k, seed in product(choice.methods, datasets, shots, choice.seeds):
-        base = first_run(choice, "base2new", method, dataset, "base", k, seed)
-        yield from (base, replace(base, part="new", training=base if base.trains else None))
+    for method, dataset in product(choice.methods, choice.datasets or ELEVEN):
+        for k, seed in product(choice.shots or (methods()[method].base2new_shots,), choice.seeds):
+            base = first_run(choice, "base2new", method, dataset, "base", k, seed)
+            yield from (base, replace(base, part="new", training=base if base.trains else None))
 
 
 def on_all_classes(choice: Choice, protocol: str, part: str) -> Iterator[Run]:

@@ -209,17 +209,25 @@ class PromptTrainer(TrainerX):
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
         """One step on `batch`; the learning rate changes after the last batch of an epoch."""
         loss = (self._graphed_loss or self.loss)(*self.parse_batch_train(batch))
+        self.model_zero_grad()
+        self.detect_anomaly(loss)
+        self.scaled(loss).backward()
+        self.finish_step()
+        return {"loss": loss.detach()}
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """`loss` as its gradients are computed: enlarged where float16 would lose them."""
+        return loss if self.scaler is None else self.scaler.scale(loss)
+
+    def finish_step(self) -> None:
+        """Step the optimiser along the present gradients, and the learning rate at the end of an epoch."""
         if self.scaler is None:
-            self.model_backward_and_update(loss)
+            self.model_update()
         else:
-            self.model_zero_grad()
-            self.detect_anomaly(loss)
-            self.scaler.scale(loss).backward()
             self.scaler.step(self.optim)
             self.scaler.update()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {"loss": loss.detach()}
 
     def parse_batch_train(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Images `[B, 3, R, R]` and labels `[B]` of a batch, on the run's device."""

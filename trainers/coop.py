@@ -136,17 +136,27 @@ class CoOp(PromptTrainer):
     has_static_step = True
 
     @classmethod
+    def with_words(cls, cfg: Any) -> Any:
+        """`cfg` with the words themselves in CTX_INIT, for methods that read it in another way."""
+        return cfg
+
+    @classmethod
+    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
+        return super().prompt_settings(cls.with_words(cfg))
+
+    @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
-        check_words(cfg, cls.settings_node)
+        check_words(cls.with_words(cfg), cls.settings_node)
 
     @classmethod
     def class_specific(cls, cfg: Any) -> tuple[str, ...]:
-        return ("ctx",) if cfg.TRAINER.COOP.CSC and not cfg.TRAINER.COOP.CTX_INIT else ()
+        s = cls.with_words(cfg).TRAINER.COOP
+        return ("ctx",) if s.CSC and not s.CTX_INIT else ()
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
-        s = cfg.TRAINER[cls.settings_node]
+        s = cls.with_words(cfg).TRAINER[cls.settings_node]
         if s.CLASS_TOKEN_POSITION not in POSITIONS:
             known = ", ".join(POSITIONS)
             raise ValueError(

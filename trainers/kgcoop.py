@@ -40,8 +40,8 @@ class KgCoOp(CoOp):
     """Templates of the frozen features by dataset name."""
 
     @classmethod
-    def as_coop(cls, cfg: Any) -> Any:
-        """`cfg` as CoOp reads it: the words in place of CTX_INIT True or False."""
+    def with_words(cls, cfg: Any) -> Any:
+        """The words in place of CTX_INIT True or False."""
         cfg = cfg.clone()
         cfg.defrost()
         s = cfg.TRAINER.COOP
@@ -53,7 +53,7 @@ class KgCoOp(CoOp):
 
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
-        super().check_cfg(cls.as_coop(cfg))
+        super().check_cfg(cfg)
         position = cfg.TRAINER.COOP.CLASS_TOKEN_POSITION
         if position != "end":
             raise ValueError(
@@ -62,12 +62,8 @@ class KgCoOp(CoOp):
             )
 
     @classmethod
-    def class_specific(cls, cfg: Any) -> tuple[str, ...]:
-        return super().class_specific(cls.as_coop(cfg))
-
-    @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
-        learner = super().build_prompt_learner(cls.as_coop(cfg), clip_model, classnames)
+        learner = super().build_prompt_learner(cfg, clip_model, classnames)
         template = chosen_template(cfg, cls.frozen_templates)
         learner.frozen_texts = [[fill(template, name) for name in classnames]]
         return learner

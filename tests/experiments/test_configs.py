@@ -52,6 +52,11 @@ PUBLISHED: dict[str, tuple[int, float, int, dict[str, Any]]] = {
 }
 for n in (4, 8, 16):
     PUBLISHED[f"CoCoOp/vit_b16_c{n}_ep10_batch1"] = (1, 0.002, 10, {"N_CTX": n, "CTX_INIT": ""})
+KGCOOP = {"N_CTX": 4, "CTX_INIT": "True", "CSC": False, "CLASS_TOKEN_POSITION": "end"}
+for config in ("vit_b16_ep100_ctxv1", "rn50_ep100"):
+    PUBLISHED[f"KgCoOp/{config}"] = (128, 0.002, 100, KGCOOP | {"W": 8.0})
+for config, epochs in (("rn50", 200), ("rn50_ep100", 100), ("rn50_ep50", 50)):
+    PUBLISHED[f"ProGrad/{config}"] = (32, 0.002, epochs, KGCOOP | {"N_CTX": 16})
 BACKBONES = {"rn50": "RN50", "rn101": "RN101", "vit_b32": "ViT-B/32", "vit_b16": "ViT-B/16"}
 for short in BACKBONES:
     for ending, epochs in (("", 200), ("_ep50", 50), ("_ep100", 100)):
@@ -83,14 +88,14 @@ def learning_rates(cfg: Any) -> list[float]:
 
 def test_the_configs_are_the_published_ones_and_one_a_method_for_shapes() -> None:
     assert CONFIGS.keys() >= PUBLISHED.keys() | TINY | {f"ZeroshotCLIP/{name}" for name in ZEROSHOT}
-    assert (len(PUBLISHED), len(ZEROSHOT)) == (38, 6)
+    assert (len(PUBLISHED), len(ZEROSHOT)) == (43, 6)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_values(name: str) -> None:
     batch, lr, epochs, settings = PUBLISHED[name]
     cfg = load(name)
-    node = cfg.TRAINER[name.split("/")[0].upper()]
+    node = cfg.TRAINER[methods()[name.split("/")[0]].node]
     assert {key: node[key] for key in settings} == settings
     assert node.PREC == "fp16"
     assert (batch, lr, epochs) == (cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.OPTIM.LR, cfg.OPTIM.MAX_EPOCH)

@@ -89,11 +89,22 @@ def first4(rows: Tensor) -> Tensor:
     return rows.detach().reshape(-1, rows.shape[-1])[:, :4]
 
 
+def check_prograd(trainer: Any, case: dict) -> None:
+    model, (images, labels) = trainer.model, trainer.parse_batch_train(batch_of(case))
+    close(
+        model.logits(model.frozen_image_features(images), model.frozen_text_features()), case["frozen_logits"]
+    )
+    for name, term in trainer.loss_terms(images, labels).items():
+        gradient = torch.autograd.grad(term, model.prompt_learner.ctx, retain_graph=True)[0].norm()
+        close(gradient, case[f"grad_norm_of_{name}"], rtol=1e-3)
+
+
 def check_promptsrc(trainer: Any, case: dict) -> None:
     close(trainer.epoch_weights, case["epoch_weights_20_15_1"], atol=1e-12)
 
 
 MORE: dict[str, Callable[[Any, dict], None]] = {  # method -> what else is compared before the steps
+    "prograd": check_prograd,
     "promptsrc": check_promptsrc,
 }
 
@@ -136,7 +147,10 @@ def test_recorded_figures(name: str, weights: Path, tmp_path: Path, monkeypatch:
     for key, recorded in case["loss_terms"].items():
         close(terms[key], recorded, atol=1e-5)
     for step, recorded in enumerate(case["sgd_losses"]):
-        close(trainer.forward_backward(batch)["loss"], recorded, rtol=1e-3)
+        losses = trainer.forward_backward(batch)
+        close(losses["loss"], recorded, rtol=1e-3)
+        if "sgd_kl_loss" in case:
+            close(losses["kl_loss"], case["sgd_kl_loss"][step], rtol=1e-3)
         if step == 0:
             for key, norm in case["grad_norm"].items():
                 close(learned[key].grad.norm(), norm, rtol=1e-3)
