@@ -75,7 +75,9 @@ def from_checkpoint(
         cfg.merge_from_file(str(config_path))
     if run:
         node = TRAINER_REGISTRY.get(run["trainer"]).settings_node
-        settings = {k if "." in k else f"TRAINER.{node}.{k}": v for k, v in run["method"].items()}
+        settings = {}
+        for key, value in run["method"].items():
+            settings[key if "." in key or key in cfg else f"TRAINER.{node}.{key}"] = value
         settings |= {f"INPUT.{key}": run["input"][key] for key in INPUT_KEYS}
         cfg.merge_from_list([item for pair in settings.items() for item in pair])
     cfg.merge_from_list(list(pairs))

@@ -14,7 +14,7 @@ from trainers.prompt_file import FILE_NAME, PromptFile
 
 CASES: dict[
     str, tuple[str, tuple]
-] = {  # name -> method and its settings; keys without a dot are the method's
+] = {  # name -> method and its settings; keys without a dot are the method's, but for TASK
     "MPL": ("MPL", ()),
     "MPL by layer": ("MPL", ("N_ADD_OP", [1, 3], "N_RM_OP", [0, 2], "TEXT_N_RM_OP", 0)),
     "MaPLe": ("MaPLe", ()),
@@ -24,6 +24,8 @@ CASES: dict[
     "CoOp CSC": ("CoOp", ("N_CTX", 4, "CSC", True)),
     "CoCoOp": ("CoCoOp", ("CTX_INIT", "a photo of a", "N_CTX", 4)),
     "PromptSRC": ("PromptSRC", ()),
+    "MMA": ("MMA", ("ADAPTER_START", 0)),
+    "MMRL": ("MMRL", ("REP_LAYERS", [1, 3], "TASK", "FS")),
     "ZeroshotCLIP": ("ZeroshotCLIP", ()),
     "ZeroshotCLIP2": ("ZeroshotCLIP2", ("DATASET.TEMPLATE", "a drawing of a {}.")),
 }
@@ -33,7 +35,10 @@ def trained(case: str, root: Path, weights_path: Path, output: Path, *more: Any)
     """A trainer of `CASES` whose prompts are no longer those of its start."""
     method, settings = CASES[case]
     node = NODES.get(method)
-    pairs = [f"TRAINER.{node}.{s}" if i % 2 == 0 and "." not in s else s for i, s in enumerate(settings)]
+    pairs = [
+        f"TRAINER.{node}.{s}" if i % 2 == 0 and "." not in s and s != "TASK" else s
+        for i, s in enumerate(settings)
+    ]
     trainer = build(method, root, weights_path, output, *pairs, *more)
     if hasattr(trainer, "learned"):
         generator = torch.Generator().manual_seed(7)

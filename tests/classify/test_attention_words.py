@@ -31,7 +31,7 @@ def test_attention_is_that_of_pytorchs_own_module(load: Callable) -> None:
     assert not any(m._forward_pre_hooks for m in model.modules())
 
 
-@pytest.mark.parametrize("case", ["MPL", "MaPLe", "IVLP", "VPT", "CoOp middle", "ZeroshotCLIP"])
+@pytest.mark.parametrize("case", ["MPL", "MaPLe", "IVLP", "VPT", "MMRL", "CoOp middle", "ZeroshotCLIP"])
 def test_shares_of_attention_sum_to_one(case: str, load: Callable) -> None:
     model = load(case).model
     with torch.no_grad():

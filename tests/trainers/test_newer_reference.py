@@ -62,6 +62,7 @@ def trainer_of(case: dict, weights: Path, output: Path, monkeypatch: pytest.Monk
     settings = {
         "TRAINER.NAME": trainer.__name__,
         "DATASET.NAME": case["dataset"],
+        "DATASET.SUBSAMPLE_CLASSES": "base",
         "MODEL.BACKBONE.NAME": str(weights),
         "INPUT.SIZE": (SIZE, SIZE),
         "OUTPUT_DIR": str(output),
@@ -103,7 +104,18 @@ def check_promptsrc(trainer: Any, case: dict) -> None:
     close(trainer.epoch_weights, case["epoch_weights_20_15_1"], atol=1e-12)
 
 
+def check_mmrl(trainer: Any, case: dict) -> None:
+    """The logits of either feature, of which `model(images)` gives the sum in their shares."""
+    model = trainer.model
+    with torch.no_grad():
+        for features, recorded in zip(
+            model.both_features(batch_of(case)["img"]), ("logits_class", "logits_rep"), strict=True
+        ):
+            close(model.logits(features, model.text_features()), case[recorded])
+
+
 MORE: dict[str, Callable[[Any, dict], None]] = {  # method -> what else is compared before the steps
+    "mmrl": check_mmrl,
     "prograd": check_prograd,
     "promptsrc": check_promptsrc,
 }
