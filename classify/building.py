@@ -59,7 +59,8 @@ def build_model(
         with torch.random.fork_rng(devices=[]):  # the prompts are drawn before they are loaded
             prompts = trainer.build_prompt_learner(cfg, clip_model, list(classnames))
     model = trainer.model_class(clip_model, prompts, precision)
-    LearnedParameters(model, file.method).load_state_dict(values)
+    is_class_specific = not file.templates and bool(trainer.class_specific(cfg_of(file)))
+    LearnedParameters(model, file.method, is_class_specific).load_state_dict(values)
     model.keeps_text = True  # the prompts stay as they are
     return model.requires_grad_(False).eval().to(clip_model.logit_scale.device)
 

@@ -140,7 +140,7 @@ class PromptTrainer(TrainerX):
         self.backbone = BackboneIdentity.of(clip_model, cfg.MODEL.BACKBONE.NAME)
         prompt_learner = self.build_prompt_learner(cfg, clip_model, self.dm.dataset.classnames)
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
-        self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME)
+        self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME, bool(self.class_specific(cfg)))
         if self.class_specific(cfg):
             self.compared_in_test = (*self.compared_in_test, "classnames")
         if cfg.MODEL.INIT_WEIGHTS:
@@ -173,7 +173,9 @@ class PromptTrainer(TrainerX):
             values = checkpoint.get("state_dict", checkpoint)
             classnames = (checkpoint.get("run") or {}).get("classnames")
         own = self.dm.dataset.classnames
-        if self.class_specific(self.cfg) and classnames and list(classnames) != list(own):
+        if self.class_specific(self.cfg) and not classnames:
+            print(f"Note: {path} does not name the classes of its vectors; they are taken for this run's")
+        elif self.class_specific(self.cfg) and list(classnames) != list(own):
             differences.append(f"it has vectors of the classes {classnames}, and this run has {own}")
         try:
             if differences:

@@ -27,14 +27,15 @@ class LearnedParameters(nn.Module):
     Args:
         model: the prompted CLIP.
         method: its name for messages.
+        is_class_specific: whether some learned values serve one class each.
 
     Raises:
         RuntimeError: other parameters of the model require a gradient than those that the method declares.
     """
 
-    def __init__(self, model: PromptedCLIP, method: str) -> None:
+    def __init__(self, model: PromptedCLIP, method: str, is_class_specific: bool = False) -> None:
         super().__init__()
-        self.model, self.method = model, method
+        self.model, self.method, self.is_class_specific = model, method, is_class_specific
         self._learned = dict(model.prompt_learner.published_names())
         declared = {id(p) for p in self._learned.values()}
         others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in declared]
@@ -56,7 +57,8 @@ class LearnedParameters(nn.Module):
 
         Raises:
             ValueError: a value is missing, of another shape or of no parameter of this method, or the file's
-                towers are those of another CLIP. Nothing is changed then.
+                towers are those of another CLIP, or the words around class-specific context are those of
+                other classes. Nothing is changed then.
         """
         given = {name.removeprefix("module."): value for name, value in state_dict.items()}
         frozen = self._frozen()
@@ -71,6 +73,7 @@ class LearnedParameters(nn.Module):
         lines += _other_shapes(given, self._learned)
         shapes_of_frozen = _other_shapes(given, frozen)
         lines += shapes_of_frozen or _other_values(given, frozen)
+        lines += self._other_classes(given)
         if lines:
             listed = "\n  ".join(lines)
             raise ValueError(
@@ -81,6 +84,17 @@ class LearnedParameters(nn.Module):
         with torch.no_grad():
             for name, parameter in self._learned.items():
                 parameter.copy_(given[name])
+
+    def _other_classes(self, given: Mapping[str, Any]) -> list[str]:
+        """A line if class-specific values come with the word vectors of other classes, rounding aside."""
+        suffix = next((value for name, value in given.items() if name.endswith("token_suffix")), None)
+        prompts = getattr(self.model.prompt_learner, "class_prompts", None)
+        if not self.is_class_specific or suffix is None or prompts is None:
+            return []
+        own = prompts.embedded[:, 1 + prompts.n_ctx :].float()  # [C, L, D] of the names, ends and padding
+        other = suffix[:, : own.shape[1]].to(own.device).float()
+        is_same = other.shape == own.shape and (other - own).norm() <= SAME_WEIGHTS * own.norm()
+        return [] if is_same else ["its vectors are those of other classes than this run's"]
 
     def _frozen(self) -> dict[str, Tensor]:
         """The frozen towers under the names of published checkpoints."""

@@ -90,6 +90,8 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     if not os.path.isfile(fpath):
         folder = os.path.dirname(fpath) or "."
         names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        if os.path.isdir(fpath):
+            raise IsADirectoryError(f"{fpath} is a folder: give a checkpoint or prompts.safetensors in it")
         raise FileNotFoundError(f"no checkpoint at {fpath}; {folder} holds {', '.join(names) or 'nothing'}")
     try:
         checkpoint = _load(fpath)
@@ -122,6 +124,9 @@ def _load(path: str) -> dict[str, Any]:
                 checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict):
         raise TypeError(f"it holds a {type(checkpoint).__name__}, not a dict")
+    for name in ("model_state_dict", "model"):  # what other code calls the weights
+        if "state_dict" not in checkpoint and isinstance(checkpoint.get(name), dict):
+            checkpoint["state_dict"] = checkpoint.pop(name)
     if not isinstance(checkpoint.get("state_dict", {}), dict) or type(checkpoint.get("epoch", 0)) is not int:
         raise TypeError("its state_dict is no dict of weights, or its epoch no number")
     return checkpoint

@@ -48,6 +48,9 @@ def frozen_values(trainer: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         n_classes, width, length = trainer.num_classes, clip.config.text_width, clip.config.context_length
         state[f"{prefix}token_prefix"] = torch.zeros(n_classes, 1, width)
         state[f"{prefix}token_suffix"] = torch.zeros(n_classes, length - 3, width)
+        if method == "CoOp":
+            prompts = trainer.model.prompt_learner.class_prompts
+            state["token_suffix"] = prompts.embedded[:, 1 + prompts.n_ctx :]
     if method not in PROMPT_LEARNER_ALONE:
         for key, value in clip.state_dict().items():
             if key.startswith("visual."):
@@ -229,6 +232,27 @@ def test_words_of_each_class_serve_no_other_classes(make, weights: dict, tmp_pat
         assert torch.equal(same.model(IMAGES), again.model(IMAGES))
         with pytest.raises(ValueError, match="River"):
             build("CoOp", others, weights["narrow"], tmp_path / "out", *csc, *start)
+
+
+def test_a_published_file_with_words_of_each_class_serves_no_other_classes(
+    make, weights: dict, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """It names no classes, and has their word vectors."""
+    csc = ("TRAINER.COOP.CSC", True, "TRAINER.COOP.N_CTX", 2)
+    trainer = make("CoOp", *csc)
+    write_published(trainer, tmp_path / "run" / "prompt_learner", monkeypatch)
+    trainer.load_model(str(tmp_path / "run"), epoch=5)
+    others = write_eurosat(tmp_path / "others", names=["a", "b", "c", "d", "e"])
+    other = build("CoOp", others, weights["narrow"], tmp_path / "out", *csc)
+    with pytest.raises(ValueError, match="other classes"):
+        other.load_model(str(tmp_path / "run"), epoch=5)
+    torch.save({"model": trainer.learned.state_dict()}, tmp_path / "bare.pth")
+    capsys.readouterr()
+    start = ("MODEL.INIT_WEIGHTS", str(tmp_path / "bare.pth"))
+    assert torch.equal(make("CoOp", *csc, *start).model(IMAGES), trainer.model(IMAGES))
+    assert "does not name the classes" in capsys.readouterr().out
+    with pytest.raises(OSError, match="is a folder"):
+        make("CoOp", "MODEL.INIT_WEIGHTS", str(tmp_path / "run"))
 
 
 def test_a_prompt_file_is_no_start_in_another_clip(make, eurosat: Path, tmp_path: Path) -> None:
