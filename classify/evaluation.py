@@ -75,10 +75,12 @@ def report(table: "pd.DataFrame", names: Sequence[str], folder: Path) -> str:
     table.to_csv(folder / "predictions.csv", index=False)
     counts.to_csv(folder / "confusion.csv")
     _draw(counts, folder / "confusion.png")
+    is_equal = classes["images"].nunique() == 1
+    largest = "" if is_equal else f", the largest class {100 * n_true.max() / len(table):.2f}%"
     return (
         f"{classes.to_string(float_format='{:.1f}'.format, index_names=False)}\n"
-        f"accuracy {100 * correct.sum() / len(table):.2f}%, macro-F1 {100 * f1.mean():.2f}% of {len(table)} "
-        f"images; {folder} holds confusion.png, confusion.csv and predictions.csv"
+        f"accuracy {100 * correct.sum() / len(table):.2f}%, macro-F1 {100 * f1.mean():.2f}%{largest} "
+        f"of {len(table)} images; {folder} holds confusion.png, confusion.csv and predictions.csv"
     )
 
 

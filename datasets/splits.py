@@ -65,6 +65,8 @@ class Split:
         names = self.class_names()
         if not self.train or not self.test:
             raise ValueError(f"{self.origin}: train and test each need at least one image.")
+        if len(names) == 1:
+            raise ValueError(f"{self.origin}: one class, which any model gets right: add images of others.")
         trained = {row.label for row in self.train}
         for label in range(max(names) + 1):
             if label not in trained:

@@ -31,16 +31,21 @@ def read_image(path: str) -> Image.Image:
         Image.init()
         with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
             image.load()
-            return to_rgb(image)
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         reason = str(error) or type(error).__name__
         raise ImageError(f"cannot decode the image {path}: {reason}; copy or download it again") from error
+    try:
+        return to_rgb(image)
+    except ValueError as error:
+        raise ImageError(f"cannot use the image {path}: {error}") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """`image` as RGB; ValueError if its values are not those of 8 bits, 0 to 255."""
     if image.mode == "F":
         raise ValueError("its values are floating-point numbers; scale them to 0 to 255 and save 8 bits")
-    if image.mode.startswith("I") and image.getextrema()[1] > 255:  # type: ignore[operator]
-        raise ValueError("it has 16 bits or more a pixel, which RGB would cut off at 255; save it with 8")
+    if image.mode.startswith("I"):
+        low, high = image.getextrema()
+        if low < 0 or high > 255:  # type: ignore[operator]
+            raise ValueError(f"its values go from {low} to {high}; scale them to 0 to 255 and save 8 bits")
     return image.convert("RGB")

@@ -35,6 +35,7 @@ def test_accuracy_known_by_construction_and_the_printed_block(capsys):
         100 / 15
     )
     assert ev.summary["total"] == 4200 and ev.summary["correct"] == 3920
+    assert "majority" not in ev.summary
     assert capsys.readouterr().out == (
         "=> result\n* total: 4,200\n* correct: 3,920\n* accuracy: 93.3%\n* error: 6.7%\n* macro_f1: 93.3%\n"
     )
@@ -56,6 +57,7 @@ def test_macro_f1_confusion_and_per_class_equal_the_reference(tmp_path, capsys):
     assert results["perclass_accuracy"] == pytest.approx(100 * float(saved.diagonal()[:3].mean()))
     out = capsys.readouterr().out
     largest = 100 * labels.bincount().max() / 200
+    assert ev.summary["majority"] == pytest.approx(float(largest))
     assert out.count("majority") == 1 and f"* majority: {largest:.1f}% (" in out
     total = int((labels == 1).sum())
     assert f"=> per-class result\n* class: 0 (cat)\ttotal: {int((labels == 0).sum())}\tcorrect:" in out

@@ -71,7 +71,7 @@ def test_the_log_gets_what_is_printed_and_an_earlier_log_stays(tmp_path, monkeyp
     assert sys.stdout is console
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", None, "cut", "16 bits", "floats"])
+@pytest.mark.parametrize("content", [b"", b"not an image", None, "cut", "16 bits", "signed", "floats"])
 def test_an_image_that_cannot_be_used_is_named(tmp_path, root, content):
     path = tmp_path / "broken.png"
     if content == "cut":
@@ -79,6 +79,9 @@ def test_an_image_that_cannot_be_used_is_named(tmp_path, root, content):
         path.write_bytes(whole[: len(whole) // 2])
     elif content == "16 bits":
         Image.fromarray(np.full((4, 4), 30_000, dtype=np.uint16)).save(path)
+    elif content == "signed":
+        path = tmp_path / "broken.tif"
+        Image.fromarray(np.full((4, 4), -50, dtype=np.int32)).save(path)
     elif content == "floats":  # 0 to 1, as microscopes write them; black if they were taken for 0 to 255
         path = tmp_path / "broken.tif"
         Image.fromarray(np.full((4, 4), 0.5, dtype=np.float32)).save(path)

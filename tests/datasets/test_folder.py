@@ -255,7 +255,7 @@ def test_a_list_without_split_has_one_drawn_and_kept_under_its_own_name(tmp_path
     assert every.identity["split_sha256"] != few.identity["split_sha256"]
 
 
-GOOD = "path,class,split\nemu/0.jpg,emu,train\nemu/1.jpg,emu,test\n"
+GOOD = "path,class,split\nemu/0.jpg,emu,train\nemu/1.jpg,emu,test\nwren/1.jpg,wren,train\n"
 
 
 def json_of(**changes):
@@ -263,10 +263,11 @@ def json_of(**changes):
 
 
 WRONG_CSV = {
+    "one class": "path,class,split\nemu/0.jpg,emu,train\nemu/1.jpg,emu,test\n",
     "no column": "path,label,split\nemu/0.jpg,emu,train\n",
     "no header": "emu/0.jpg,emu,train\n",
     "unknown split": GOOD + "emu/1.jpg,emu,dev\n",
-    "half a split": GOOD + "wren/1.jpg,wren,\n",
+    "half a split": GOOD + "wren/2.jpg,wren,\n",
     "two classes": GOOD + "emu/0.jpg,wren,train\n",
     "two splits": GOOD + "./emu//0.jpg,emu,test\n",
     "upwards": GOOD + "emu\\..\\..\\a.jpg,emu,train\n",
