@@ -92,6 +92,11 @@ def check_method(args: argparse.Namespace, cfg: Any) -> None:
     method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)  # raises for an unknown name
     if not hasattr(method, "settings_node"):  # a published trainer may read settings of another method
         return
+    if not method.settings_node:  # CoOp's launcher of zero-shot CLIP gives it CoOp's config files, though
+        others = [key for key in args.opts[::2] if key.startswith("TRAINER.") and key != "TRAINER.NAME"]
+        if others:
+            raise ValueError(f"{others[0]} is a setting of another method: {cfg.TRAINER.NAME} has none")
+        return
     given = args.opts[::2]
     if args.config_file:
         with open(args.config_file, encoding="utf-8") as file:
@@ -118,6 +123,8 @@ def check_flags(args: argparse.Namespace, cfg: Any) -> None:
 
     if not cfg.TRAINER.NAME:
         raise ValueError(f"give --trainer, one of {', '.join(sorted(TRAINER_REGISTRY.registered_names()))}")
+    if not cfg.DATASET.NAME:
+        raise ValueError("no dataset is named: give --dataset-config-file, one of configs/datasets/")
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; give the folder of the run with --output-dir")
     if args.model_dir and not args.eval_only:

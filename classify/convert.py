@@ -97,7 +97,7 @@ def from_checkpoint(
     if missing:
         raise ValueError(f"{path} does not say what it was trained with; give\n  " + "\n  ".join(missing))
     trainer = TRAINER_REGISTRY.get(method)
-    if not hasattr(trainer, "settings_node"):
+    if not getattr(trainer, "settings_node", ""):
         raise ValueError(f"{method} learns nothing, so {path} cannot be a checkpoint of it")
     trainer.check_cfg(cfg)
     clip_model = clip.load(backbone)

@@ -92,7 +92,10 @@ class Folder(ImageDataset):
         for path in paths:
             full = self.folder / path
             if not full.is_file():
-                raise ValueError(f"{full} is missing, or a broken link or no ordinary file: take it out.")
+                raise ValueError(
+                    f"{full} is missing, or a broken link or no ordinary file: take it out. Paths in a list "
+                    f"are relative to {self.folder}."
+                )
             real = os.path.realpath(full)
             if not self.settings.FOLDER_LINKS and os.path.commonpath([home, real]) != home:
                 raise ValueError(

@@ -50,7 +50,10 @@ def read_class_names(path: Path) -> tuple[dict[str, str], str]:
     for line in read_lines(path):
         wnid, _, name = line.partition(" ")
         if not name.strip() or wnid in names or not line.isprintable():
-            raise ValueError(f'{path}: the line {line!r:.200} is not "wnid name" with a new wnid.')
+            raise ValueError(
+                f'{path}: the line {line!r:.200} is not "wnid name" with a new wnid. The published list is '
+                f"{PUBLISHED_NAMES}."
+            )
         names[wnid] = name.strip()
         if re.match(r"\d+ ", names[wnid]) or "," in name:
             raise ValueError(

@@ -131,9 +131,20 @@ def test_epochs_of_warm_up_alone_are_warned_of(run: Run) -> None:
     assert "2 images a class, 1 epochs" in out and "Warning: OPTIM.WARMUP_EPOCH 1" in out
 
 
-def test_train_alone_asks_for_a_method(capsys: pytest.CaptureFixture) -> None:
-    assert train.main([]) == 2
-    assert "--trainer" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("", "--trainer"),
+        ("--trainer CoOp", "--dataset-config-file"),
+        ("--trainer LinearProbe DATASET.NAME Shapes TRAINER.COOP.N_CTX 4", "TRAINER.COOP.N_CTX"),
+        ("--trainer ZeroshotCLIP DATASET.NAME Shapes TRAINER.COOP.N_CTX 4", "TRAINER.COOP.N_CTX"),
+    ],
+)
+def test_what_is_not_given_or_does_nothing_is_named(
+    words: str, named: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert train.main(words.split()) == 2
+    assert named in capsys.readouterr().err
 
 
 def test_force_moves_the_run_aside(run: Run, tmp_path: Path) -> None:

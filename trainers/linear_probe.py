@@ -44,13 +44,16 @@ def search_c(accuracy_of: Callable[[float], float]) -> float:
 class LinearProbe(TrainerX):
     """Logistic regression, fitted in place of an epoch; it knows the classes of its training alone."""
 
+    settings_node = ""  # it has none
     has_epochs = False
     compared_in_test = ("backbone", "classnames")
 
     def check_cfg(self, cfg: Any) -> None:
         default = get_cfg_default().OPTIM
-        if given := [f"OPTIM.{key}" for key, value in cfg.OPTIM.items() if value != default[key]]:
-            raise ValueError(f"LinearProbe is fitted without steps: leave out {', '.join(given)}")
+        given = [f"OPTIM.{key}" for key, value in cfg.OPTIM.items() if value != default[key]]
+        given += ["MODEL.INIT_WEIGHTS"] if cfg.MODEL.INIT_WEIGHTS else []
+        if given:
+            raise ValueError(f"LinearProbe is fitted, without steps or a start: leave out {', '.join(given)}")
 
     def build_model(self) -> None:
         """Load CLIP, and register a linear layer on its image features."""

@@ -59,6 +59,7 @@ class ZeroshotCLIP(TrainerX):
 
     model: ZeroshotModel
     model_class = ZeroshotModel
+    settings_node = ""  # it has none
 
     def templates(self) -> list[str]:
         """The templates whose features are averaged."""
