@@ -72,18 +72,13 @@ def build_parser() -> argparse.ArgumentParser:
     add = table.add_argument
     add("--format", choices=("text", "markdown", "latex", "csv", "html"), default="text")
     add("--out", type=Path, help="file to write (default: the terminal)")
-    add("--figures", type=Path, metavar="FOLDER", help="also draw every figure as PNG and SVG")
-    add("--title", default="Results", help="of the HTML page")
+    add("--figures", type=Path, metavar="FOLDER", help="also draw every figure that the runs allow")
+    add("folders", nargs="+", type=Path, help="of runs; everything below is read")
+    for option, text in LISTS.items():
+        add(option, type=listed, default=[], metavar="A,B", help=text)
+    add("--pivot", nargs="?", type=listed, const=[], metavar="A,B", help="two settings of a grid")
+    add("--metric", default="", help="of a pivot: base, new, H, accuracy or shots")
     table.set_defaults(run=call("tables", "write_tables"))
-    figures = subparsers.add_parser("figures", help="draw every figure that finished runs allow")
-    figures.add_argument("--out", dest="figures", type=Path, required=True, help="folder for the files")
-    figures.set_defaults(run=call("tables", "draw_figures"))
-    for add in (table.add_argument, figures.add_argument):
-        add("folders", nargs="+", type=Path, help="of runs; everything below is read")
-        for option, text in LISTS.items():
-            add(option, type=listed, default=[], metavar="A,B", help=text)
-        add("--pivot", nargs="?", type=listed, const=[], metavar="A,B", help="two settings of a grid")
-        add("--metric", default="", help="of a pivot: base, new, H, accuracy or shots")
 
     schedule = subparsers.add_parser("schedule", help="show the prompts of each layer of a config or a run")
     text = "a config of configs/trainers/<Method>/, or the folder of a run; then KEY VALUE pairs"
@@ -159,7 +154,7 @@ def run_verb(args: argparse.Namespace) -> int:
         table = ["table", str(output), "--protocols", "base2new,xd"]
         page = [*table, "--format", "html", "--out", str(output / "results.html")]
         main(table)
-        main([*page, "--figures", str(output / "figures"), "--title", "MPL, arXiv 2502.14125"])
+        main([*page, "--figures", str(output / "figures")])
     return status
 
 

@@ -114,7 +114,7 @@ def make_all(runs: Sequence[Run], place: Place, n_workers: int = 1, gpus: Sequen
     unfinished = [run for run in runs if progress.statuses.get(run) != 0]
     if len(runs) > 2:
         print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished")
-        for run in unfinished:
+        for run in () if stopped else unfinished:
             print(f"  not finished: {run.title}: {place.output / run.folder}")
     if stopped or not unfinished:
         return stopped

@@ -73,7 +73,7 @@ def styles_of(table: Table) -> dict[str, dict[str, Any]]:
     for label in table.labels:
         method = method_of(label)
         place = methods.index(method) if method in methods else len(methods)
-        rank = sum(method_of(other) == method for other in styles)
+        rank = place // len(palette) + sum(method_of(other) == method for other in styles)
         colour = palette[place % len(palette)] if learned[label] else UNTRAINED
         styles[label] = {"color": colour, "marker": "os^DvPX"[rank % 7]}
     return styles

@@ -14,7 +14,7 @@ import pandas as pd
 
 from dassl.engine.record import NOT_COMPARED, read_result
 
-from .facts import ELEVEN, IMAGENET_VARIANTS, dataset_name, methods
+from .facts import ELEVEN, IMAGENET_VARIANTS, dataset_name
 
 Row = dict[str, Any]
 
@@ -94,10 +94,7 @@ def read_row(folder: str, record: Mapping[str, Any]) -> Row:
         "trained": record.get("train_seconds") is not None,
         "learned": record.get("train_seconds") is not None or trained_in is not None,
     }
-    trainer, method = config.get("TRAINER") or {}, methods().get(record["trainer"])
-    node = method.node if method else record["trainer"].upper()
-    trainer = {node: trainer[node]} if node in trainer else trainer
-    settings = {**config, "TRAINER": trainer, "data": record.get("data") or {}}
+    settings = {**config, "data": record.get("data") or {}}
     for key, value in pd.json_normalize(settings).to_dict("records")[0].items():
         if "." in key and key not in NOT_SETTINGS:
             row[key] = value if isinstance(value, (int, float, str)) else str(value)

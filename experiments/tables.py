@@ -44,16 +44,10 @@ def read_tables(args: argparse.Namespace) -> tuple[Sequence[Table | Pivot], list
     return pivots, notes
 
 
-def draw_figures(args: argparse.Namespace) -> None:
-    tables, _ = read_tables(args)
-    for path in save_figures(tables, args.figures):
-        print(f"Drawn: {path}")
-
-
 def write_tables(args: argparse.Namespace) -> None:
     tables, left_out = read_tables(args)
     writers = {"text": to_text, "markdown": to_markdown, "latex": to_latex, "csv": to_csv}
-    text = to_html(tables, left_out, args.title) if args.format == "html" else writers[args.format](tables)
+    text = to_html(tables, left_out) if args.format == "html" else writers[args.format](tables)
     warnings = [note for table in tables for note in table.notes if note.startswith("WARNING")]
     for note in left_out + warnings:
         print(note, file=sys.stderr)
@@ -101,13 +95,10 @@ def to_csv(tables: Sequence[Table | Pivot]) -> str:
     return cells.rename(columns={"label": "method"})[columns.split()].to_csv(index=False)
 
 
-def to_html(tables: Sequence[Table | Pivot], left_out: Sequence[str], title: str) -> str:
+def to_html(tables: Sequence[Table | Pivot], left_out: Sequence[str]) -> str:
     """One page with every table and figure inside."""
-    parts = [
-        "<!DOCTYPE html>",
-        f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{STYLE}</style>",
-    ]
-    parts += [f"<h1>{html.escape(title)}</h1>", f"<p>{LEGEND}</p>"]
+    parts = ["<!DOCTYPE html>", f"<meta charset='utf-8'><title>Results</title><style>{STYLE}</style>"]
+    parts += ["<h1>Results</h1>", f"<p>{LEGEND}</p>"]
     for table in tables:
         parts += [f"<h2>{html.escape(table.title)}</h2>", table.frame().to_html(index=False, border=0)]
         parts += [f"<p>{html.escape(note)}</p>" for note in table.notes]

@@ -18,10 +18,7 @@ def write_run(folder: Path, method: str, dataset: str, accuracy: float | None, *
         "OUTPUT_DIR": str(folder),
         "OPTIM": {"MAX_EPOCH": 5, "LR": 0.002} | given.pop("optim", {}),
         "DATALOADER": {"NUM_WORKERS": len(str(folder)) % 7},
-        "TRAINER": {
-            method.upper(): {"PREC": "fp16"} | given.pop("settings", {}),
-            "OTHER": {"N_CTX": len(str(folder))},
-        },
+        "TRAINER": {method.upper(): {"PREC": "fp16"} | given.pop("settings", {})},
     }
     record = {
         "finished": True, "trainer": method, "backbone": "ViT-B/16", "dataset": dataset, "subsample": "all",
