@@ -34,7 +34,7 @@ class KgCoOp(CoOp):
     """Knowledge-guided context optimisation."""
 
     settings_node = "COOP"
-    further_settings = ("TRAINER.COOP.W",)
+    further_settings: tuple[str, ...] = ("TRAINER.COOP.W",)
     has_static_step = True
     frozen_templates = FROZEN_TEMPLATES
     """Templates of the frozen features by dataset name."""

@@ -77,6 +77,7 @@ _OPTIM = {
     "RMSPROP_ALPHA": 0.99,
     "ADAM_BETA1": 0.9,  # adam, amsgrad, radam, adamw
     "ADAM_BETA2": 0.999,
+    "ADAM_EPS": 1e-8,
     "STAGED_LR": False,  # layers outside NEW_LAYERS learn at LR times BASE_LR_MULT
     "NEW_LAYERS": (),
     "BASE_LR_MULT": 0.1,

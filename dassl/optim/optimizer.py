@@ -44,6 +44,7 @@ def build_optimizer(
         settings["momentum"] = optim_cfg.MOMENTUM
     else:
         settings["betas"] = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
+        settings["eps"] = optim_cfg.ADAM_EPS
     if optim_cfg.NAME == "sgd":
         settings |= {"dampening": optim_cfg.SGD_DAMPNING, "nesterov": optim_cfg.SGD_NESTEROV}
     elif optim_cfg.NAME == "rmsprop":

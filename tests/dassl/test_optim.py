@@ -122,6 +122,16 @@ def test_each_optimiser_moves_the_parameters(name):
     assert not torch.equal(net.weight, before)
 
 
+def test_adam_takes_its_eps():
+    """TCP's YAML sets it; 1e-3 halves the first step along a gradient of 1e-3."""
+    for eps, moved in ((1e-8, 0.1), (1e-3, 0.05)):
+        weight = nn.Parameter(torch.ones(1))
+        optimizer = build_optimizer([weight], optim_cfg(NAME="adam", LR=0.1, ADAM_EPS=eps, WEIGHT_DECAY=0.0))
+        (1e-3 * weight).sum().backward()
+        optimizer.step()
+        assert 1 - float(weight) == pytest.approx(moved, rel=1e-3)
+
+
 def test_staged_rates_and_groups():
     net = nn.Sequential()
     net.add_module("body", nn.Linear(2, 2))

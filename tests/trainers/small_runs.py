@@ -37,6 +37,7 @@ NODES = {name: REGISTERED[name].settings_node for name in METHODS}
 FITTING = {  # settings of methods whose defaults do not fit the small towers
     "MMA": {"ADAPTER_START": 2, "ADAPTER_END": 3},
     "MMRL": {"REP_LAYERS": [2, 3]},
+    "TCP": {"N_CTX": 4, "TRAINER.TCP.LAYER": 2},
 }
 
 
@@ -89,7 +90,8 @@ def config(method: str, root: Path, weights: Path | str, output: Path, *pairs: A
         settings[f"{node}.PREC"] = "fp32"
         depths = [key for key in cfg.TRAINER[NODES[method]] if key.startswith("PROMPT_DEPTH")]
         settings |= {f"{node}.{key}": 3 for key in depths}
-        settings |= {f"{node}.{key}": value for key, value in FITTING.get(method, {}).items()}
+        fitting = FITTING.get(method, {}).items()
+        settings |= {key if "." in key else f"{node}.{key}": value for key, value in fitting}
     cfg.merge_from_list([word for pair in settings.items() for word in pair])
     cfg.merge_from_list(list(pairs))
     cfg.freeze()
