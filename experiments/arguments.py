@@ -27,7 +27,7 @@ VERBS = {  # verb: its words, what it does
     "reproduce": ("[DATASET] [SEED]", "base2new and xd of the MPL paper, then its tables and figures"),
 }
 PAPER_METHODS = "ZeroshotCLIP,CoOp,CoCoOp,MaPLe,MPL"  # of the tables of arXiv 2502.14125
-KEY = re.compile(r"[A-Z]\w*(\.\w+)+|OUTPUT_DIR|RESUME|SEED|USE_CUDA|VERBOSE")
+KEY = re.compile(r"[A-Z]\w*(\.\w+)+|[A-Z]+(_[A-Z]+)*")
 NOT_AS_PAIRS = {  # what the name of a run's folder says -> how it is given
     "DATASET.NUM_SHOTS": "SHOTS=VALUE in the environment",
     "DATASET.SUBSAMPLE_CLASSES": "base2new takes base and new, zeroshot an argument, the other verbs all",
@@ -54,7 +54,8 @@ def numbers(name: str, text: str, least: int) -> tuple[int, ...]:
 
 def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[dict[str, str], Pairs]:
     """The named arguments of a verb, and the KEY VALUE pairs that follow."""
-    start = next((i for i, word in enumerate(given) if KEY.fullmatch(word)), len(given))
+    keys = (i for i, word in enumerate(given) if KEY.fullmatch(word) and (i or "." in word))  # a dataset: CUB
+    start = next(keys, len(given))
     words, pairs = list(given[:start]), list(given[start:])
     usage = VERBS[verb][0]
     names = [name.strip("[]") for name in usage.split()]
