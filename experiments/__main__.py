@@ -109,9 +109,6 @@ def listed(text: str) -> list[str]:
 
 def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
     """Prints each run with its state, and what is missing for those that are to be made."""
-    from clip.weights import find_local
-    from prepare.sources import is_present
-
     width = max(len(run.title) for run in runs)
     states = {}
     for run in runs:
@@ -119,12 +116,19 @@ def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
         print(f"{run.title:{width}}  {states[run]:14}  {run.folder}")
         print("".join(f"    {line}\n" for line in differing), end="")
     print(f"{len(runs)} runs: {', '.join(f'{n} {found}' for found, n in Counter(states.values()).items())}")
-    to_do = [run for run, found in states.items() if found not in ("finished", "other settings")]
-    absent = [name for name in dict.fromkeys(run.dataset for run in to_do) if not is_present(name, data)]
+    print_missing([run for run in runs if states[run] not in ("finished", "other settings")], data)
+
+
+def print_missing(runs: Sequence[Run], data: Path) -> None:
+    """Prints the datasets and weights that `runs` need and that are not here, and how to get them."""
+    from clip.weights import find_local
+    from prepare.sources import is_present
+
+    absent = [name for name in dict.fromkeys(run.dataset for run in runs) if not is_present(name, data)]
     if absent:
         command = f"python -m prepare fetch {' '.join(absent)} --root {shlex.quote(str(data))}"
         print(f"Not in {data}, or not all of it; to get them: {command}")
-    backbones = {run.setting("MODEL.BACKBONE.NAME"): None for run in to_do}
+    backbones = dict.fromkeys(run.setting("MODEL.BACKBONE.NAME") for run in runs)
     lacking = [shlex.quote(name) for name in backbones if find_local(name) is None]
     if lacking:
         print(f"CLIP weights that are not here; to get them: python -m prepare weights {' '.join(lacking)}")
@@ -147,10 +151,11 @@ def run_verb(args: argparse.Namespace) -> int:
     if args.slurm:
         from .slurm import submit
 
+        print_missing(runs, data)  # jobs cannot ask, and may have no network
         status = submit(runs, place, args.slurm, args.runs_per_job, args.wait)
     else:
         status = make_all(runs, place, len(gpus) or args.jobs, gpus)
-    if args.verb == "reproduce" and status in (0, 1):
+    if args.verb == "reproduce" and status in (0, 1) and (args.wait or not args.slurm):
         table = ["table", str(output), "--protocols", "base2new,xd"]
         page = [*table, "--format", "html", "--out", str(output / "results.html")]
         main(table)

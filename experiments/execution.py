@@ -39,8 +39,8 @@ class Place:
     debug: bool = False
 
 
-def need_training(training: Run, place: Place) -> None:
-    """Raises a ValueError unless a training is finished and has the settings that are asked for."""
+def finished_training(training: Run, place: Place) -> dict[str, Any]:
+    """The record of a training; ValueError unless it is finished and has the settings that are asked for."""
     folder = place.output / training.folder
     command = launcher(training)
     record = read_result(str(folder))
@@ -57,6 +57,7 @@ def need_training(training: Run, place: Place) -> None:
             f"the training in {folder} has other settings ({differing}): give those of the training, or "
             f"train afresh: {command} --force"
         )
+    return record
 
 
 def offer_dataset(run: Run, data: Path) -> None:
@@ -79,19 +80,21 @@ def make(run: Run, place: Place) -> int:
     """Makes one run through train.py's main, unless it is finished; gives the exit status."""
     import train
 
-    old = read_result(str(place.output / run.folder))
-    load_epoch, tested, is_outdated = None, None, False
+    folder = place.output / run.folder
+    old = read_result(str(folder))
+    is_forced, load_epoch, tested = place.force, None, None
     if run.training:
-        need_training(run.training, place)
-        folder = str(place.output / run.training.folder)
-        record = read_result(folder)
-        tested = {"folder": folder, "ended": record["ended"]}
-        if record["config"]["TEST"]["FINAL_MODEL"] != "best_val":
-            load_epoch = record["epochs_done"]
-        is_outdated = bool(old.get("finished")) and (old.get("tested") or tested)["ended"] != tested["ended"]
-    if is_outdated and not place.force:
-        print(f"Testing again, since the training is newer than the test: {place.output / run.folder}")
-    is_forced = place.force or is_outdated
+        training = finished_training(run.training, place)
+        tested = {"folder": str(place.output / run.training.folder), "ended": training["ended"]}
+        if training["config"]["TEST"]["FINAL_MODEL"] != "best_val":
+            load_epoch = training["epochs_done"]
+        if (
+            old.get("finished")
+            and (old.get("tested") or tested)["ended"] != tested["ended"]
+            and not is_forced
+        ):
+            print(f"Testing again, since the training is newer than the test: {folder}")
+            is_forced = True
     if is_forced or not old.get("finished"):
         offer_dataset(run, place.data)
     words = run.arguments(place.data, place.output, load_epoch)

@@ -27,7 +27,6 @@ from .run import Run, state
 JOBS = "slurm/jobs.jsonl"  # below the output folder: a line a job, with the folders of its runs
 SHORT_NAMES = {"gpus": "gpus_per_node", "cpus": "cpus_per_task"}
 SECONDS_BETWEEN_LOOKS = 10
-N_LAST_LINES = 3  # of a log
 
 
 @dataclass
@@ -77,8 +76,8 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
         for run, (found, lines) in states.items():
             if found == "other settings":
                 raise ValueError("\n  ".join([f"{place.output / run.folder} has other settings:", *lines]))
-    elsewhere = queued(place.output)
-    todo = [run for run in runs if run.folder not in elsewhere]
+    is_queued = {folder for folder, (_, found) in submitted(place.output).items() if found}
+    todo = [run for run in runs if run.folder not in is_queued]
     todo = [run for run in todo if place.force or states[run][0] != "finished"]
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs are finished or queued already")
@@ -92,7 +91,8 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
             with hold_folder(str(place.output / run.folder), force=True):
                 pass
     if todo:
-        os.environ["PYTHONPATH"] = str(REPO)  # jobs inherit it
+        # jobs inherit it
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
         executor = SlurmExecutor(place.output / "slurm")
         executor.update_parameters(job_name="experiments", **parameters_of(parameters))
         jobs = executor.submit_array([Job(share, replace(place, force=False)) for share in shares])
@@ -104,28 +104,22 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
     if not waits:
         return 0
     folders = {run.folder for run in runs}
-    while folders & queued(place.output).keys():
+    while any(found for folder, (_, found) in submitted(place.output).items() if folder in folders):
         time.sleep(SECONDS_BETWEEN_LOOKS)
     unfinished = [run for run in runs if state(run, place.data, place.output)[0] != "finished"]
     print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished")
     return int(bool(unfinished))
 
 
-def queued(output: Path) -> dict[str, str]:
-    """Folder -> job and its state, of the runs in jobs that Slurm has not ended."""
+def submitted(output: Path) -> dict[str, tuple[str, str]]:
+    """Folder -> the last job that it was submitted in, and the job's state; empty if Slurm has ended it."""
     if not (output / JOBS).is_file() or not shutil.which("squeue"):
         return {}
     call = ["squeue", "--me", "--array", "--noheader", "--format=%i %T"]
     told = subprocess.run(call, check=True, capture_output=True, text=True).stdout
-    jobs = dict(line.split() for line in told.splitlines())
-    lines = (output / JOBS).read_text(encoding="utf-8").splitlines()
-    submitted = [json.loads(line) for line in lines]
-    return {
-        folder: f"job {entry['job']} is {jobs[entry['job']]}"
-        for entry in submitted
-        if entry["job"] in jobs
-        for folder in entry["runs"]
-    }
+    states = dict(line.split() for line in told.splitlines())
+    jobs = [json.loads(line) for line in (output / JOBS).read_text(encoding="utf-8").splitlines()]
+    return {folder: (job["job"], states.get(job["job"], "")) for job in jobs for folder in job["runs"]}
 
 
 def print_status(args: argparse.Namespace) -> None:
@@ -134,24 +128,33 @@ def print_status(args: argparse.Namespace) -> None:
     if not output.is_dir():
         raise FileNotFoundError(f"{output} is no folder; give that of the runs, such as output")
     found: dict[str, list[str]] = {"finished": [], "running": [], "queued": [], "not finished": []}
-    waiting = queued(output)
+    jobs = submitted(output)
     for parent, names, files in os.walk(output):
         names[:] = sorted(name for name in names if ".old-" not in name)
         if "log.txt" not in files:
             continue
-        folder, record = os.path.relpath(parent, output), read_result(parent)
-        log = Path(parent, "log.txt").read_text(encoding="utf-8", errors="replace")
-        last = [line for line in log.splitlines() if line.strip()][-N_LAST_LINES:]
-        if record.get("finished"):
+        folder = os.path.relpath(parent, output)
+        job, job_state = jobs.pop(folder, ("", ""))
+        if read_result(parent).get("finished"):
             found["finished"].append(folder)
         elif is_held(parent):
-            found["running"].append("\n    ".join([folder, *last[-1:]]))
-        elif folder not in waiting:
-            found["not finished"].append("\n    ".join([folder, *last]))
-            continue
-        waiting.pop(folder, None)
-    found["queued"] = [f"{folder}: {job}" for folder, job in waiting.items()]
+            found["running"].append(f"{folder}{last_lines(Path(parent, 'log.txt'), 1)}")
+        elif job_state:
+            found["queued"].append(f"{folder}: job {job} is {job_state}")
+        else:
+            found["not finished"].append(f"{folder}{last_lines(Path(parent, 'log.txt'))}")
+    for folder, (job, job_state) in jobs.items():
+        if job_state:
+            found["queued"].append(f"{folder}: job {job} is {job_state}")
+        else:
+            found["not finished"].append(f"{folder}{last_lines(output / f'slurm/{job}_0_log.err')}")
     for word, lines in found.items():
         print(f"{word}: {len(lines)}")
         if word != "finished":
             print("".join(f"  {line}\n" for line in lines), end="")
+
+
+def last_lines(log: Path, n: int = 3) -> str:
+    """The last lines of a log that are not empty, each on a line of its own."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else f"there is no {log}"
+    return "".join(f"\n    {line}" for line in [line for line in text.splitlines() if line.strip()][-n:])
