@@ -13,8 +13,15 @@ from .prompted_clip import PromptedCLIP
 # averaged in float16).
 SAME_WEIGHTS = 0.05
 MAX_NAMED = 8  # arrays that a message names
-# Of published files, the words around the learned context, which are built from the present class names.
-TOKEN_BUFFERS = ("token_prefix", "token_suffix")
+# Of published files, what is built from the present class names, and the table of their words.
+TOKEN_BUFFERS = (
+    "token_prefix",
+    "token_suffix",
+    "tokenized_prompts",
+    "prompt_embeddings",
+    "token_embedding",
+    "token_embedding.weight",
+)
 # Of batch norms, which the published code moves in training.
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 

@@ -19,7 +19,11 @@ TEXT_TOWER = (
     "ln_final.",
     "text_projection",
 )  # without token embedding
-PROMPT_LEARNER_ALONE = ("CoOp", "CoCoOp")  # the other methods register their whole model, towers included
+PROMPT_LEARNER_ALONE = (
+    "CoOp",
+    "CoCoOp",
+    "MMA",
+)  # the other methods register their whole model, towers included
 
 
 class ConstantWarmupScheduler:
@@ -43,8 +47,13 @@ def learned_values(trainer: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
 def frozen_values(trainer: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The entries of a published file that are not learned."""
     method, clip = trainer.cfg.TRAINER.NAME, trainer.model.clip
+    embedded = trainer.model.prompt_learner.class_prompts.embedded
     state, prefix = {}, "" if method in PROMPT_LEARNER_ALONE else "prompt_learner."
-    if method != "VPT":  # whose class prompts are features, computed once
+    if method == "MMA":
+        state = {"token_embedding": embedded, "tokenized_prompts": torch.zeros(trainer.num_classes, 32)}
+    elif method == "MMRL":
+        state["representation_learner.prompt_embeddings"] = state["prompt_embeddings"] = embedded
+    elif method != "VPT":  # whose class prompts are features, computed once
         n_classes, width, length = trainer.num_classes, clip.config.text_width, clip.config.context_length
         state[f"{prefix}token_prefix"] = torch.zeros(n_classes, 1, width)
         state[f"{prefix}token_suffix"] = torch.zeros(n_classes, length - 3, width)
@@ -104,7 +113,8 @@ def pairs(method: str, *settings: Any) -> list[Any]:
 
 @pytest.mark.parametrize(("dtype", "whole_scheduler"), [(torch.float16, False), (torch.float32, True)])
 @pytest.mark.parametrize(
-    ("method", "settings"), [*((m, ()) for m in PUBLISHED), ("CoOp", ("N_CTX", 4, "CSC", True))]
+    ("method", "settings"),
+    [*((m, ()) for m in (*PUBLISHED, "MMA", "MMRL")), ("CoOp", ("N_CTX", 4, "CSC", True))],
 )
 def test_a_published_file_loads_and_evaluates_as_its_prompts_set_directly(
     method: str, settings: tuple, dtype: torch.dtype, whole_scheduler: bool, make, tmp_path: Path, monkeypatch
