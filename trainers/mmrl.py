@@ -49,7 +49,7 @@ def extend_cfg(cfg: Any) -> None:
     cfg.TRAINER.MMRL.PREC = "fp16"  # fp16, bf16, amp or fp32
 
 
-def tests_both(cfg: Any) -> bool:
+def takes_both(cfg: Any) -> bool:
     """Whether a test takes both features: TASK's rule of the released code, and never for new classes."""
     part = cfg.DATASET.SUBSAMPLE_CLASSES
     by_task = {"B2N": part == "base", "FS": True, "CD": cfg.DATASET.NAME == "ImageNet"}
@@ -177,7 +177,7 @@ class MMRL(PromptTrainer):
             if not least <= s[key] <= most:
                 raise ValueError(f"TRAINER.MMRL.{key} is {s[key]}; it must be from {least} to {most}")
         texts = [fill(chosen_template(cfg), name) for name in classnames]
-        share = s.ALPHA if tests_both(cfg) else 1.0
+        share = s.ALPHA if takes_both(cfg) else 1.0
         return Representations(clip_model, texts, s.N_REP_TOKENS, s.REP_DIM, layers, share)
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

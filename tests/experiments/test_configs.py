@@ -62,6 +62,24 @@ for short in BACKBONES:
         for words, n_ctx, init in (("", 16, ""), ("_ctxv1", 4, A_PHOTO)):
             settings = {"N_CTX": n_ctx, "CTX_INIT": init, "CSC": False, "CLASS_TOKEN_POSITION": "end"}
             PUBLISHED[f"CoOp/{short}{ending}{words}"] = (32, 0.002, epochs, settings)
+MMA = {"TEXT_CTX_INIT": A_PHOTO, "ADAPTER_START": 5, "ADAPTER_END": 12, "ADAPTER_DIM": 32}
+MMA |= {"ADAPTER_SCALE": 0.001, "PREC": "amp"}
+MMRL = {
+    "ALPHA": 0.7,
+    "REP_LAYERS": [6, 7, 8, 9, 10, 11, 12],
+    "REP_DIM": 512,
+    "N_REP_TOKENS": 5,
+    "PREC": "amp",
+}
+# name: optimiser, batches of training and test, LR, epochs, warm-up, smallest crop, settings of the method
+PUBLISHED_WITH_AMP: dict[str, tuple[Any, ...]] = {
+    "MMA/vit_b16_ep5": ("sgd", 16, 100, 0.0015, 5, 0, 0.08, MMA),
+    "MMA/vit_b16_ep5_imnet": ("sgd", 128, 100, 0.0015, 5, 0, 0.08, MMA),
+    "MMRL/vit_b16": ("adamw", 4, 250, 0.001, 10, 1, 0.5, MMRL | {"REG_WEIGHT": 1.0}),
+    "MMRL/vit_b16_imagenet": ("adamw", 32, 250, 0.001, 5, 1, 0.5, MMRL | {"REG_WEIGHT": 1.0}),
+    "MMRL/vit_b16_few_shot": ("adamw", 32, 250, 0.001, 50, 1, 0.5, MMRL | {"REG_WEIGHT": 0.5}),
+    "MMRL/vit_b16_cross_datasets": ("adamw", 32, 250, 0.001, 1, 0, 0.5, MMRL | {"REG_WEIGHT": 0.2}),
+}
 ZEROSHOT = BACKBONES | {"vit_l14": "ViT-L/14", "vit_l14_336": "ViT-L/14@336px"}
 TINY = {f"{name}/tiny_shapes" for name, method in methods().items() if not method.variant_of}
 
@@ -86,7 +104,9 @@ def learning_rates(cfg: Any) -> list[float]:
 
 
 def test_the_configs_are_the_published_ones_and_one_a_method_for_shapes() -> None:
-    assert CONFIGS.keys() >= PUBLISHED.keys() | TINY | {f"ZeroshotCLIP/{name}" for name in ZEROSHOT}
+    assert CONFIGS.keys() >= PUBLISHED.keys() | PUBLISHED_WITH_AMP.keys() | TINY | {
+        f"ZeroshotCLIP/{name}" for name in ZEROSHOT
+    }
     assert (len(PUBLISHED), len(ZEROSHOT)) == (43, 6)
 
 
@@ -113,6 +133,18 @@ def test_published_values(name: str) -> None:
     rates = learning_rates(cfg)
     assert rates[:2] == [1e-5, lr]
     assert all(a > b > 0 for a, b in zip(rates[1:-1], rates[2:], strict=True))
+
+
+@pytest.mark.parametrize("name", PUBLISHED_WITH_AMP)
+def test_published_values_with_amp(name: str) -> None:
+    *common, settings = PUBLISHED_WITH_AMP[name]
+    cfg = load(name)
+    node = cfg.TRAINER[methods()[name.split("/")[0]].node]
+    assert {key: node[key] for key in settings} == settings
+    optim, batches = cfg.OPTIM, (cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.DATALOADER.TEST.BATCH_SIZE)
+    crop = cfg.INPUT.RRCROP_SCALE[0]
+    assert common == [optim.NAME, *batches, optim.LR, optim.MAX_EPOCH, optim.WARMUP_EPOCH, crop]
+    assert learning_rates(cfg)[0] == (1e-5 if optim.WARMUP_EPOCH else optim.LR)
 
 
 def test_the_learning_rates_of_the_papers_setting() -> None:

@@ -119,6 +119,15 @@ def test_all_training_images(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "NUM_SHOTS -1" in " ".join(run.arguments(Path("data"), Path("output"))), verb
 
 
+def test_settings_go_with_a_protocol_and_a_dataset() -> None:
+    """Shapes has a config of its own, and the settings that hold for every dataset."""
+    choose = methods()["MMRL"].choose
+    assert choose("few_shot", "shapes", 16) == ("tiny_shapes", {"TASK": "FS"})
+    eurosat = {"TASK": "B2N", "TRAINER.MMRL.REG_WEIGHT": "0.01", "TRAINER.MMRL.REP_DIM": "2048"}
+    assert choose("base2new", "eurosat", 16) == ("vit_b16", eurosat)
+    assert choose("base2new", "eurosat", 16, "vit_b16_imagenet") == ("vit_b16_imagenet", {})
+
+
 def test_the_launcher_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
     for words, expected in (
         ("base2new_test --method MPL dtd 1 7 OPTIM.LR 0.1", "mpl/base2new_train.sh dtd 1 7"),
