@@ -11,9 +11,9 @@ from experiments.schedule import token_origins
 from trainers.mpl import MPLSchedules
 
 GREY, ADDED, CARRIED, REMOVED, INK = "#7d8590", "#e08a2e", "#5b9bd5", "#d4574e", "#14181d"
-CHIP, STEP, COLUMN, LEFT = 20, 23, 106, 92  # sides and distances in pixels
+CHIP, STEP, COLUMN, LEFT = 17, 19, 106, 92  # sides and distances in pixels
 COLUMNS = (0, 1, 2, 3, 4, None, 8, 9)  # layers that are drawn; None leaves some out
-TEXT, MAPS, IMAGE, HEIGHT = 42, 152, 452, 550  # heights of the words, the maps and the patches; of all
+TEXT, MAPS, IMAGE, HEIGHT = 36, 134, 378, 450  # heights of the words, the maps and the patches; of all
 
 
 def chip(x: float, y: float, kind: str, text: str) -> str:
@@ -23,7 +23,7 @@ def chip(x: float, y: float, kind: str, text: str) -> str:
     else:
         style, ink = f'fill="{ADDED if kind == "added" else CARRIED}"', INK
     box = f'<rect x="{x - CHIP / 2}" y="{y}" width="{CHIP}" height="{CHIP}" rx="4" {style}/>'
-    return box + words(x, y + 14.5, text, ink, "middle", 12)
+    return box + words(x, y + 12.8, text, ink, "middle", 12)
 
 
 def words(x: float, y: float, text: str, ink: str = GREY, anchor: str = "middle", size: int = 13) -> str:
@@ -89,7 +89,7 @@ def picture() -> str:
     parts.append(words(12, HEIGHT - 26, "prompt tokens", anchor="start"))
     x = LEFT + 40
     for kind in ("added", "carried", "removed"):
-        parts += [chip(x, HEIGHT - 41, kind, "1"), words(x + 18, HEIGHT - 26, kind, anchor="start")]
+        parts += [chip(x, HEIGHT - 39, kind, "1"), words(x + 18, HEIGHT - 26, kind, anchor="start")]
         x += 110
     parts.append(words(x, HEIGHT - 26, "number: the layer that added the token", anchor="start"))
     heads = "".join(
