@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Every CLIP of OpenAI's has attention heads of 64 channels, and its widest ViT is that of ViT-L/14
 # (arXiv 2103.00020, tables 19 and 20).

@@ -141,13 +141,14 @@ def _print_reports(reports: Sequence["Report"], root: Path) -> None:
 
 def run_weights(args: argparse.Namespace) -> int:
     """Fetch CLIP weights and read them, as a run does; 1 if some could not be fetched."""
-    from clip import weights
+    import clip
+    from clip.weights import find_local
 
     status = 0
     for name in args.names:
         try:
-            n_parameters = sum(parameter.numel() for parameter in weights.load(name).parameters())
-            print(f"{name}: {weights.find_local(name)}, {n_parameters:,} parameters")
+            n_parameters = sum(parameter.numel() for parameter in clip.load(name).parameters())
+            print(f"{name}: {find_local(name)}, {n_parameters:,} parameters")
         except (OSError, ValueError) as error:
             print(f"Error: {name}: {error}", file=sys.stderr)
             status = 1

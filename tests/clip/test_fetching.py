@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import clip
 from clip import CLIP, CLIPConfig, weights
 from tests.web_server import serving
 from tests.weights_files import write_openai_archive
@@ -53,17 +54,17 @@ def test_the_hub_is_preferred_and_the_archive_takes_its_place(
             server.behaviour[at.format("broken", file)] = "broken"
         server.files |= {f"/files/{name}.pt": archive for name in ("absent", "broken", "other")}
         for name, state in zip(names, (states[0], states[1], states[2], states[2]), strict=False):
-            assert torch.equal(weights.load(name).visual.proj, state["visual.proj"])
+            assert torch.equal(clip.load(name).visual.proj, state["visual.proj"])
             folder = tmp_path / ("hub" if name in ("good", "bin") else ".cache/clip")
             assert weights.find_local(name).is_relative_to(folder)
         assert not any("good.pt" in path or "bin.pt" in path for _, path, _ in server.requests)
         n_requests = len(server.requests)
         for name in names[:4]:
-            weights.load(name)
+            clip.load(name)
         assert len(server.requests) == n_requests  # from the caches
         for name in names[4:]:
             with pytest.raises(weights.WeightsNotFoundError) as raised:
-                weights.load(name)
+                clip.load(name)
             for part in (f"example/{name}", f".cache/clip/{name}.pt", f"python -m prepare weights {name}"):
                 assert part in str(raised.value)
             assert not (tmp_path / f".cache/clip/{name}.pt").exists()

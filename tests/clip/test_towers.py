@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 import clip
 from clip import CLIP, CLIPConfig
+from clip.loading import build
 from clip.model import QuickGELU
 from clip.packing import TextPacking
 from clip.prompt_ops import EMBEDDED, LayerPrompts, PromptSchedule
-from clip.weights import build
 
 TEXT = {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
 # Small CLIPs of the published families: other patches, depths, heads, MLPs and activations, and ResNets.
