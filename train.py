@@ -19,9 +19,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
-# Everything that imports torch is imported where it is needed, so that --help answers at once.
+# What is not of the standard library is imported where it is needed: --help answers at once, and what is
+# missing is named.
 
 FLAG_KEYS = {  # flag -> the setting that it gives
     "root": "DATASET.ROOT",
@@ -87,6 +86,8 @@ def setup_cfg(args: argparse.Namespace) -> Any:
 
 def check_method(args: argparse.Namespace, cfg: Any) -> None:
     """Raise ValueError for settings that contradict each other, or that belong to another method."""
+    import yaml
+
     from dassl.engine import TRAINER_REGISTRY
 
     method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)  # raises for an unknown name
@@ -266,7 +267,7 @@ def main(
     """
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args(argv)
-    from dassl.utils.command import run_command
+    from dassl.command import run_command
     from dassl.utils.logger import close_logger
     from dassl.utils.seeding import make_deterministic
     from dassl.utils.signals import Stopped
@@ -289,4 +290,6 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from dassl.command import run_command
+
+    sys.exit(run_command(main, debug="--debug" in sys.argv))

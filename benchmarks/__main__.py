@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.utils.command import run_command
+from dassl.command import run_command
 
 
 def numbers(text: str) -> list[int]:
@@ -70,8 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    module = importlib.import_module(f"benchmarks.{args.verb.replace('-', '_')}")  # torch is slow to import
-    return run_command(lambda: module.run(args))
+    name = f"benchmarks.{args.verb.replace('-', '_')}"
+    return run_command(lambda: importlib.import_module(name).run(args))  # torch is slow to import
 
 
 if __name__ == "__main__":

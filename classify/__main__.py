@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dassl.command import run_command
+
 CLASSES_HELP = "class names, one a line; by default those of the training"
 
 
@@ -267,6 +269,4 @@ def run_page(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     arguments = build_parser().parse_args()
-    from dassl.utils.command import run_command
-
     sys.exit(run_command(lambda: arguments.run(arguments)))

@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if more:
         args.words += more  # argparse puts words behind an option in `more`
-    from dassl.utils.command import run_command
+    from dassl.command import run_command
 
     return run_command(lambda: args.run(args), debug=getattr(args, "debug", False))
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
+from dassl.command import run_command
 from dassl.engine.record import differing_settings, read_result
-from dassl.utils.command import run_command
 from prepare.sources import fetch_command, is_present, load_table
 
 from .protocols import launcher

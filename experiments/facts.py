@@ -7,8 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 REPO = Path(__file__).resolve().parents[1]
 
 # CoOp, arXiv 2109.01134, section 4.1: the datasets of few-shot learning; CoCoOp, arXiv 2203.05557, sections
@@ -26,6 +24,8 @@ FEW_SHOTS = (1, 2, 4, 8, 16)  # CoOp, section 4.1
 @lru_cache
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file's contents, not to be changed."""
+    import yaml  # here, so that a command says what is missing where it is not installed
+
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING, Any
 
+from dassl.command import run_command
+
 from .archives import in_gb
 from .sources import TABLE_PATH, data_folder, find_dataset, load_table
 
@@ -158,8 +160,6 @@ def run_weights(args: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives its exit status."""
     args = build_parser().parse_args(arguments)
-    from dassl.utils.command import run_command  # imports torch, which --help need not wait for
-
     return run_command(lambda: args.run(args))
 
 

@@ -8,8 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 TABLE_PATH = Path(__file__).with_name("sources.yaml")
 REPO = TABLE_PATH.parents[1]
 
@@ -131,6 +129,8 @@ def data_folder(given: str | None) -> Path:
 @lru_cache
 def load_table(path: Path = TABLE_PATH) -> dict[str, Dataset]:
     """The datasets of a table of sources, by name."""
+    import yaml  # here, so that a command says what is missing where it is not installed
+
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in entries.values():
         entry["files"] = tuple(_file(file) for file in entry["files"])

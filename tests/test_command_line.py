@@ -402,3 +402,19 @@ def test_help_needs_no_torch() -> None:
     code = "import sys, train\ntry: train.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
     assert "--dataset-config-file" in done.stdout and done.stdout.strip().endswith("False")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["-m classify show a", "-m prepare check", "-m experiments table a", "-m benchmarks runs", "train.py"],
+)
+def test_without_the_requirements_one_line_says_how_to_get_them(words: str) -> None:
+    """-S leaves out installed packages."""
+    done = subprocess.run([sys.executable, "-S", *words.split()], cwd=REPO, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and "pip install -r requirements.txt" in line
+
+
+def test_pip_is_told_how_the_project_is_used() -> None:
+    done = subprocess.run([sys.executable, "setup.py", "egg_info"], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "requirements.txt" in done.stderr

@@ -4,12 +4,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-
-class UnknownNameError(KeyError):
-    """A name that nothing is registered under; the message lists the nearest and all known names."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])  # KeyError would put the message in quotes
+from dassl.command import UnknownNameError
 
 
 class Registry:

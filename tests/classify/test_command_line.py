@@ -14,7 +14,7 @@ import pytest
 import sklearn.metrics
 
 from classify.__main__ import build_parser
-from dassl.utils.command import run_command
+from dassl.command import run_command
 from tests.trainers.small_runs import NAMES, build, write_eurosat
 
 

@@ -1,10 +1,12 @@
-"""docs/USING.md: its commands and its Python run as written and give the output that the page shows."""
+"""docs/USING.md and docs/EXPORT.md: commands and Python run as written, and give the output shown."""
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import train
 from tests.classify.test_command_line import run
 
 REPO = Path(__file__).parents[2]
-PAGE = (REPO / "docs/USING.md").read_text(encoding="utf-8")
+PAGE = "".join((REPO / "docs" / name).read_text(encoding="utf-8") for name in ("USING.md", "EXPORT.md"))
 NUMBER = re.compile(r"\d+\.\d+")
 TOLERANCE = 10.0  # points of accuracy and probability: five epochs of training amplify another rounding
 
@@ -63,6 +65,18 @@ def shows(line: str, out: str) -> bool:
     )
 
 
+def run_elsewhere(code: str, folder: Path) -> str:
+    """What the code prints where `clip` and `datasets` are other packages, and this project is not."""
+    for name in ("clip", "datasets"):
+        (folder / "others" / name).mkdir(parents=True)
+        (folder / "others" / name / "__init__.py").write_text("is_another = True\n")
+    check = "import clip, datasets; assert clip.is_another and datasets.is_another\n"
+    after = "import sys; assert not {'classify', 'dassl', 'trainers'} & set(sys.modules)\n"
+    words = [sys.executable, "-c", check + code + after]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "others")}
+    return subprocess.run(words, cwd=folder, env=environment, check=True, text=True, stdout=-1).stdout
+
+
 def test_the_page_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("onnxruntime", "onnxscript", "matplotlib"):
         pytest.importorskip(module)
@@ -73,7 +87,9 @@ def test_the_page_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, str(value))
     names: dict[str, Any] = {}
     for kind, text, lines in pieces():
-        if kind == "python":
+        if "torch.export.load" in text:
+            printed = run_elsewhere(text, tmp_path)
+        elif kind == "python":
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
                 exec(compile(text, "docs/USING.md", "exec"), names)

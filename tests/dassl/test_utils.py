@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from dassl import utils
-from dassl.utils.command import run_command
+from dassl.command import run_command
 from dassl.utils.logger import close_logger
 from dassl.utils.seeding import get_random_state, set_random_state
 from dassl.utils.signals import Stopped, raise_if_stopped, stop_signals

@@ -1,10 +1,16 @@
-"""What every command line of the project does with an error."""
+"""What every command line of the project does with an error; imports nothing that may not be installed."""
 
 import os
 import sys
 from collections.abc import Callable
 
-from .registry import UnknownNameError
+
+class UnknownNameError(KeyError):
+    """A name that nothing is registered under; the message lists the nearest and all known names."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would put the message in quotes
+
 
 MISTAKES = (ValueError, UnknownNameError, OSError, FloatingPointError, ModuleNotFoundError)
 """Errors that a user can correct; others are shown with their traceback."""
@@ -26,5 +32,7 @@ def run_command(command: Callable[[], int | None], debug: bool = False) -> int:
     except MISTAKES as error:
         if debug:
             raise
-        print(f"Error: {error}", file=sys.stderr)
+        hint = "; install what the project needs: pip install -r requirements.txt"
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name  # an error of ours has no name
+        print(f"Error: {error}{hint if is_missing else ''}", file=sys.stderr)
         return 2
