@@ -318,7 +318,6 @@ def test_a_run_that_is_killed_or_stopped_resumes_at_its_last_epoch(
         (["DATASET.NAME", "EuroSatt"], ["EuroSatt", "EuroSAT", "Caltech101"]),
         (["TRAINER.NAME", "MPl"], ["MPl", "MPL", "MaPLe"]),
         (["TRAINER.NAME", ""], ["--trainer", "MPL", "ZeroshotCLIP"]),
-        (["TRAINER.NAME", "ZeroshotCLIP"], ["--eval-only"]),
         (["MODEL.BACKBONE.NAME", "ViT-B16"], ["ViT-B16", "ViT-B/16"]),
         (["DATASET.SUBSAMPLE_CLASSES", "bases"], ["bases", "base", "new", "all"]),
         (["RESUME", "/nowhere"], ["RESUME", "/nowhere"]),
