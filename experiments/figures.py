@@ -187,6 +187,8 @@ def training_curves(table: Table, dataset: str) -> Figure | None:
                 continue
             lines = path.read_text(encoding="utf-8").splitlines()  # a killed run may have cut the last one
             lines = [json.loads(line) for line in lines if line.endswith("}")]
+            if not lines:  # as of the linear probe, which is fitted without steps
+                continue
             epochs = pd.DataFrame(lines).drop_duplicates("epoch", keep="last")
             done = 100 * epochs.epoch / epochs.max_epoch
             loss.plot(done, epochs.loss_avg, color=style["color"], alpha=0.8, label=None if n else label)
