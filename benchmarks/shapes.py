@@ -164,6 +164,8 @@ def run(args: argparse.Namespace) -> int:
         found[name] = read(trials, args.output)
     print("At the papers' learning rates\n")
     print(markdown(summary(found["paper"])))
+    untrained = accuracies(zero_shot, args.output)
+    print("Zero-shot CLIP:", ", ".join(f"{metric} {value:.2f}" for metric, value in untrained.items()), "\n")
     print(f"Mean H on the seeds {CHOICE_SEEDS} by the factor to the paper's learning rate\n")
     print(markdown(choice_table(found["choice"])))
     print("At the learning rates chosen so\n")
@@ -172,5 +174,5 @@ def run(args: argparse.Namespace) -> int:
         panels = {"papers' learning rates": found["paper"], "chosen by one rule": found["chosen"]}
         args.figure.parent.mkdir(parents=True, exist_ok=True)
         shown = {title: results for title, results in panels.items() if len(results)}
-        save(draw(shown, accuracies(zero_shot, args.output).get("H")), args.figure, args.figure.suffix[1:])
+        save(draw(shown, untrained.get("H")), args.figure, args.figure.suffix[1:])
     return 0
