@@ -75,7 +75,7 @@ def from_checkpoint(
         cfg.merge_from_file(str(config_path))
     if run:
         node = TRAINER_REGISTRY.get(run["trainer"]).settings_node
-        settings = {}
+        settings = {"DATASET.NAME": run.get("dataset") or ""}  # chooses the texts of some methods
         for key, value in run["method"].items():
             settings[key if "." in key or key in cfg else f"TRAINER.{node}.{key}"] = value
         settings |= {f"INPUT.{key}": run["input"][key] for key in INPUT_KEYS}

@@ -141,10 +141,6 @@ class CoOp(PromptTrainer):
         return cfg
 
     @classmethod
-    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
-        return super().prompt_settings(cls.with_words(cfg))
-
-    @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
         check_words(cls.with_words(cfg), cls.settings_node)

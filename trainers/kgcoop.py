@@ -65,6 +65,8 @@ class KgCoOp(CoOp):
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
         learner = super().build_prompt_learner(cfg, clip_model, classnames)
         template = chosen_template(cfg, cls.frozen_templates)
+        # The released code holds half of CoCoOp's network without using it.
+        learner.unused_in_files = (*learner.unused_in_files, "bias_vectors", "meta_net.linear1.*")
         learner.frozen_texts = [[fill(template, name) for name in classnames]]
         return learner
 

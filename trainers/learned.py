@@ -1,6 +1,7 @@
 """What a method learns: what is optimised, saved and loaded, under the names of published checkpoints."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
@@ -13,15 +14,6 @@ from .prompted_clip import PromptedCLIP
 # averaged in float16).
 SAME_WEIGHTS = 0.05
 MAX_NAMED = 8  # arrays that a message names
-# Of published files, what is built from the present class names, and the table of their words.
-TOKEN_BUFFERS = (
-    "token_prefix",
-    "token_suffix",
-    "tokenized_prompts",
-    "prompt_embeddings",
-    "token_embedding",
-    "token_embedding.weight",
-)
 # Of batch norms, which the published code moves in training.
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -73,7 +65,8 @@ class LearnedParameters(nn.Module):
         unknown = [
             name
             for name in given
-            if name not in {**self._learned, **frozen} and not name.endswith(TOKEN_BUFFERS)
+            if name not in {**self._learned, **frozen}
+            and not any(fnmatch(name, unused) for unused in self.model.prompt_learner.unused_in_files)
         ]
         lines = [f"missing: {_some(missing)}"] if missing else []
         lines += [f"not learned by {self.method} as it is set: {_some(unknown)}"] if unknown else []

@@ -74,6 +74,8 @@ class Adapter(nn.Module):
 class LayerAdapters(PromptLearner):
     """The adapters `text_adapter`, `visual_adapter` and `shared_adapter` of the layers, counted from 1."""
 
+    unused_in_files = ("token_embedding*", "tokenized_prompts")
+
     def __init__(
         self, clip: CLIP, classnames: Sequence[str], ctx_init: str, layers: range, dim: int, scale: float
     ) -> None:

@@ -70,6 +70,8 @@ class Representations(PromptLearner):
     `layers`, counted from 0; `proj_rep` `[D_vision, E]` belongs to r. `share` is that of f in a test.
     """
 
+    unused_in_files = (*PromptLearner.unused_in_files, "*prompt_embeddings")
+
     def __init__(
         self,
         clip: CLIP,

@@ -86,6 +86,10 @@ class ProGrad(CoOp):
             raise ValueError(f"LOSS.NAME and LOSS.T are {given}; ProGrad needs 'prograd' and a T above 0")
 
     @classmethod
+    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
+        return super().prompt_settings(cfg) | {"DATASET.TEMPLATE": chosen_template(cfg, FROZEN_TEMPLATES)}
+
+    @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
         learner = super().build_prompt_learner(cfg, clip_model, classnames)
         template = chosen_template(cfg, FROZEN_TEMPLATES)

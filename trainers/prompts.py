@@ -138,6 +138,11 @@ class PromptLearner(nn.Module):
 
     learns_text = True
     """Whether the text tower's input depends on a parameter; if not, class features are computed once."""
+    unused_in_files: tuple[str, ...] = ("*token_prefix", "*token_suffix")
+    """Patterns of what published files hold beside learned values and towers, and what nothing needs.
+
+    By default, the words around the learned context, which are built from the present class names.
+    """
     frozen_texts: Sequence[Sequence[str]] = ()
     """What plain CLIP is given for `PromptedCLIP.frozen_text_features`: C texts a template, one a class."""
 

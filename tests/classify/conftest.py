@@ -24,6 +24,12 @@ CASES: dict[
     "CoOp CSC": ("CoOp", ("N_CTX", 4, "CSC", True)),
     "CoCoOp": ("CoCoOp", ("CTX_INIT", "a photo of a", "N_CTX", 4)),
     "PromptSRC": ("PromptSRC", ()),
+    "KgCoOp": ("KgCoOp", ("CTX_INIT", "True")),
+    "ProGrad": (  # nine tokens, of which the last stays
+        "ProGrad",
+        ("N_CTX", 8, "CTX_INIT", "True", "DATASET.TEMPLATE", "a type of map, a photo of a {}."),
+    ),
+    "TCP": ("TCP", ()),
     "MMA": ("MMA", ("ADAPTER_START", 0)),
     "MMRL": ("MMRL", ("REP_LAYERS", [1, 3], "TASK", "FS")),
     "ZeroshotCLIP": ("ZeroshotCLIP", ()),

@@ -19,11 +19,8 @@ TEXT_TOWER = (
     "ln_final.",
     "text_projection",
 )  # without token embedding
-PROMPT_LEARNER_ALONE = (
-    "CoOp",
-    "CoCoOp",
-    "MMA",
-)  # the other methods register their whole model, towers included
+# The other methods register their whole model, towers included.
+PROMPT_LEARNER_ALONE = ("CoOp", "CoCoOp", "KgCoOp", "ProGrad", "TCP", "MMA")
 
 
 class ConstantWarmupScheduler:
@@ -57,6 +54,13 @@ def frozen_values(trainer: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         n_classes, width, length = trainer.num_classes, clip.config.text_width, clip.config.context_length
         state[f"{prefix}token_prefix"] = torch.zeros(n_classes, 1, width)
         state[f"{prefix}token_suffix"] = torch.zeros(n_classes, length - 3, width)
+        if method == "KgCoOp":
+            unused = {
+                "bias_vectors": (1, 512),
+                "meta_net.linear1.weight": (4, 64),
+                "meta_net.linear1.bias": (4,),
+            }
+            state |= {name: torch.zeros(shape) for name, shape in unused.items()}
         if method == "CoOp":
             prompts = trainer.model.prompt_learner.class_prompts
             state["token_suffix"] = prompts.embedded[:, 1 + prompts.n_ctx :]
@@ -114,7 +118,10 @@ def pairs(method: str, *settings: Any) -> list[Any]:
 @pytest.mark.parametrize(("dtype", "whole_scheduler"), [(torch.float16, False), (torch.float32, True)])
 @pytest.mark.parametrize(
     ("method", "settings"),
-    [*((m, ()) for m in (*PUBLISHED, "MMA", "MMRL")), ("CoOp", ("N_CTX", 4, "CSC", True))],
+    [
+        *((m, ()) for m in (*PUBLISHED, *PROMPT_LEARNER_ALONE[2:], "MMRL")),
+        ("CoOp", ("N_CTX", 4, "CSC", True)),
+    ],
 )
 def test_a_published_file_loads_and_evaluates_as_its_prompts_set_directly(
     method: str, settings: tuple, dtype: torch.dtype, whole_scheduler: bool, make, tmp_path: Path, monkeypatch
@@ -133,7 +140,7 @@ def test_a_published_file_loads_and_evaluates_as_its_prompts_set_directly(
     assert trainer.test() == direct.test()
 
 
-@pytest.mark.parametrize("method", ["MPL", "VPT", "CoOp"])
+@pytest.mark.parametrize("method", ["MPL", "VPT", "CoOp", "TCP"])
 def test_prompts_of_the_base_classes_load_for_the_new_ones(
     method: str, make, tmp_path: Path, monkeypatch
 ) -> None:
