@@ -42,7 +42,7 @@ def test_logits_on_the_gpu_are_near_those_of_the_cpu(
         torch.testing.assert_close(logits, on_cpu.logits(IMAGES), rtol=0.05, atol=tolerance)
 
 
-@pytest.mark.parametrize("case", ["MPL", "CoOp middle", "CoCoOp", "ZeroshotCLIP2", "VPT"])
+@pytest.mark.parametrize("case", ["MPL", "CoOp middle", "CoCoOp", "ZeroshotCLIP2", "VPT", "TCP"])
 def test_a_class_keeps_its_logit_beside_other_classes(case: str, load: Callable) -> None:
     classifier = load(case)
     before = classifier.logits(IMAGES)
