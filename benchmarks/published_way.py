@@ -47,7 +47,7 @@ def run_blocks(transformer: Any, x: Tensor, prompts: LayerPrompts | None, start:
             pieces = [x[: start + n_present - prompts.schedule.plans[index].removed], x[start + n_present :]]
             new = prompts.tokens[index]
             if new is not None:
-                pieces.insert(1, new.to(x.dtype).unsqueeze(1).expand(-1, x.shape[1], -1))
+                pieces.insert(1, new.to(x.dtype).expand(x.shape[1], -1, -1).transpose(0, 1))
             x = torch.cat(pieces)
             n_present = prompts.schedule.plans[index].total
         mask = None
