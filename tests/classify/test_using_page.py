@@ -15,10 +15,10 @@ import pytest
 import experiments.__main__ as experiments
 import train
 from tests.classify.test_command_line import run
+from tests.pages import shows
 
 REPO = Path(__file__).parents[2]
 PAGE = "".join((REPO / "docs" / name).read_text(encoding="utf-8") for name in ("USING.md", "EXPORT.md"))
-NUMBER = re.compile(r"\d+\.\d+")
 TOLERANCE = 10.0  # points of accuracy and probability: five epochs of training amplify another rounding
 
 
@@ -49,20 +49,6 @@ def run_command(line: str) -> str:
             print(done.stdout)
     assert status == 0, f"{line}\n{out.getvalue()[-3000:]}"
     return out.getvalue()
-
-
-def shows(line: str, out: str) -> bool:
-    """Whether `out` has `line`, "…" standing for anything, and numbers within the tolerance."""
-    pattern = NUMBER.sub(lambda _: r"(\d+\.\d+)", re.escape(line).replace(r"\.", ".").replace("…", ".*"))
-    pattern = re.sub(r"(\\ )+", r" +", pattern)
-    expected = list(map(float, NUMBER.findall(line)))
-    return any(
-        all(
-            abs(float(found) - number) <= TOLERANCE
-            for found, number in zip(match.groups(), expected, strict=True)
-        )
-        for match in re.finditer(f"^{pattern}$", out, re.MULTILINE)
-    )
 
 
 def run_elsewhere(code: str, folder: Path) -> str:
@@ -97,4 +83,6 @@ def test_the_page_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         else:
             printed = "".join(map(run_command, text.replace("\\\n", " ").splitlines()))
         for line in lines:
-            assert shows(line, printed), f"{line!r} is not what this gave:\n{text}\n{printed[-3000:]}"
+            assert shows(line, printed, TOLERANCE), (
+                f"{line!r} is not what this gave:\n{text}\n{printed[-2000:]}"
+            )

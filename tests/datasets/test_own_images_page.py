@@ -13,20 +13,10 @@ from datasets.folder_lists import COLUMNS, DELIMITERS
 from datasets.images import SUFFIXES
 from experiments.__main__ import main
 from tests.launchers import REPO, environment
+from tests.pages import shows
 
 PAGE = (REPO / "docs/OWN_IMAGES.md").read_text(encoding="utf-8")
-NUMBER = re.compile(r"\d+\.\d+")
 END_OF_BLOCK = "-- end of block --"
-
-
-def shows(line, out):
-    """Whether `out` has this line; "…" is anything, and numbers agree within a point: processors differ."""
-    pattern = NUMBER.sub(lambda _: r"(\d+\.\d+)", re.escape(line).replace(r"\.", ".").replace("…", ".*"))
-    expected = [float(number) for number in NUMBER.findall(line)]
-    return any(
-        all(abs(float(a) - b) <= 1.0 for a, b in zip(match.groups(), expected, strict=True))
-        for match in re.finditer(f"^{pattern}$", out, re.MULTILINE)
-    )
 
 
 def test_the_page_gives_its_output(tmp_path, drawn):
@@ -47,7 +37,7 @@ def test_the_page_gives_its_output(tmp_path, drawn):
     assert done.returncode == 0, done.stdout[-3000:]
     for (text, shown), out in zip(blocks, done.stdout.split(END_OF_BLOCK)[:-1], strict=True):
         for line in shown.splitlines() if "scripts/mpl" not in text else ():
-            assert shows(line, out), f"{line!r} is not what this gave:\n{text}\n{out[-2000:]}"
+            assert shows(line, out, tolerance=1.0), f"{line!r} is not what this gave:\n{text}\n{out[-2000:]}"
     results = [json.loads(path.read_text()) for path in tmp_path.glob("output/**/result.json")]
     own = [result["data"] for result in results if result["dataset"] == "Folder forms"]
     splits = {data["split_sha256"]: Path(data["split"]).name for data in own}
