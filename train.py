@@ -98,6 +98,7 @@ def check_method(args: argparse.Namespace, cfg: Any) -> None:
         if others:
             raise ValueError(f"{others[0]} is a setting of another method: {cfg.TRAINER.NAME} has none")
         return
+    method = method.chosen(cfg)
     given = args.opts[::2]
     if args.config_file:
         with open(args.config_file, encoding="utf-8") as file:

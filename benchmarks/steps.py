@@ -52,9 +52,10 @@ def build_trainer(method: str, clip: CLIP, n_classes: int, prec: str, *settings:
     config = REPO / "configs/trainers" / method / f"{name}.yaml"
     words = ["--trainer", method, "--config-file", str(config), "DATASET.SUBSAMPLE_CLASSES", "base"]
     words += [word for pair in pairs.items() for word in pair] + list(map(str, settings))
-    kind = TRAINER_REGISTRY.get(method)
+    cfg = train.setup_cfg(train.build_parser().parse_args(words))
+    kind = TRAINER_REGISTRY.get(method).chosen(cfg)
     trainer = kind.__new__(kind)
-    trainer.cfg = train.setup_cfg(train.build_parser().parse_args(words))
+    trainer.cfg = cfg
     device = clip.logit_scale.device
     learner = trainer.build_prompt_learner(trainer.cfg, clip, class_names(n_classes))
     trainer.model = trainer.model_class(clip, learner, choose_precision(prec, device)).to(device)
@@ -70,7 +71,8 @@ def published_side(trainer: Any) -> Any:
 
 def training_step(loss: Loss, model: PromptedCLIP, images: Tensor, labels: Tensor) -> Callable[[], None]:
     """A step of SGD on the learned parameters."""
-    optimizer = torch.optim.SGD(model.prompt_learner.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learned, lr=1e-6, momentum=0.9, weight_decay=5e-4)
 
     def step() -> None:
         optimizer.zero_grad()

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import datasets
 import trainers
@@ -48,36 +47,20 @@ def build_model(
         ValueError: the file's arrays are not those of its method with its settings in this CLIP, a class name
             is too long, or the method learned context for each class and a name is none of them.
     """
-    trainer, values = TRAINER_REGISTRY.get(file.method), dict(file.learned)
+    trainer, values = TRAINER_REGISTRY.get(file.method), file.learned
     precision = precision or Precision(device_type=clip_model.logit_scale.device.type)
+    is_class_specific = False
     if file.templates:
-        prompts = FixedPrompts(clip_model, classnames, file.templates)
+        fixed = FixedPrompts(clip_model, classnames, file.templates)
+        model = trainer.model_class(clip_model, fixed, precision)
     else:
         cfg = cfg_of(file, classnames)
-        for name in values.keys() & set(trainer.class_specific(cfg)):
-            values[name] = _rows_of_classes(file, name, classnames)
-        with torch.random.fork_rng(devices=[]):  # the prompts are drawn before they are loaded
+        trainer = trainer.chosen(cfg)
+        with torch.random.fork_rng(devices=[]):  # what is learned is drawn before it is loaded
             prompts = trainer.build_prompt_learner(cfg, clip_model, list(classnames))
-    model = trainer.model_class(clip_model, prompts, precision)
-    is_class_specific = not file.templates and bool(trainer.class_specific(cfg_of(file)))
+            model = trainer.model_class(clip_model, prompts, precision)
+        values = trainer.values_for(cfg, model, values, file.classnames, classnames)
+        is_class_specific = bool(trainer.class_specific(cfg))
     LearnedParameters(model, file.method, is_class_specific).load_state_dict(values)
     model.keeps_text = True  # the prompts stay as they are
     return model.requires_grad_(False).eval().to(clip_model.logit_scale.device)
-
-
-def _rows_of_classes(file: PromptFile, array: str, classnames: Sequence[str]) -> Tensor:
-    values, rows = file.learned[array], {name: row for row, name in enumerate(file.classnames)}
-    if len(values) != len(file.classnames):
-        raise ValueError(
-            f"{array} holds context for {len(values)} classes (CSC), and {len(file.classnames)} class names "
-            "are given for them: give all of the training's, in the order of their labels"
-        )
-    if tuple(classnames) == file.classnames:  # in which a name may stand twice
-        return values
-    unknown = [name for name in classnames if name not in rows]
-    if unknown:
-        raise ValueError(
-            f"{file.method} learned context for each class (CSC), so it knows only the classes of its "
-            f"training, not {', '.join(map(repr, unknown[:5]))}. Choose among: {', '.join(file.classnames)}"
-        )
-    return values[[rows[name] for name in classnames]]

@@ -12,7 +12,7 @@ from trainers.backbone import BackboneIdentity
 from trainers.learned import LearnedParameters
 from trainers.prompt_file import FILE_NAME, INPUT_KEYS, PromptFile, input_settings
 
-from .building import build_model, default_cfg
+from .building import build_model, cfg_of, default_cfg
 
 POINTER = "checkpoint"  # text file beside the checkpoints that holds the last one's name
 
@@ -74,10 +74,11 @@ def from_checkpoint(
     for config_path in config_paths:
         cfg.merge_from_file(str(config_path))
     if run:
-        node = TRAINER_REGISTRY.get(run["trainer"]).settings_node
-        settings = {"DATASET.NAME": run.get("dataset") or ""}  # chooses the texts of some methods
-        for key, value in run["method"].items():
-            settings[key if "." in key or key in cfg else f"TRAINER.{node}.{key}"] = value
+        full = {key: value for key, value in run["method"].items() if "." in key or key in cfg}
+        full["DATASET.NAME"] = run.get("dataset") or ""  # chooses the texts of some methods
+        cfg.merge_from_list([item for pair in full.items() for item in pair])
+        node = TRAINER_REGISTRY.get(run["trainer"]).chosen(cfg).settings_node
+        settings = {f"TRAINER.{node}.{k}": v for k, v in run["method"].items() if k not in full}
         settings |= {f"INPUT.{key}": run["input"][key] for key in INPUT_KEYS}
         cfg.merge_from_list([item for pair in settings.items() for item in pair])
     cfg.merge_from_list(list(pairs))
@@ -99,6 +100,7 @@ def from_checkpoint(
     trainer = TRAINER_REGISTRY.get(method)
     if not getattr(trainer, "settings_node", ""):
         raise ValueError(f"{method} learns nothing, so {path} cannot be a checkpoint of it")
+    trainer = trainer.chosen(cfg)
     trainer.check_cfg(cfg)
     clip_model = clip.load(backbone)
     file = PromptFile(
@@ -126,7 +128,7 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
     patterns = ("result.json", POINTER, f"*/{POINTER}", "*/model*.pth.tar*")
     if any(any(folder.glob(pattern)) for pattern in patterns):
         raise ValueError(f"{folder} holds a run or a checkpoint already: name a new folder")
-    trainer = TRAINER_REGISTRY.get(file.method)
+    trainer = TRAINER_REGISTRY.get(file.method).chosen(cfg_of(file))
     node = f"TRAINER.{trainer.settings_node}."
     run = {
         "trainer": file.method,

@@ -101,8 +101,10 @@ def moves(file: PromptFile, clip: CLIP) -> list[dict]:
 
 def _drawn(file: PromptFile, clip: CLIP, seed: int) -> Mapping[str, Tensor]:
     """The method's arrays before training, as `seed` draws them."""
-    trainer = TRAINER_REGISTRY.get(file.method)
+    cfg = cfg_of(file)
+    trainer = TRAINER_REGISTRY.get(file.method).chosen(cfg)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(max(seed, 0))
-        learner = trainer.build_prompt_learner(cfg_of(file), clip, list(file.classnames))
-    return {name: parameter.detach().float().cpu() for name, parameter in learner.published_names().items()}
+        learner = trainer.build_prompt_learner(cfg, clip, list(file.classnames))
+        model = trainer.model_class(clip, learner)
+    return {name: parameter.detach().float().cpu() for name, parameter in model.published_names().items()}

@@ -46,7 +46,7 @@ def build_schedules(cfg: Any) -> dict[str, PromptSchedule]:
         config = clip.load(cfg.MODEL.BACKBONE.NAME, "cpu").config if published is None else published.config
         with torch.device("meta"):
             model = CLIP(config)
-        learner = trainer_class.build_prompt_learner(cfg, model, ["class"]).to("meta")
+        learner = trainer_class.chosen(cfg).build_prompt_learner(cfg, model, ["class"]).to("meta")
         if (vision := learner.vision()) is not None:
             towers["image tower"] = vision.schedule
         deep = learner.text().deep

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -109,6 +109,54 @@ class PromptTrainer(TrainerX):
         return ()
 
     @classmethod
+    def chosen(cls, cfg: Any) -> type["PromptTrainer"]:
+        """The class that trains with `cfg`: this one, unless a setting chooses another."""
+        return cls
+
+    @classmethod
+    def values_for(
+        cls,
+        cfg: Any,
+        model: PromptedCLIP,
+        values: Mapping[str, Tensor],
+        trained: Sequence[str] | None,
+        classnames: Sequence[str],
+    ) -> dict[str, Tensor]:
+        """What `model` takes of the learned `values`: of arrays with one row a class, those of its classes.
+
+        Args:
+            trained: the classes of the training; None where they are not known, and taken for the same.
+            classnames: the classes of the model.
+
+        Raises:
+            ValueError: one of these is none of the training's.
+        """
+        found = dict(values)
+        if trained is None:
+            return found
+        for name in found.keys() & set(cls.class_specific(cfg)):
+            if len(found[name]) != len(trained):
+                raise ValueError(
+                    f"{name} was learned for {len(found[name])} classes, and {len(trained)} class names are "
+                    "given for them: give all of the training's, in the order of their labels"
+                )
+            unknown = [other for other in classnames if other not in trained]
+            if unknown:
+                raise ValueError(
+                    f"{name} was learned for each class, so it knows only the classes of its training, not "
+                    f"{', '.join(map(repr, unknown[:5]))}. Choose among: {', '.join(trained)}"
+                )
+            if list(classnames) != list(trained):  # in which a name may stand twice
+                found[name] = found[name][[list(trained).index(other) for other in classnames]]
+        return found
+
+    def values_of(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What this run's model takes of a checkpoint."""
+        trained, own = (checkpoint.get("run") or {}).get("classnames"), self.dm.dataset.classnames
+        values = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
+        return self.values_for(self.cfg, self.model, values, trained, own)
+
+    @classmethod
     def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
         """The method's settings by their dotted keys, as the prompt file holds them."""
         found: dict[str, Any] = {}
@@ -150,10 +198,14 @@ class PromptTrainer(TrainerX):
         print(f"Trainable parameters: {sum(p.numel() for p in named.values()):,} in {len(named)} arrays")
         for name, parameter in named.items():
             print(f"  {name} {list(parameter.shape)}")
-        self.optim = build_optimizer(self.learned, cfg.OPTIM)
+        self.optim = build_optimizer(self.learned, cfg.OPTIM, self.param_groups())
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.checkpoint_name, self.learned, self.optim, self.sched)
         self.scaler = torch.amp.GradScaler(self.device.type) if precision.scales_loss else None
+
+    def param_groups(self) -> list[dict[str, Any]] | None:
+        """The learned parameters in groups of their own learning rates; None: all learn at OPTIM.LR."""
+        return None
 
     def load_initial_weights(self, path: str) -> None:
         """Start from what a checkpoint or a prompt file holds.
@@ -190,9 +242,10 @@ class PromptTrainer(TrainerX):
         is_static = vars(type(self)).get("has_static_step", False)
         if self.device.type == "cuda" and is_static and self.cfg.TRAIN.get("CUDA_GRAPHS", True):
             self.set_model_mode("train")
-            n_images = self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+            loader = self.cfg.DATALOADER
+            n_images = loader.TRAIN_X.BATCH_SIZE * loader.K_TRANSFORMS
             images = torch.zeros(n_images, 3, *self.cfg.INPUT.SIZE, device=self.device)
-            labels = torch.zeros(n_images, dtype=torch.int64, device=self.device)
+            labels = torch.zeros(loader.TRAIN_X.BATCH_SIZE, dtype=torch.int64, device=self.device)
             self._graphed_loss = graphed_loss(self.loss, self.model, images, labels)
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -245,7 +298,7 @@ class PromptTrainer(TrainerX):
         file_name = "model-best.pth.tar" if epoch is None else f"model.pth.tar-{epoch}"
         path = os.path.join(directory, self.checkpoint_name, file_name)
         checkpoint = load_checkpoint(path)
-        self.learned.load_state_dict(checkpoint["state_dict"])
+        self.learned.load_state_dict(self.values_of(checkpoint))
         print(f"Load {path} to {self.checkpoint_name} (epoch={checkpoint['epoch']})")
 
     def test(self, split: str | None = None) -> float:  # type: ignore[override]  # Dassl's signature

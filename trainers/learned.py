@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .prompted_clip import PromptedCLIP
+from .prompts import ClassPrompts
 
 # Relative distance up to which frozen weights count as the same: far above float16's and bfloat16's 2^-11 and
 # 2^-8, far below the 1.4 of unrelated ones (our choice; PromptSRC's published files hold towers that were
@@ -35,11 +36,14 @@ class LearnedParameters(nn.Module):
     def __init__(self, model: PromptedCLIP, method: str, is_class_specific: bool = False) -> None:
         super().__init__()
         self.model, self.method, self.is_class_specific = model, method, is_class_specific
-        self._learned = dict(model.prompt_learner.published_names())
         declared = {id(p) for p in self._learned.values()}
         others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in declared]
         if others:
             raise RuntimeError(f"{method} does not declare these parameters as learned: {', '.join(others)}")
+
+    @property
+    def _learned(self) -> dict[str, nn.Parameter]:
+        return self.model.published_names()
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """The learned parameters by their published names."""
@@ -87,12 +91,11 @@ class LearnedParameters(nn.Module):
 
     def _other_classes(self, given: Mapping[str, Any]) -> list[str]:
         """A line if class-specific values come with the word vectors of other classes, rounding aside."""
-        suffix = next((value for name, value in given.items() if name.endswith("token_suffix")), None)
         prompts = getattr(self.model.prompt_learner, "class_prompts", None)
-        if not self.is_class_specific or suffix is None or prompts is None:
+        words = _words(given, prompts) if self.is_class_specific and prompts is not None else None
+        if words is None:
             return []
-        own = prompts.embedded[:, 1 + prompts.n_ctx :].float()  # [C, L, D] of the names, ends and padding
-        other = suffix[:, : own.shape[1]].to(own.device).float()
+        own, other = words
         is_same = other.shape == own.shape and (other - own).norm() <= SAME_WEIGHTS * own.norm()
         return [] if is_same else ["its vectors are those of other classes than this run's"]
 
@@ -100,12 +103,35 @@ class LearnedParameters(nn.Module):
         """The frozen towers under the names of published checkpoints."""
         towers: dict[str, Tensor] = {}
         for key, tensor in self.model.clip.state_dict().items():
+            towers |= {f"{name}.{key}": tensor for name in self.model.published_clips}
             if key.startswith("visual."):
                 names = self.model.published_image_towers
                 towers |= {f"{name}.{key.removeprefix('visual.')}": tensor for name in names}
             else:
                 towers[key if key == "logit_scale" else f"text_encoder.{key}"] = tensor
         return towers
+
+
+def rows_of_words(values: Mapping[str, Tensor], prompts: ClassPrompts) -> list[int] | None:
+    """Of each class of `prompts`, its row in the arrays of a published file, by the words around the context.
+
+    None if the file holds no words, or not those of each class.
+    """
+    words = _words(values, prompts)
+    if words is None or words[0].shape[1] != words[1].shape[1]:
+        return None
+    own, other = words
+    distances, rows = torch.cdist(own, other).min(dim=1)
+    return rows.tolist() if (distances <= SAME_WEIGHTS * own.norm(dim=1)).all() else None
+
+
+def _words(values: Mapping[str, Any], prompts: ClassPrompts) -> tuple[Tensor, Tensor] | None:
+    """The words behind the context of `prompts` and of a published file, a row a class; None without any."""
+    suffix = next((value for name, value in values.items() if name.endswith("token_suffix")), None)
+    if suffix is None:
+        return None
+    own = prompts.embedded[:, 1 + prompts.n_ctx :].float()  # [C, L, D] of the names, ends and padding
+    return own.flatten(1), suffix[:, : own.shape[1]].to(own.device).float().flatten(1)
 
 
 def _other_shapes(given: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> list[str]:

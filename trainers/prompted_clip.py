@@ -27,6 +27,8 @@ class PromptedCLIP(nn.Module):
 
     published_image_towers: tuple[str, ...] = ("image_encoder",)
     """Names under which published checkpoints of the method hold the frozen image tower."""
+    published_clips: tuple[str, ...] = ()
+    """Names under which they hold a whole frozen CLIP."""
     prompt_learner: PromptLearner
     keeps_text: bool
     """Whether class features are kept: if nothing is learned in the text, or while the prompts stay fixed."""
@@ -47,6 +49,10 @@ class PromptedCLIP(nn.Module):
         super().train(mode)
         self.clip.eval()
         return self
+
+    def published_names(self) -> dict[str, nn.Parameter]:
+        """The learned parameters by the names that published checkpoints give them."""
+        return self.prompt_learner.published_names()
 
     @contextlib.contextmanager
     def evaluation(self) -> Iterator[None]:

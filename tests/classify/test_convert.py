@@ -110,7 +110,7 @@ def test_what_a_published_checkpoint_does_not_say_is_named(prompts, tmp_path, mo
 
 WRONG = {
     "another method": ("CoOp middle", {"method": "CoCoOp"}, "meta_net.linear1.weight"),
-    "too few classes": ("CoOp CSC", {"classnames": NAMES[:4]}, "5 classes .*4 class names"),
+    "too few classes": ("CoOp CSC", {"classnames": NAMES[:4]}, "5 classes.*4 class names"),
     "another depth": ("MPL", {"pairs": ["TRAINER.MPL.PROMPT_DEPTH", "2"]}, "compound_prompts_text.1"),
     "another width": ("MPL", {"backbone": "wide"}, "shape"),
     "nothing learned": ("CoOp middle", {"method": "ZeroshotCLIP"}, "learns nothing"),
