@@ -94,7 +94,8 @@ def transfer(choice: Choice, verb: str) -> Iterator[Run]:
                 continue  # its training tested it; CoOp's own eval.sh tests it again
             protocol = "coop_eval" if is_coop else "dg" if target in IMAGENET_VARIANTS else "xd"
             test = replace(trained, protocol=protocol, dataset=target, part="target", training=trained)
-            yield replace(test, settings=(*choice.context, *own_settings(choice, trained.method)))
+            of_data = [pair for pair in choice.settings if pair[0].startswith("DATASET.")]
+            yield replace(test, settings=(*trained.settings, *of_data))
 
 
 def plan(protocol: str, choice: Choice) -> list[Run]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dassl.command import run_command
 
 from .archives import in_gb
-from .sources import TABLE_PATH, data_folder, find_dataset, load_table
+from .sources import SENTENCES_PATH, TABLE_PATH, data_folder, find_dataset, load_table
 
 if TYPE_CHECKING:
     from .check import Report
@@ -53,10 +53,10 @@ def run_fetch(args: argparse.Namespace) -> int:
     """Fetch each dataset, then check them all; 1 if one is not complete or not sound."""
     from .fetch import FetchError, fetch
 
-    root, table = data_folder(args.root), load_table(args.sources)
-    names = [find_dataset(name, table).name for name in args.names]
+    root, table, sentences = data_folder(args.root), load_table(args.sources), load_table(SENTENCES_PATH)
+    names = [find_dataset(name, table | sentences).name for name in args.names]
     if args.list:
-        _print_list(args.sources, root, names or list(table))
+        _print_list(args.sources, root, [name for name in names if name in table] or list(table))
         return 0
     names = list(table) if args.all else names
     if not names:
@@ -66,12 +66,13 @@ def run_fetch(args: argparse.Namespace) -> int:
     status = 0
     for name in dict.fromkeys(names):
         try:
-            fetch(name, root, args.archives, args.force, args.sources)
+            path = SENTENCES_PATH if name in sentences else args.sources
+            fetch(name, root, args.archives, args.force, path)
         except (FetchError, OSError) as error:
             print(f"Error: {error}", file=sys.stderr)
             status = 1
-    args.names, args.full, args.json = names, False, False
-    return max(status, run_check(args))
+    args.names, args.full, args.json = [name for name in names if name in table], False, False
+    return max(status, run_check(args)) if args.names else status
 
 
 def _print_list(sources: Path, root: Path, names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 TABLE_PATH = Path(__file__).with_name("sources.yaml")
+SENTENCES_PATH = Path(__file__).with_name("sentences.yaml")  # what is fetched, and is no dataset
 REPO = TABLE_PATH.parents[1]
 
 

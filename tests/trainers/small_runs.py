@@ -34,7 +34,8 @@ OTHERS = METHODS[len(PUBLISHED) :]
 STATIC = tuple(name for name in METHODS if vars(REGISTERED[name]).get("has_static_step"))
 NODES = {name: REGISTERED[name].settings_node for name in METHODS}
 
-FITTING = {  # settings of methods whose defaults do not fit the small towers
+FITTING = {  # settings of methods whose defaults do not fit the small towers and datasets
+    "CoPrompt": {"SENTENCES": "templates"},
     "MMA": {"ADAPTER_START": 2, "ADAPTER_END": 3},
     "MMRL": {"REP_LAYERS": [2, 3]},
     "TCP": {"N_CTX": 4, "TRAINER.TCP.LAYER": 2},

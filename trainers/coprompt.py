@@ -1,0 +1,224 @@
+"""CoPrompt, consistency-guided prompt learning (Roy and Etemad, ICLR 2024, arXiv 2306.01195), on MaPLe.
+
+A small network A adapts the features x of each tower before they are normalised,
+
+    (1 - a) x + a A(x),    a = 0.1 for images and 0.2 for texts,
+
+and what comes out is held near frozen CLIP. With normalised features f of an image and t_c of a class,
+
+    loss = CE + W [1 - mean cos(t_c, z_c) + 1 - mean cos(f, z_img)]
+
+z_c is the frozen feature of a sentence about the class. Each step draws the number of one sentence for all
+classes. z_img is the frozen feature of a second view of the image. Both views have the same augmentation:
+DATALOADER.K_TRANSFORMS is 2 in the configs.
+
+The released code sets PROMPT_DEPTH, N_CTX, W and the epochs of each dataset above the command line; here they
+are in configs/protocols/CoPrompt.yaml, below it. Its `randaugment` has Dassl's operations, here it has
+torchvision's.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from clip import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import check_depth, require_vit
+from .imagenet_templates import IMAGENET_TEMPLATES
+from .maple import MaPLe, MaPLePrompts
+from .precision import Precision
+from .prompted_clip import PromptedCLIP, encode_plain_texts
+from .templates import fill
+
+IMAGE_RATIO, TEXT_RATIO = 0.1, 0.2  # a (released code)
+BOTTLENECK = 4  # the hidden layer of A is E / 4 wide (released code)
+FILE_NAMES = {  # of the published sentences: <name>_prompt.json; the others have the dataset's name
+    "Caltech101": "caltech",
+    "DescribableTextures": "dtd",
+    "FGVCAircraft": "fgvc",
+    "OxfordFlowers": "oxford_flowers",
+    "OxfordPets": "oxford_pets",
+    "StanfordCars": "stanford_cars",
+}
+TEMPLATES_WORD = "templates"
+
+
+def extend_cfg(cfg: Any) -> None:
+    """Declare `TRAINER.CoPrompt`, and the two settings that its released code has beside that node."""
+    cfg.TRAINER.CoPrompt = CfgNode()
+    cfg.TRAINER.CoPrompt.N_CTX = 2  # n >= 1: learned tokens of each layer, in each tower
+    cfg.TRAINER.CoPrompt.CTX_INIT = "a photo of a"  # with n <= 4, its first n words are learned
+    cfg.TRAINER.CoPrompt.PREC = "fp16"  # fp16, bf16, amp or fp32
+    cfg.TRAINER.CoPrompt.PROMPT_DEPTH = 9  # 1 to the number of layers of the shallower tower
+    # The sentences of the classes: a JSON file {class name: [sentences]}, or a folder with the published
+    # files; by default coprompt_sentences in the data folder. "templates" takes PromptSRC's 60 templates.
+    cfg.TRAINER.CoPrompt.SENTENCES = ""
+    cfg.TRAINER.W = 8.0  # weight of the consistency
+    cfg.TRAINER.DISTILL = "cosine"  # cosine, or mse for mean squared errors in place of 1 - cos
+
+
+def read_sentences(cfg: Any, classnames: Sequence[str]) -> list[list[str]]:
+    """Sentences about each class, equally many for all.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a class has no sentences, or another number than the first.
+    """
+    given = cfg.TRAINER.CoPrompt.SENTENCES
+    if given == TEMPLATES_WORD:
+        return [[fill(template, name) for template in IMAGENET_TEMPLATES] for name in classnames]
+    path = Path(given or Path(cfg.DATASET.ROOT) / "coprompt_sentences").expanduser()
+    if path.suffix != ".json":
+        name = cfg.DATASET.NAME
+        path = path / f"{FILE_NAMES.get(name, name.lower())}_prompt.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"CoPrompt needs sentences about the classes, and there are none at {path}: fetch the published "
+            "ones (python -m prepare fetch coprompt-sentences --root DATA), or give your own file or "
+            f'"{TEMPLATES_WORD}" as TRAINER.CoPrompt.SENTENCES'
+        )
+    sentences = json.loads(path.read_text(encoding="utf-8"))
+    found = []
+    for name in classnames:
+        found.append(sentences.get(name.replace("_", " "), []))
+        if len(found[-1]) != len(found[0]) or not found[-1]:
+            raise ValueError(
+                f"{path} has {len(found[-1])} sentences about the class {name!r}; every class needs the same "
+                "number, one or more"
+            )
+    return found
+
+
+class Adapter(nn.Module):
+    """`(1 - ratio) x + ratio A(x)` of features x `[N, E]`."""
+
+    def __init__(self, embed_dim: int, ratio: float) -> None:
+        super().__init__()
+        self.ratio, hidden = ratio, embed_dim // BOTTLENECK
+        down, up = nn.Linear(embed_dim, hidden, bias=False), nn.Linear(hidden, embed_dim, bias=False)
+        self.fc = nn.Sequential(down, nn.ReLU(), up, nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (1 - self.ratio) * x + self.ratio * self.fc(x)
+
+
+class AdaptedPrompts(MaPLePrompts):
+    """MaPLe's prompts, and an adapter for the features of each tower."""
+
+    def __init__(self, clip: CLIP, *settings: Any) -> None:
+        super().__init__(clip, *settings)
+        self.adapter_image = Adapter(clip.config.embed_dim, IMAGE_RATIO)
+        self.adapter_text = Adapter(clip.config.embed_dim, TEXT_RATIO)
+
+    def published_names(self) -> dict[str, nn.Parameter]:
+        named = super().published_names()
+        return {name.replace("prompt_learner.adapter_", "adapter_"): p for name, p in named.items()}
+
+
+class AdaptedCLIP(PromptedCLIP):
+    """A prompted CLIP whose features go through adapters, and what a step's class features are held near."""
+
+    published_clips = ("model_distill",)
+    prompt_learner: AdaptedPrompts
+    sentence: Tensor
+
+    def __init__(self, clip: CLIP, prompts: AdaptedPrompts, precision: Precision | None = None) -> None:
+        super().__init__(clip, prompts, precision)
+        shape = len(prompts.class_prompts.tokens), clip.config.embed_dim
+        self.register_buffer("sentence", torch.zeros(shape), persistent=False)  # z_c [C, E]
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return self.prompt_learner.adapter_image(super().encode_image(images))
+
+    def encode_classes(self) -> Tensor:
+        return self.prompt_learner.adapter_text(super().encode_classes())
+
+
+@TRAINER_REGISTRY.register()
+class CoPrompt(MaPLe):
+    """Consistency-guided prompt learning."""
+
+    settings_node = "CoPrompt"
+    further_settings = ("TRAINER.W", "TRAINER.DISTILL")
+    has_static_step = True
+    model_class = AdaptedCLIP
+    model: AdaptedCLIP
+
+    @classmethod
+    def check_cfg(cls, cfg: Any) -> None:
+        super().check_cfg(cfg)
+        if cfg.TRAINER.DISTILL not in ("cosine", "mse"):
+            raise ValueError(f"TRAINER.DISTILL is {cfg.TRAINER.DISTILL!r}; it must be cosine or mse")
+
+    @classmethod
+    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> AdaptedPrompts:
+        s, c = cfg.TRAINER.CoPrompt, clip_model.config
+        require_vit(cfg, clip_model)
+        check_depth("TRAINER.CoPrompt.PROMPT_DEPTH", s.PROMPT_DEPTH, 1, c.text_layers, c.vit_layers)
+        return AdaptedPrompts(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.PROMPT_DEPTH)
+
+    @cached_property
+    def sentences(self) -> list[list[str]]:
+        """Of each number, the sentences of the C classes."""
+        of_class = read_sentences(self.cfg, self.dm.dataset.classnames)
+        return [list(texts) for texts in zip(*of_class, strict=True)]
+
+    @cached_property
+    def sentence_features(self) -> list[Tensor | None]:
+        """Normalised frozen features `[C, E]` of each number, None until it is first drawn."""
+        return [None] * len(self.sentences)
+
+    def draw_sentence(self) -> int:
+        """The number of a step's sentence."""
+        return int(torch.randint(len(self.sentences), ()))
+
+    def before_train(self) -> None:
+        len(self.sentences)  # raises where they are missing, before anything is computed
+        super().before_train()
+
+    def take_sentence(self, number: int) -> None:
+        """Hold the classes near the sentences of this number."""
+        features = self.sentence_features[number]
+        if features is None:
+            with self.model.precision.autocast():
+                features = F.normalize(encode_plain_texts(self.model.clip, self.sentences[number]), dim=-1)
+            self.sentence_features[number] = features
+        self.model.sentence.copy_(features)  # where a CUDA graph of the loss reads it
+
+    def forward_backward(self, batch: Any) -> dict[str, Tensor]:
+        self.take_sentence(self.draw_sentence())
+        return super().forward_backward(batch)
+
+    def parse_batch_train(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """The first views of B images followed by the second ones, `[2 * B, 3, R, R]`, and labels `[B]`."""
+        views = batch["img"]
+        images = torch.cat(views) if isinstance(views, list) else views
+        return super().parse_batch_train({**batch, "img": images})
+
+    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The terms above. Without second views frozen CLIP sees the first."""
+        model, views = self.model, images.split(len(labels))
+        image, text = model.image_features(views[0]), model.text_features()
+        distance = F.mse_loss if self.cfg.TRAINER.DISTILL == "mse" else cosine_distance
+        return {
+            "cross_entropy": F.cross_entropy(model.logits(image, text), labels),
+            "consistency_text": distance(text, model.sentence),
+            "consistency_image": distance(image, model.frozen_image_features(views[-1])),
+        }
+
+    def loss_weights(self) -> dict[str, float]:
+        weight = self.cfg.TRAINER.W
+        return {"cross_entropy": 1.0, "consistency_text": weight, "consistency_image": weight}
+
+
+def cosine_distance(features: Tensor, others: Tensor) -> Tensor:
+    """1 - the mean cosine of the rows of two arrays `[N, E]`."""
+    return 1 - F.cosine_similarity(features, others).mean()
