@@ -66,7 +66,7 @@ class KgCoOp(CoOp):
         learner = super().build_prompt_learner(cfg, clip_model, classnames)
         template = chosen_template(cfg, cls.frozen_templates)
         # The released code holds half of CoCoOp's network without using it.
-        learner.unused_in_files = (*learner.unused_in_files, "bias_vectors", "meta_net.linear1.*")
+        learner.unused_in_files = (*learner.unused_in_files, "*bias_vectors", "*meta_net.linear1.*")
         learner.frozen_texts = [[fill(template, name) for name in classnames]]
         return learner
 

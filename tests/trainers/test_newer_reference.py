@@ -40,9 +40,25 @@ def pictures(case: dict, seed: int) -> Tensor:
     return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape).astype(np.float32))
 
 
-def batch_of(case: dict) -> dict[str, Tensor]:
-    """What the data loader gives: the pictures, and the labels."""
-    return {"img": pictures(case, SEED + 1000), "label": torch.tensor(case["labels"])}
+def batch_of(case: dict) -> dict[str, Any]:
+    """What the data loader gives: the pictures, of CoPrompt in two views, and the labels."""
+    images: Any = pictures(case, SEED + 1000)
+    if "sentences" in case:
+        images = [images, pictures(case, SEED + 2000)]
+    return {"img": images, "label": torch.tensor(case["labels"])}
+
+
+def settings_of(case: dict, trainer: Any, output: Path) -> dict[str, Any]:
+    """The recorded settings with their full keys."""
+    node, settings = trainer.settings_node, dict(case.get("other_config", {}))
+    if case["method"] == "dept":  # the base's own settings tell it
+        base = {"PROMPT_DEPTH": "MaPLe", "W": "KgCoOp", "CSC": "CoOp"}
+        settings["TRAINER.DEPT.BASE"] = name = next(base[key] for key in base if key in case["config"])
+        node = TRAINER_REGISTRY.get(name).settings_node
+    if "sentences" in case:
+        output.joinpath("sentences.json").write_text(json.dumps(case["sentences"]))
+        settings["TRAINER.CoPrompt.SENTENCES"] = str(output / "sentences.json")
+    return settings | {f"TRAINER.{node}.{key}": value for key, value in case["config"].items()}
 
 
 def trainer_of(case: dict, weights: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -71,8 +87,7 @@ def trainer_of(case: dict, weights: Path, output: Path, monkeypatch: pytest.Monk
         "OPTIM.NAME": "sgd",
         "OPTIM.LR": 0.002,
         "OPTIM.MAX_EPOCH": 20,
-        **{f"TRAINER.{trainer.settings_node}.{key}": value for key, value in case["config"].items()},
-        **case.get("other_config", {}),
+        **settings_of(case, trainer, output),
     }
     cfg.merge_from_list([word for pair in settings.items() for word in pair])
     built = build_trainer(cfg)
@@ -114,9 +129,34 @@ def check_mmrl(trainer: Any, case: dict) -> None:
             close(model.logits(features, model.text_features()), case[recorded])
 
 
+def check_coprompt(trainer: Any, case: dict) -> None:
+    """The frozen features of every sentence; the recorded numbers are drawn from then on."""
+    for number, recorded in enumerate(case["sentence_features_first4"]):
+        trainer.take_sentence(number)
+        close(first4(trainer.model.sentence), recorded, atol=1e-5)
+    numbers = iter(case["sentence_of_each_step"])
+    trainer.draw_sentence = lambda: next(numbers)
+    trainer.take_sentence(case["sentence_of_each_step"][0])
+
+
+def check_dept(trainer: Any, case: dict) -> None:
+    """The two parts of the logits, and the learning rates."""
+    model, images = trainer.model, pictures(case, SEED + 1000)
+    with torch.no_grad():
+        features, class_features = model.encode_image(images), model.class_features()
+        close(model.head_logits(features, class_features), case["logits_linear"])
+        model.knows_classes = False
+        close(model(images), case["logits_similarity"])
+    model.knows_classes = True
+    rates = [group["lr"] for group in trainer.optim.param_groups]
+    assert rates == pytest.approx(list(case["learning_rates"].values()))
+
+
 MORE: dict[str, Callable[[Any, dict], None]] = {  # method -> what else is compared before the steps
     "mmrl": check_mmrl,
     "prograd": check_prograd,
+    "coprompt": check_coprompt,
+    "dept": check_dept,
     "promptsrc": check_promptsrc,
 }
 
@@ -125,7 +165,7 @@ MORE: dict[str, Callable[[Any, dict], None]] = {  # method -> what else is compa
 def test_recorded_figures(name: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
     trainer = trainer_of(case, weights, tmp_path, monkeypatch)
-    model, batch = trainer.model, batch_of(case)
+    model, batch, images = trainer.model, batch_of(case), pictures(case, SEED + 1000)
     for row, recorded in zip(model.prompt_learner.prompt_tokens().tolist(), case["tokens"], strict=True):
         assert row[: len(recorded)] == recorded and not any(row[len(recorded) :])
 
@@ -149,7 +189,7 @@ def test_recorded_figures(name: str, weights: Path, tmp_path: Path, monkeypatch:
         close(first4(model.frozen_text_features()), case["frozen_text_features_first4"], atol=1e-5)
     model.eval()
     with torch.no_grad():
-        close(model(batch["img"]), case["logits"])
+        close(model(images), case["logits"])
     if case["method"] in MORE:
         MORE[case["method"]](trainer, case)
 
@@ -166,8 +206,8 @@ def test_recorded_figures(name: str, weights: Path, tmp_path: Path, monkeypatch:
         if step == 0:
             for key, norm in case["grad_norm"].items():
                 close(learned[key].grad.norm(), norm, rtol=1e-3)
-    for key, norm in case["param_norm_after_sgd"].items():
-        close(learned[key].norm(), norm)
+    for key in learned:
+        close(learned[key].norm(), case["param_norm_after_sgd"][key])
     model.eval()
     with torch.no_grad():
-        close(model(batch["img"]), case["logits_after_sgd"], rtol=1e-3, atol=1e-3)
+        close(model(images), case["logits_after_sgd"], rtol=1e-3, atol=1e-3)

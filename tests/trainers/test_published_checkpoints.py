@@ -54,18 +54,20 @@ def frozen_values(trainer: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         n_classes, width, length = trainer.num_classes, clip.config.text_width, clip.config.context_length
         state[f"{prefix}token_prefix"] = torch.zeros(n_classes, 1, width)
         state[f"{prefix}token_suffix"] = torch.zeros(n_classes, length - 3, width)
-        if method == "KgCoOp":
+        if method == "KgCoOp" or trainer.cfg.TRAINER.DEPT.BASE == "KgCoOp":
             unused = {
                 "bias_vectors": (1, 512),
                 "meta_net.linear1.weight": (4, 64),
                 "meta_net.linear1.bias": (4,),
             }
-            state |= {name: torch.zeros(shape) for name, shape in unused.items()}
-        if method == "CoOp":
+            state |= {f"{prefix}{name}": torch.zeros(shape) for name, shape in unused.items()}
+        if method in ("CoOp", "DePT"):
             prompts = trainer.model.prompt_learner.class_prompts
-            state["token_suffix"] = prompts.embedded[:, 1 + prompts.n_ctx :]
+            state[f"{prefix}token_suffix"] = prompts.embedded[:, 1 + prompts.n_ctx :]
     if method not in PROMPT_LEARNER_ALONE:
         for key, value in clip.state_dict().items():
+            if method == "CoPrompt":
+                state[f"model_distill.{key}"] = value
             if key.startswith("visual."):
                 state[f"image_encoder.{key[7:]}"] = value
                 if method == "PromptSRC":
@@ -115,12 +117,17 @@ def pairs(method: str, *settings: Any) -> list[Any]:
     return [f"{node}.{s}" if i % 2 == 0 and "." not in s else s for i, s in enumerate(settings)]
 
 
+DEPT_ON_MAPLE = ("TRAINER.DEPT.BASE", "MaPLe", "TRAINER.MAPLE.PROMPT_DEPTH", 3, "TRAINER.MAPLE.PREC", "fp32")
+
+
 @pytest.mark.parametrize(("dtype", "whole_scheduler"), [(torch.float16, False), (torch.float32, True)])
 @pytest.mark.parametrize(
     ("method", "settings"),
     [
-        *((m, ()) for m in (*PUBLISHED, *PROMPT_LEARNER_ALONE[2:], "MMRL")),
+        *((m, ()) for m in (*PUBLISHED, *PROMPT_LEARNER_ALONE[2:], "MMRL", "CoPrompt", "DePT")),
         ("CoOp", ("N_CTX", 4, "CSC", True)),
+        ("DePT", DEPT_ON_MAPLE),
+        ("DePT", ("TRAINER.DEPT.BASE", "KgCoOp")),
     ],
 )
 def test_a_published_file_loads_and_evaluates_as_its_prompts_set_directly(
@@ -151,6 +158,26 @@ def test_prompts_of_the_base_classes_load_for_the_new_ones(
     new.load_model(str(tmp_path / "published"), epoch=5)
     assert all(torch.equal(value, learned[name].float()) for name, value in new.learned.state_dict().items())
     assert new.model(IMAGES).shape == (4, 2)
+
+
+def test_a_published_second_head_serves_the_classes_whose_words_are_in_the_file(
+    make, tmp_path: Path, monkeypatch
+) -> None:
+    """Three base classes of five; the other two, and all of them, are tested without it."""
+    halves = {half: make("DePT", "DATASET.SUBSAMPLE_CLASSES", half) for half in ("base", "new", "all")}
+    learned = write_published(halves["base"], tmp_path / "published" / "PromptLearner", monkeypatch)
+    for trainer in halves.values():
+        trainer.load_model(str(tmp_path / "published"), epoch=5)
+        trainer.model.eval()
+    weight, base = learned["linear_probe_proj.weight"], halves["base"]
+    assert torch.equal(base.model.linear_probe_proj.weight, weight.float())
+    assert halves["new"].model.linear_probe_proj is None and not halves["all"].model.knows_classes
+    all_classes = make("DePT")
+    write_published(all_classes, tmp_path / "all" / "PromptLearner", monkeypatch)
+    for trainer in (all_classes, new := make("DePT", "DATASET.SUBSAMPLE_CLASSES", "new")):
+        trainer.load_model(str(tmp_path / "all"), epoch=5)
+        trainer.model.eval()
+    torch.testing.assert_close(new.model(IMAGES), all_classes.model(IMAGES)[:, 3:])
 
 
 # file's method and settings, reader's method and settings, what the message names

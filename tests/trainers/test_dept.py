@@ -1,0 +1,137 @@
+"""DePT on its bases, and its second head for the classes of the training alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import train
+from classify import PromptClassifier
+from tests.classify.conftest import write_prompts
+from tests.trainers.small_runs import NAMES, REGISTERED
+
+IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+LABELS = torch.tensor([0, 1, 2, 4])
+BATCH = {"img": IMAGES, "label": LABELS}
+FITTING = {
+    "MaPLe": ("PROMPT_DEPTH", 3),
+    "PromptSRC": ("PROMPT_DEPTH_TEXT", 3, "PROMPT_DEPTH_VISION", 3),
+    "CoPrompt": ("PROMPT_DEPTH", 3, "SENTENCES", "templates"),
+}
+
+
+def on(base: str, *settings: Any) -> list[Any]:
+    """KEY, VALUE pairs of DePT on a base; those without a dot are the base's."""
+    pairs = ["TRAINER.DEPT.BASE", base]
+    node = REGISTERED[base].settings_node
+    for key, value in zip(*[iter((*FITTING.get(base, ()), "PREC", "fp32", *settings))] * 2, strict=True):
+        pairs += [key if "." in key else f"TRAINER.{node}.{key}", value]
+    return pairs
+
+
+def step(trainer: Any) -> torch.Tensor:
+    trainer.num_batches, trainer.batch_idx = 10, 0
+    return trainer.forward_backward(BATCH)["loss"]
+
+
+def moved(trainer: Any) -> Any:
+    """`trainer` with other values than those of its start."""
+    with torch.no_grad():
+        for parameter in trainer.learned.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(7))
+    return trainer
+
+
+def without_head(trainer: Any) -> torch.Tensor:
+    """The base's logits of IMAGES, which are those in training."""
+    trainer.model.train()
+    logits = trainer.model(IMAGES).detach()
+    trainer.model.eval()
+    return logits
+
+
+@pytest.mark.parametrize("base", ["CoOp", "KgCoOp", "MaPLe", "PromptSRC", "CoPrompt"])
+def test_the_base_s_loss_is_joined_by_the_second_head(base: str, make: Callable) -> None:
+    trainer, alone = make("DePT", *on(base)), make(base, *on(base)[2:])
+    terms, of_base = trainer.loss_terms(IMAGES, LABELS), alone.loss_terms(IMAGES, LABELS)
+    assert torch.equal(terms.pop("cross_entropy_similarity"), of_base.pop("cross_entropy"))
+    linear = terms.pop("cross_entropy_linear")
+    assert terms.keys() == of_base.keys() and all(torch.equal(terms[k], of_base[k]) for k in terms)
+    rest = sum(alone.loss_weights()[k] * v for k, v in of_base.items())
+    similarity = torch.nn.functional.cross_entropy(alone.model(IMAGES), LABELS)
+    torch.testing.assert_close(trainer.loss(IMAGES, LABELS), 0.3 * similarity + 0.7 * linear + rest)
+    before = {name: value.clone() for name, value in trainer.learned.state_dict().items()}
+    step(trainer)
+    step(trainer)
+    assert all(not torch.equal(value, before[name]) for name, value in trainer.learned.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_classifier"),
+    [
+        (("TRAINER.LINEAR_PROBE.TYPE", "similarity"), False),
+        (("TRAINER.FILM.LINEAR_PROBE", False), True),
+        (("TRAINER.LINEAR_PROBE.TEST_TIME_FUSION", False), True),
+    ],
+)
+def test_settings_of_the_second_head(settings: tuple, has_classifier: bool, make: Callable) -> None:
+    trainer = moved(make("DePT", *on("CoOp"), *settings))
+    names = [name for name, _ in trainer.learned.named_parameters()]
+    assert ("linear_probe_proj.weight" in names) == has_classifier
+    assert any(name.startswith("film") for name in names) == (settings[0] != "TRAINER.FILM.LINEAR_PROBE")
+    assert torch.isfinite(step(trainer))
+    trainer.model.eval()
+    with torch.no_grad():
+        image, text = trainer.model.encode_image(IMAGES), trainer.model.class_features()
+        head, logits = trainer.model.head_logits(image, text), trainer.model(IMAGES)
+    weight = 1 if "TEST_TIME_FUSION" in settings[0] else 0.7
+    torch.testing.assert_close(logits, (1 - weight) * without_head(trainer) + weight * head)
+
+
+def test_a_test_of_other_classes_leaves_out_the_second_head(make: Callable, tmp_path: Path) -> None:
+    """And one of some of the training's classes takes their rows."""
+    on_base = (*on("MaPLe"), "DATASET.SUBSAMPLE_CLASSES")
+    base = moved(make("DePT", *on_base, "base", output="base"))
+    base.save_model(0, str(tmp_path / "base"))
+    assert (tmp_path / "base" / "MultiModalPromptLearner").is_dir()
+    new, all_classes = make("DePT", *on_base, "new"), make("DePT", *on_base, "all")
+    again = make("DePT", *on_base, "base")
+    for trainer in (new, all_classes, again):
+        trainer.load_model(str(tmp_path / "base"), epoch=1)
+        trainer.model.eval()
+    assert torch.equal(again.model(IMAGES), base.model.eval()(IMAGES))
+    with torch.no_grad():
+        assert torch.equal(new.model(IMAGES), without_head(new))
+        torch.testing.assert_close(all_classes.model(IMAGES)[:, 3:], new.model(IMAGES))
+    assert (again.model(IMAGES) - without_head(again)).abs().max() > 1e-3
+
+    path = write_prompts(base, tmp_path)
+    classifier = PromptClassifier.load(path, backbone=base.cfg.MODEL.BACKBONE.NAME, device="cpu")
+    expected = base.model(IMAGES).detach()
+    torch.testing.assert_close(classifier.logits(IMAGES), expected)
+    classifier.classnames = [NAMES[2], NAMES[0]]
+    torch.testing.assert_close(classifier.logits(IMAGES), expected[:, [2, 0]])
+    classifier.classnames = NAMES[3:]
+    torch.testing.assert_close(classifier.logits(IMAGES), new.model(IMAGES).detach())
+
+
+def test_settings_of_the_base_are_taken_and_those_of_others_are_not() -> None:
+    def config(*pairs: str) -> Any:
+        return train.setup_cfg(train.build_parser().parse_args(["--trainer", "DePT", *pairs]))
+
+    assert config("TRAINER.DEPT.BASE", "KgCoOp", "TRAINER.COOP.W", "2.0").TRAINER.COOP.W == 2
+    assert config("TRAINER.DEPT.BASE", "MaPLe", "TRAINER.MAPLE.N_CTX", "3").TRAINER.MAPLE.N_CTX == 3
+    for pairs in (
+        ("TRAINER.COOP.W", "2.0"),
+        ("TRAINER.MAPLE.N_CTX", "3"),
+        ("TRAINER.DEPT.BASE", "ZeroshotCLIP"),
+        ("TRAINER.DEPT.BASE", "DePT"),
+        ("TRAINER.LINEAR_PROBE.WEIGHT", "1.5"),
+        ("TRAINER.LINEAR_PROBE.TYPE", "cosine"),
+    ):
+        with pytest.raises(ValueError, match=pairs[0]):
+            config(*pairs)
+    with pytest.raises(ValueError, match="OPTIM.LR_EXP"):
+        train.setup_cfg(train.build_parser().parse_args(["--trainer", "CoOp", "OPTIM.LR_EXP", "2.0"]))

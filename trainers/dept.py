@@ -1,0 +1,222 @@
+"""DePT, decoupled prompt tuning (Zhang et al., CVPR 2024, arXiv 2309.07439): a second head on a base method.
+
+The features x of an image and t_c of a class, before they are normalised, are scaled and shifted channel by
+channel, u(x) and v(t_c), and a linear map H without a temperature classifies both. With the base's logits s:
+
+    loss = (1 - λ) CE(s, y) + λ CE([H(v(t_y)); H(u(x))], [y; y]) + the base's further terms
+    test = (1 - λ) s + λ H(u(x)) for the classes of the training, s for others
+
+λ = TRAINER.LINEAR_PROBE.WEIGHT. The base, such as CoOp, KgCoOp, MaPLe or PromptSRC, keeps its own settings.
+The released trainers are called ExtrasLinearProbeCoOp and so on. They take the base classes, and all classes
+of ImageNet and its variants, for those of the training; here the names of the classes are compared.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from clip import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer
+from .learned import rows_of_words
+from .precision import Precision
+from .prompted_clip import PromptedCLIP
+from .prompts import PromptLearner
+
+HEADS = ("film_lp_img.", "film_lp_text.", "linear_probe_proj.")
+CLASSIFIER = ("linear_probe_proj.weight", "linear_probe_proj.bias")
+
+
+def extend_cfg(cfg: Any) -> None:
+    """Declare what DePT reads beside its base's settings."""
+    cfg.TRAINER.DEPT = CfgNode()
+    cfg.TRAINER.DEPT.BASE = "CoOp"  # the trainer that it joins
+    cfg.TRAINER.LINEAR_PROBE = CfgNode()
+    # linear, or similarity: H(u(x)) is s computed from u(x) and v(t_c), and images alone are classified
+    cfg.TRAINER.LINEAR_PROBE.TYPE = "linear"
+    cfg.TRAINER.LINEAR_PROBE.WEIGHT = 0.7  # λ, 0 to 1
+    cfg.TRAINER.LINEAR_PROBE.TEST_TIME_FUSION = True  # False: tests take H alone
+    cfg.TRAINER.FILM = CfgNode()
+    cfg.TRAINER.FILM.LINEAR_PROBE = True  # False: u and v change nothing
+    cfg.OPTIM.LR_EXP = 6.5  # the second head learns at this multiple of OPTIM.LR
+
+
+class ChannelShift(nn.Module):
+    """`scale * x + bias` of features `[N, E]`."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.scale, self.bias = nn.Parameter(torch.ones(embed_dim)), nn.Parameter(torch.zeros(embed_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * x + self.bias
+
+
+class DecoupledCLIP(PromptedCLIP):
+    """A base's model with the second head; `DePT.chosen` makes the class that is both."""
+
+    probe: Any
+    """The node `TRAINER.LINEAR_PROBE`."""
+    has_shift: bool
+    prefix: str
+    """What stands before the base's published names."""
+
+    def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
+        super().__init__(clip, prompt_learner, precision)
+        tokens, embed_dim = prompt_learner.prompt_tokens(), clip.config.embed_dim
+        assert tokens is not None
+        self.film_lp_img, self.film_lp_text = (
+            ChannelShift(embed_dim) if self.has_shift else nn.Identity() for _ in range(2)
+        )
+        is_linear = self.probe.TYPE == "linear"
+        self.linear_probe_proj = nn.Linear(embed_dim, len(tokens)) if is_linear else None
+        self.knows_classes = True  # whether the classes are the training's
+        self.seen: dict[str, Tensor] = {}  # of the present training step, the features x and t_c
+
+    def published_names(self) -> dict[str, nn.Parameter]:
+        heads = {name: p for name, p in self.named_parameters() if name.startswith(HEADS)}
+        return {f"{self.prefix}{name}": p for name, p in super().published_names().items()} | heads
+
+    def leave_out_head(self) -> None:
+        """Give the base's logits alone, as for other classes than those of the training."""
+        self.knows_classes, self.linear_probe_proj = False, None
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        features = super().encode_image(images)
+        if self.training:
+            self.seen["image"] = features
+        return features
+
+    def class_features(self) -> Tensor:
+        features = super().class_features()
+        if self.training:
+            self.seen["text"] = features
+        return features
+
+    def head_logits(self, features: Tensor, class_features: Tensor) -> Tensor:
+        """Logits `[B, C]` of the second head for the features `[B, E]` of images."""
+        shifted = self.film_lp_img(features)
+        if self.linear_probe_proj is not None:
+            return self.linear_probe_proj(shifted)
+        text = F.normalize(self.film_lp_text(class_features), dim=-1)
+        return self.logits(F.normalize(shifted, dim=-1), text)
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """In training the base's, whose loss they enter."""
+        features, class_features = self.encode_image(images), self.class_features()
+        image, text = F.normalize(features, dim=-1), F.normalize(class_features, dim=-1)
+        logits = self.logits(image, text)
+        if not self.training and self.knows_classes:
+            weight = self.probe.WEIGHT if self.probe.TEST_TIME_FUSION else 1
+            logits = (1 - weight) * logits + weight * self.head_logits(features, class_features)
+        return logits, image, text
+
+
+@TRAINER_REGISTRY.register()
+class DePT(PromptTrainer):
+    """Decoupled prompt tuning."""
+
+    settings_node = "COOP"  # of the default base, like what follows
+    further_settings = ("TRAINER.DEPT", "TRAINER.LINEAR_PROBE", "TRAINER.FILM", "OPTIM.LR_EXP")
+    has_static_step = True
+    base: type[PromptTrainer] | None = None
+    model: DecoupledCLIP
+
+    def __new__(cls, cfg: Any = None) -> "DePT":
+        return super().__new__(cls.chosen(cfg))
+
+    @classmethod
+    def chosen(cls, cfg: Any) -> type["DePT"]:
+        """The class that is DePT and its base."""
+        if cls.base is not None:
+            return cls
+        base, name = TRAINER_REGISTRY.get(cfg.TRAINER.DEPT.BASE), cfg.TRAINER.DEPT.BASE
+        if not issubclass(base, PromptTrainer) or issubclass(base, DePT):
+            raise ValueError(
+                f"TRAINER.DEPT.BASE is {name}; it must be a method that learns prompts, such as CoOp or MaPLe"
+            )
+        is_learner_alone = base.checkpoint_name == "prompt_learner"  # in the base's own published files
+        settings = {
+            "probe": cfg.TRAINER.LINEAR_PROBE,
+            "has_shift": cfg.TRAINER.FILM.LINEAR_PROBE,
+            "prefix": "prompt_learner." if is_learner_alone else "",
+        }
+        attributes = {
+            "base": base,
+            "settings_node": base.settings_node,
+            "further_settings": (*cls.further_settings, *base.further_settings),
+            "has_static_step": vars(base).get("has_static_step", False),
+            "checkpoint_name": "PromptLearner" if is_learner_alone else base.checkpoint_name,
+            "model_class": type("DecoupledCLIP", (DecoupledCLIP, base.model_class), settings),
+        }
+        return type(cls.__name__, (cls, base), attributes)
+
+    @classmethod
+    def check_cfg(cls, cfg: Any) -> None:
+        super().check_cfg(cfg)
+        probe = cfg.TRAINER.LINEAR_PROBE
+        if probe.TYPE not in ("linear", "similarity"):
+            raise ValueError(f"TRAINER.LINEAR_PROBE.TYPE is {probe.TYPE!r}; it must be linear or similarity")
+        if not 0 <= probe.WEIGHT <= 1:
+            raise ValueError(f"TRAINER.LINEAR_PROBE.WEIGHT is {probe.WEIGHT}; it must be from 0 to 1")
+
+    @classmethod
+    def class_specific(cls, cfg: Any) -> tuple[str, ...]:
+        classifier = CLASSIFIER if cfg.TRAINER.LINEAR_PROBE.TYPE == "linear" else ()
+        return (*super().class_specific(cfg), *classifier)
+
+    @classmethod
+    def values_for(
+        cls,
+        cfg: Any,
+        model: Any,
+        values: Mapping[str, Tensor],
+        trained: Sequence[str] | None,
+        classnames: Sequence[str],
+    ) -> dict[str, Tensor]:
+        """The second head's rows of `classnames`, or no second head if one is none of the training's."""
+        if trained is not None and set(classnames) <= set(trained):
+            return super().values_for(cfg, model, values, trained, classnames)
+        rows = rows_of_words(values, model.prompt_learner.class_prompts) if trained is None else None
+        if rows is None and super().class_specific(cfg):  # which serves no other classes either
+            return super().values_for(cfg, model, values, trained, classnames)
+        found = {name: value for name, value in values.items() if not name.endswith("token_suffix")}
+        if rows is None:
+            print("DePT's second head is left out, since it knows the classes of the training alone")
+            model.leave_out_head()
+            return {name: value for name, value in found.items() if name not in CLASSIFIER}
+        return found | {name: found[name][rows] for name in cls.class_specific(cfg)}
+
+    def build_model(self) -> None:
+        super().build_model()
+        if not super().class_specific(self.cfg):  # a test of other classes leaves out the second head
+            self.compared_in_test = type(self).compared_in_test
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The base's arrays at OPTIM.LR, and the second head's at LR_EXP times that."""
+        named = dict(self.learned.named_parameters())
+        heads = [p for name, p in named.items() if name.startswith(HEADS)]
+        others = [p for name, p in named.items() if not name.startswith(HEADS)]
+        optim = self.cfg.OPTIM
+        return [{"params": others}, {"params": heads, "lr": optim.LR_EXP * optim.LR}]
+
+    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The base's terms, and the cross-entropy of the second head."""
+        terms, model = super().loss_terms(images, labels), self.model
+        image, text = model.seen.pop("image"), model.seen.pop("text")
+        logits, targets = model.head_logits(image, text), labels
+        if model.linear_probe_proj is not None:
+            of_text = model.linear_probe_proj(model.film_lp_text(text[labels]))
+            logits, targets = torch.cat([of_text, logits]), torch.cat([labels, labels])
+        terms["cross_entropy_similarity"] = terms.pop("cross_entropy")
+        return terms | {"cross_entropy_linear": F.cross_entropy(logits, targets)}
+
+    def loss_weights(self) -> dict[str, float]:
+        weights, weight = super().loss_weights(), self.cfg.TRAINER.LINEAR_PROBE.WEIGHT
+        weights["cross_entropy_similarity"] = (1 - weight) * weights.pop("cross_entropy")
+        return weights | {"cross_entropy_linear": weight}
