@@ -23,6 +23,9 @@ WORLD = Path(__file__).parent / "plugin_world"
 ROOMS = {path.parent.name for path in REPO.glob("*/__init__.py")} | {"train"}
 MAY_IMPORT = {"clip": set(), "dassl": set(), "trainers": {"clip", "dassl"}, "datasets": {"clip", "dassl"}}
 PUBLISHED_NAMES = {  # of Dassl's last version (October 2022), those that trainers/ may use
+    "dassl.config": {"get_cfg_default"},
+    "dassl.data": {"DatasetWrapper"},
+    "dassl.data.transforms": {"build_transform"},
     "dassl.engine": {"TRAINER_REGISTRY", "TrainerX"},
     "dassl.optim": {"build_optimizer", "build_lr_scheduler"},
     "dassl.metrics": {"compute_accuracy"},

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from dassl.config import get_cfg_default
-from dassl.data.data_manager import build_data_loader
-from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 
 from .base import load_frozen_clip
@@ -78,10 +77,14 @@ class LinearProbe(TrainerX):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
-        images, batch_size = self.dm.dataset.train_x, self.cfg.DATALOADER.TEST.BATCH_SIZE
-        transform = build_transform(self.cfg, is_train=False)  # no augmentation
-        loader = build_data_loader(self.cfg, "SequentialSampler", images, batch_size, transform, False)
-        train = self.features_of(loader)
+        from dassl.data import DatasetWrapper
+        from dassl.data.transforms import build_transform
+
+        settings, transform = self.cfg.DATALOADER, build_transform(self.cfg, is_train=False)
+        images = DatasetWrapper(self.cfg, self.dm.dataset.train_x, transform)  # without augmentation
+        train = self.features_of(
+            DataLoader(images, settings.TEST.BATCH_SIZE, num_workers=settings.NUM_WORKERS)
+        )
         val = None if self.val_loader is None else self.features_of(self.val_loader)
 
         @cache
