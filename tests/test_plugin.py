@@ -81,6 +81,8 @@ METHOD_CONFIGS = {
     "CoOp": "CoOp/vit_b16.yaml",
     "CoCoOp": "CoCoOp/vit_b16_c4_ep10_batch1_ctxv1.yaml",
     "PromptSRC": "PromptSRC/vit_b16_c2_ep20_batch4_4+4ctx.yaml",
+    "MMA": "MMA/vit_b16_ep5.yaml",
+    "MMRL": "MMRL/vit_b16.yaml",
     "ZeroshotCLIP": "ZeroshotCLIP/vit_b16.yaml",
     "ZeroshotCLIP2": "ZeroshotCLIP/vit_b16.yaml",
 }
@@ -109,7 +111,7 @@ def run_in(folder: Path, *words: str | Path) -> str:
 def test_every_method_trains_resumes_and_reloads_on_the_published_engine(tmp_path: Path) -> None:
     folder = checkout("published_engine", tmp_path / "checkout", "clip", "trainers", "configs")
     torch.manual_seed(0)
-    torch.save(CLIP(CLIPConfig(32, 32, 4, 64, 16, 32, 49408, 64, 3)).state_dict(), folder / "small.pt")
+    torch.save(CLIP(CLIPConfig(32, 32, 12, 64, 16, 32, 49408, 64, 12)).state_dict(), folder / "small.pt")
     pairs = [f"{method}=configs/trainers/{path}" for method, path in METHOD_CONFIGS.items()]
     seen = json.loads(run_in(folder, "small.pt", "output", *pairs).splitlines()[-1])
     assert list(seen) == list(METHOD_CONFIGS)

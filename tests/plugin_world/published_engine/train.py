@@ -24,9 +24,6 @@ def setup_cfg(method, config_file, weights, output_dir):
     cfg.INPUT.SIZE = (32, 32)
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = cfg.OPTIM.MAX_EPOCH = 2
     cfg.OPTIM.WARMUP_CONS_LR = 1e-2
-    node = cfg.TRAINER.get(method.upper(), {})
-    for key in [key for key in node if "DEPTH" in key]:  # the small CLIP has three layers
-        node[key] = min(3, node[key])
     cfg.freeze()
     return cfg
 

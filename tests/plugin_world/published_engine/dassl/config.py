@@ -12,6 +12,7 @@ INPUT:
   SIZE: !!python/tuple [224, 224]
   INTERPOLATION: bilinear
   TRANSFORMS: !!python/tuple []
+  RRCROP_SCALE: !!python/tuple [0.08, 1.0]
   PIXEL_MEAN: [0.485, 0.456, 0.406]
   PIXEL_STD: [0.229, 0.224, 0.225]
 DATASET: {ROOT: "", NAME: "", NUM_SHOTS: -1}

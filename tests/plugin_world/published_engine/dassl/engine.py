@@ -100,10 +100,7 @@ class TrainerX:
         for optim in self._optims.values():
             optim.zero_grad()
 
-    def model_backward_and_update(self, loss, names=None):
-        self.model_zero_grad(names)
-        self.detect_anomaly(loss)
-        loss.backward()
+    def model_update(self, names=None):
         for optim in self._optims.values():
             optim.step()
 
