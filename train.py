@@ -16,6 +16,7 @@ import gc
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,12 +66,24 @@ def extend_cfg(cfg: Any) -> None:
     trainers.extend_cfg(cfg)
 
 
-def setup_cfg(args: argparse.Namespace) -> Any:
-    """The frozen config of a run; a ValueError names unknown keys and values of another type."""
+def default_cfg() -> Any:
+    """The config with every setting at its default."""
     from dassl.config import get_cfg_default
 
     cfg = get_cfg_default()
     extend_cfg(cfg)
+    return cfg
+
+
+def setup_cfg(args: argparse.Namespace) -> Any:
+    """The frozen config of a run.
+
+    Raises:
+        ValueError: a key is unknown or belongs to another method, or a value is of another type.
+    """
+    from dassl.engine import TRAINER_REGISTRY
+
+    cfg = default_cfg()
     for path in (args.dataset_config_file, args.config_file):
         if path:
             cfg.merge_from_file(path)
@@ -79,121 +92,26 @@ def setup_cfg(args: argparse.Namespace) -> Any:
             cfg.merge_from_list([key, getattr(args, flag)])
     cfg.merge_from_list(args.opts)
     cfg.freeze()
-    if cfg.TRAINER.NAME:
-        check_method(args, cfg)
+    method: Any = TRAINER_REGISTRY.get(cfg.TRAINER.NAME) if cfg.TRAINER.NAME else None
+    others = []  # a published trainer may read settings of another method
+    if getattr(method, "settings_node", None) == "":
+        # CoOp's launcher of zero-shot CLIP gives it a config file of CoOp's.
+        others = [key for key in args.opts[::2] if key.startswith("TRAINER.") and key != "TRAINER.NAME"]
+    elif hasattr(method, "settings_node"):
+        method = method.chosen(cfg)
+        others = [key for key in changed_settings(cfg) if method.is_of_another(key)]
+        method.check_cfg(cfg)
+    if others:
+        raise ValueError(f"{cfg.TRAINER.NAME} does not read {', '.join(others)}, of another method")
     return cfg
 
 
-def check_method(args: argparse.Namespace, cfg: Any) -> None:
-    """Raise ValueError for settings that contradict each other, or that belong to another method."""
-    import yaml
+def changed_settings(cfg: Any) -> dict[str, Any]:
+    """The settings that differ from their defaults, by their dotted keys."""
+    from dassl.engine.record import flat
 
-    from dassl.engine import TRAINER_REGISTRY
-
-    method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)  # raises for an unknown name
-    if not hasattr(method, "settings_node"):  # a published trainer may read settings of another method
-        return
-    if not method.settings_node:  # CoOp's launcher of zero-shot CLIP gives it CoOp's config files, though
-        others = [key for key in args.opts[::2] if key.startswith("TRAINER.") and key != "TRAINER.NAME"]
-        if others:
-            raise ValueError(f"{others[0]} is a setting of another method: {cfg.TRAINER.NAME} has none")
-        return
-    method = method.chosen(cfg)
-    given = args.opts[::2]
-    if args.config_file:
-        with open(args.config_file, encoding="utf-8") as file:
-            given += leaf_keys(yaml.safe_load(file))
-    for key in given:
-        if method.is_of_another(key):
-            raise ValueError(
-                f"{key} is a setting of another method: {cfg.TRAINER.NAME} reads "
-                f"{', '.join(method.prompt_settings(cfg))}, and its own config files"
-            )
-    method.check_cfg(cfg)
-
-
-def leaf_keys(tree: Any, prefix: str = "") -> list[str]:
-    """The dotted keys of all that a YAML file sets."""
-    if not isinstance(tree, dict):
-        return [prefix]
-    return [key for name, value in tree.items() for key in leaf_keys(value, f"{prefix}.{name}".strip("."))]
-
-
-def check_flags(args: argparse.Namespace, cfg: Any) -> None:
-    """Raise ValueError for flags that would do nothing, or something else than they seem to."""
-    from dassl.engine import TRAINER_REGISTRY
-
-    if not cfg.TRAINER.NAME:
-        raise ValueError(f"give --trainer, one of {', '.join(sorted(TRAINER_REGISTRY.registered_names()))}")
-    if not cfg.DATASET.NAME:
-        raise ValueError("no dataset is named: give --dataset-config-file, one of configs/datasets/")
-    if not cfg.OUTPUT_DIR:
-        raise ValueError("OUTPUT_DIR is empty; give the folder of the run with --output-dir")
-    if args.model_dir and not args.eval_only:
-        raise ValueError(
-            "--model-dir is what --eval-only tests: add --eval-only; or, to train, --resume FOLDER resumes a "
-            "run and MODEL.INIT_WEIGHTS FILE starts from the prompts of a checkpoint"
-        )
-    if args.load_epoch is not None and not args.model_dir:
-        raise ValueError("--load-epoch chooses a checkpoint of --model-dir: give that and --eval-only too")
-    if args.force:
-        output = os.path.realpath(cfg.OUTPUT_DIR)
-        for path in (args.model_dir, cfg.RESUME, cfg.MODEL.INIT_WEIGHTS):
-            if path and os.path.join(os.path.realpath(path), "").startswith(os.path.join(output, "")):
-                raise ValueError(
-                    f"--force would move {path} aside, which this run reads; give another output folder"
-                )
-
-
-def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
-    """Whether the output folder holds the results of this very run.
-
-    Raises:
-        ValueError: it holds a run with other settings; the message names them.
-    """
-    from dassl.engine.record import read_result, run_state
-
-    state, lines = run_state(cfg.OUTPUT_DIR, cfg)
-    old = read_result(cfg.OUTPUT_DIR)
-    if old and is_test != (old.get("epochs_done") is None):
-        lines.insert(0, "--eval-only: was not given" if is_test else "--eval-only: was given")
-    elif state == "finished" and old.get("tested") and tested:
-        was = {**old["tested"], "folder": os.path.abspath(old["tested"]["folder"])}
-        now = {**tested, "folder": os.path.abspath(tested["folder"])}
-        lines += [
-            f"tested {key}: was {was.get(key)}, now {now[key]}" for key in now if was.get(key) != now[key]
-        ]
-    if lines:
-        raise ValueError(
-            "\n  ".join([f"{cfg.OUTPUT_DIR} holds a run with other settings:", *lines])
-            + "\nGive another output folder (--output-dir; OUTPUT of the launchers), or --force to move it "
-            "aside and start afresh"
-        )
-    return state == "finished"
-
-
-def in_words(cfg: Any, is_test: bool) -> str:
-    """What a run does, as the first line of its log; a second line warns if all epochs are warm-up."""
-    from dassl.engine import TRAINER_REGISTRY
-
-    dataset = " ".join(filter(None, (cfg.DATASET.NAME, cfg.DATASET.FOLDER_PATH)))
-    words = f"{cfg.TRAINER.NAME} on {dataset}, {cfg.DATASET.SUBSAMPLE_CLASSES} classes"
-    if is_test:
-        return f"Testing {words}"
-    optim, shots = cfg.OPTIM, cfg.DATASET.NUM_SHOTS
-    words += f": {shots if shots > 0 else 'all'} images a class"
-    if not TRAINER_REGISTRY.get(cfg.TRAINER.NAME).has_epochs:
-        return f"Training {words}"
-    words += f", {optim.MAX_EPOCH} epochs, learning rate {optim.LR:g}"
-    if optim.WARMUP_EPOCH > 0:
-        low = optim.WARMUP_CONS_LR if optim.WARMUP_TYPE == "constant" else optim.WARMUP_MIN_LR
-        words += f" after a warm-up of {optim.WARMUP_EPOCH} epochs from {low:g}"
-    if optim.WARMUP_EPOCH >= optim.MAX_EPOCH:
-        words += (
-            f"\nWarning: OPTIM.WARMUP_EPOCH {optim.WARMUP_EPOCH} leaves no epoch of OPTIM.MAX_EPOCH "
-            f"{optim.MAX_EPOCH} for that learning rate, so that almost nothing is learned"
-        )
-    return f"Training {words}"
+    default = dict(flat(default_cfg()))
+    return {key: value for key, value in flat(cfg) if key not in default or value != default[key]}
 
 
 def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) -> None:
@@ -204,27 +122,39 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
         args: the same, parsed.
         entries: further entries of the run's record.
     """
-    from dassl.engine import build_trainer
-    from dassl.engine.record import hold_folder, read_result
+    from dassl.engine import TRAINER_REGISTRY, build_trainer
+    from dassl.engine.record import hold_folder, is_finished, read_result
     from dassl.utils import collect_env_info, set_random_seed, setup_logger
     from dassl.utils.signals import raise_if_stopped, stop_signals
 
     cfg = setup_cfg(args)
-    check_flags(args, cfg)
-    if args.model_dir and not entries.get("tested"):
-        ended = read_result(args.model_dir).get("ended")
-        entries = {**entries, "tested": {"folder": args.model_dir, "ended": ended, "epoch": args.load_epoch}}
+    if not cfg.TRAINER.NAME:
+        raise ValueError(f"give --trainer, one of {', '.join(sorted(TRAINER_REGISTRY.registered_names()))}")
+    if not cfg.DATASET.NAME:
+        raise ValueError("no dataset is named: give --dataset-config-file, one of configs/datasets/")
+    if (args.model_dir or args.load_epoch is not None) and not (args.model_dir and args.eval_only):
+        raise ValueError(
+            "--model-dir and --load-epoch choose what --eval-only tests: give them with it. To train on, "
+            "--resume FOLDER resumes a run, and MODEL.INIT_WEIGHTS FILE starts from its prompts"
+        )
+    if args.model_dir and not entries["tested"]:
+        folder, ended = os.path.abspath(args.model_dir), read_result(args.model_dir).get("ended")
+        entries = {**entries, "tested": {"folder": folder, "ended": ended, "epoch": args.load_epoch}}
     with stop_signals(), hold_folder(cfg.OUTPUT_DIR, args.force):
-        if not args.no_train and is_finished(cfg, args.eval_only, entries.get("tested")):
+        if not args.no_train and is_finished(cfg, args.eval_only, entries["tested"]):
             print(f"Results are there: {cfg.OUTPUT_DIR} (--force runs it afresh)")
             return
         setup_logger(cfg.OUTPUT_DIR)
-        print(in_words(cfg, args.eval_only))
+        print(f"{'Testing' if args.eval_only else 'Training'} {cfg.TRAINER.NAME} on {cfg.DATASET.NAME}")
+        print(f"Command: python train.py {shlex.join(argv)}")
+        pairs = [f"{key} {shlex.quote(str(value))}" for key, value in changed_settings(cfg).items()]
+        print(textwrap.fill(f"Settings that are not the defaults: {', '.join(pairs)}", 110))
+        if cfg.VERBOSE:
+            print(cfg)
+        print(collect_env_info())
         if cfg.SEED != -1:
             print(f"Setting fixed seed: {cfg.SEED}")
             set_random_seed(cfg.SEED)
-        print(f"** Command **\ntrain.py {shlex.join(argv)}\n** Config **\n{cfg}")
-        print(f"** Environment **\n{collect_env_info()}\n")
         try:
             trainer = build_trainer(cfg)
             trainer.record.extra = entries
@@ -240,8 +170,6 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
                 trainer.test()
                 trainer.finish_record()
             elif not args.no_train:
-                if getattr(trainer.dm.dataset, "test_only", False):
-                    raise ValueError(f"{cfg.DATASET.NAME} is for testing alone: add --eval-only")
                 trainer.train()
         except Exception as error:
             if hasattr(sys.stdout, "file"):

@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks steps | growth | runs | shapes | tiny-shapes`."""
+"""The command line: `python -m benchmarks gpu | steps | growth | runs | busy | shapes | tiny-shapes`."""
 
 import argparse
 import importlib
@@ -9,47 +9,66 @@ from pathlib import Path
 from dassl.command import run_command
 
 
+def words(text: str) -> list[str]:
+    return text.split(",")
+
+
 def numbers(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
+
+
+def add_timed(
+    verb: argparse.ArgumentParser, device: str = "cpu", prec: str = "fp32", repeats: int = 5
+) -> None:
+    verb.add_argument("--device", choices=("cpu", "cuda"), default=device)
+    verb.add_argument("--prec", choices=("fp32", "fp16", "bf16", "amp"), default=prec)
+    verb.add_argument("--repeats", type=int, default=repeats, help="timed runs of each side")
+    verb.add_argument("--backbone", default="ViT-B/16", help="its weights are random")
+
+
+def add_sides(verb: argparse.ArgumentParser, classes: Sequence[int] = (5, 50, 250)) -> None:
+    verb.add_argument("--method", type=words, default=["MPL"], help="with commas")
+    verb.add_argument("--classes", type=numbers, default=classes, help="with commas")
+    verb.add_argument("--published-up-to", type=int, default=500, help="classes up to which it takes a step")
+    verb.add_argument("--test-images", type=int, default=4200, help="images of a test set")
+    add_pairs(verb)
+
+
+def add_pairs(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="settings for the runs")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """A subcommand for each module of the folder."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
-    timed = argparse.ArgumentParser(add_help=False)
-    timed.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    timed.add_argument("--backbone", default="ViT-B/16", help="a published CLIP; its weights are random")
-    timed.add_argument("--prec", choices=("fp32", "fp16", "bf16", "amp"), default="fp32")
-    timed.add_argument("--repeats", type=int, default=5, help="timed runs of each side")
-    timed.add_argument("--json", type=Path, help="file for the figures")
 
-    verb = verbs.add_parser(
-        "steps", parents=[timed], help="training step, memory and test against the published way"
-    )
-    verb.add_argument("--method", type=lambda text: text.split(","), default=["MPL"], help="with commas")
-    verb.add_argument("--classes", type=numbers, default=[5, 50, 250], help="with commas")
-    verb.add_argument("--published-up-to", type=int, default=250, help="classes up to which it takes a step")
-    verb.add_argument("--test-images", type=int, default=4200, help="images of a test set")
+    verb = verbs.add_parser("gpu", help="steps and whole runs of MPL on a GPU (docs/BENCHMARKS.md)")
+    add_timed(verb, "cuda", "fp16", 9)
+    add_sides(verb, (5, 500))
+    verb.set_defaults(runs=["eurosat"])
 
-    verb = verbs.add_parser(
-        "growth", parents=[timed], help="a step of MPL by classes, prompts, depth and batch"
-    )
+    verb = verbs.add_parser("steps", help="training step, memory and test against the published way")
+    add_timed(verb)
+    add_sides(verb)
+
+    verb = verbs.add_parser("growth", help="a step of MPL by classes, prompts, depth and batch")
+    add_timed(verb)
     verb.add_argument("--published-up-to", type=int, default=50)
     verb.add_argument("--figure", type=Path, help="file of the plot, .png or .svg")
 
     verb = verbs.add_parser("runs", help="whole runs, from the command to the result")
-    verb.add_argument("--runs", type=lambda text: text.split(","), default=["shapes", "eurosat"])
-    verb.add_argument(
-        "--backbone", default="ViT-B/16", help="of the run of EuroSAT's size; its weights are random"
-    )
-    verb.add_argument("--test-images", type=int, default=20, help="test images a class of that run")
-    verb.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="settings for the runs")
+    verb.add_argument("--runs", type=words, default=["shapes", "eurosat"], help="with commas")
+    verb.add_argument("--backbone", default="ViT-B/16", help="of EuroSAT's size; its weights are random")
+    verb.add_argument("--test-images", type=int, default=200, help="images of that test set")
+    add_pairs(verb)
+
+    verb = verbs.add_parser("busy", help="runs on Shapes that share the cores with others")
+    verb.add_argument("--repeats", type=int, default=3, help="timed runs of each load")
+    add_pairs(verb)
 
     verb = verbs.add_parser("shapes", help="every method on Shapes over many seeds (docs/SHAPES.md)")
-    verb.add_argument(
-        "--methods", type=lambda text: text.split(","), default=[], help="with commas (default: all)"
-    )
+    verb.add_argument("--methods", type=words, default=[], help="with commas (default: all)")
     verb.add_argument("--seeds", type=int, default=10, help="1 to this")
     verb.add_argument("--jobs", type=int, default=1, help="runs at once on the CPU")
     verb.add_argument("--data", type=Path, default=Path("data"), help="folder of the datasets")

@@ -14,12 +14,11 @@ from benchmarks.steps import (
     peak_bytes,
     published_side,
     random_batch,
+    random_clip,
     seconds_in_turn,
     training_step,
 )
 from clip import CLIP
-from clip.weights import published_models
-from dassl.utils import write_json
 
 PUBLISHED = {"classes": 5, "n_ctx": 1, "depth": 9, "batch": 4}
 AXES = {
@@ -68,9 +67,8 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure every setting once, print the rows, and write the figures that were asked for."""
-    torch.manual_seed(0)
-    clip = CLIP(published_models()[args.backbone].config).to(args.device)
+    """Measure every setting once, print the rows, and draw them if asked to."""
+    clip = random_clip(args.backbone, args.device)
     print(f"{args.backbone}, {args.prec}, {machine(args.device)}, median of {args.repeats}")
     rows: list[dict[str, Any]] = []
     for axis, values in AXES.items():
@@ -79,8 +77,6 @@ def run(args: argparse.Namespace) -> None:
             if not any(setting.items() <= row.items() for row in rows):
                 rows.append(measure(clip, setting, args))
                 print(rows[-1], flush=True)
-    if args.json:
-        write_json({"backbone": args.backbone, "machine": machine(args.device), "rows": rows}, str(args.json))
     if args.figure:
         args.figure.parent.mkdir(parents=True, exist_ok=True)
         draw(rows).savefig(args.figure, dpi=150)

@@ -9,6 +9,7 @@ Shapes: N sequences (B images or C texts), L tokens, D width, P prompts. Layers 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -149,8 +150,10 @@ class PromptSchedule:
 
     def __str__(self) -> str:
         lines = [f"Prompts of the {self.tower}", "  layer  carried  removed    added    total"]
-        for plan in self.plans:
-            lines.append("  ".join(f"{count:>7}" for count in (*plan, plan.total)))
+        for counts, same in itertools.groupby(self.plans, key=lambda plan: (*plan[1:], plan.total)):
+            first, *rest = (plan.layer_index for plan in same)
+            layers = f"{first}-{rest[-1]}" if rest else first
+            lines.append("  ".join(f"{cell:>7}" for cell in (layers, *counts)))
         return "\n".join(lines)
 
 

@@ -2,13 +2,15 @@
 
 A published name (`ViT-B/16`) is looked for in OpenAI's cache (`~/.cache/clip`) and in the Hugging Face cache,
 then fetched from the hub (safetensors) or, if that fails, from its web address (a TorchScript archive).
-`open_clip:ViT-B-16/laion2b_s34b_b88k` names weights in the lists of the installed open_clip.
+`open_clip:ViT-B-16/laion2b_s34b_b88k` names weights in the lists of the installed open_clip, and so does
+their repository on the hub, `laion/CLIP-ViT-B-16-laion2B-s34B-b88K`.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,12 +74,28 @@ def available_models() -> list[str]:
 
 
 def find_published(name: str) -> PublishedModel | None:
-    """The published weights of a name, also of open_clip's; None for other names and paths.
+    """The published weights of a name, also open_clip's and of the hub; None for other names and paths.
 
     Raises:
         ValueError: open_clip has no such weights, or their model is not a plain CLIP.
     """
-    return _find_in_open_clip(name) if name.startswith(OPEN_CLIP) else published_models().get(name)
+    if name.startswith(OPEN_CLIP):
+        return _find_in_open_clip(name)
+    return published_models().get(name) or _find_on_hub(name)
+
+
+def _find_on_hub(name: str) -> PublishedModel | None:
+    """The weights of open_clip's that lie in a repository of the hub, such as laion/CLIP-ViT-B-16-…"""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or Path(name).exists():
+        return None
+    try:
+        import open_clip
+    except ImportError:
+        return None
+    for model, tag in open_clip.list_pretrained():
+        if open_clip.pretrained.get_pretrained_cfg(model, tag).get("hf_hub", "").rstrip("/") == name:
+            return _find_in_open_clip(f"{OPEN_CLIP}{model}/{tag}")
+    return None
 
 
 def _find_in_open_clip(name: str) -> PublishedModel:

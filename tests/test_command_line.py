@@ -76,11 +76,12 @@ def test_a_run_trains_tests_and_is_then_skipped(run: Run, tmp_path: Path) -> Non
     before = sys.stdout, signal.getsignal(signal.SIGTERM), list(logging.getLogger().handlers)
     status, out, err = run("DETERMINISTIC", "True", "NUM_THREADS", "2", protocol="base2new", part="base")
     assert (status, err) == (0, "")
-    lines = ("** Command **", "** Config **", "** Environment **", "Setting fixed seed: 1", "* total: 15")
-    words = "Training MPL on EuroSAT, all classes: all images a class, 1 epochs, learning rate 0.0003"
-    assert out.startswith(words) and "Warning" not in out.splitlines()[1]
-    for line in (*lines, "Trainable parameters: "):
-        assert line in out and line in (tmp_path / "out" / "log.txt").read_text()
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert log == out and out.index("epoch [1/1]") < 3000 and out[: out.index("epoch [")].count("\n") <= 30
+    wrapped = " ".join(out.split())
+    for part in ("OPTIM.MAX_EPOCH 1,", "TRAINER.MPL.PREC fp32", "seed: 1", "* total: 15", "parameters: "):
+        assert part in wrapped
+    assert "MAPLE" not in out and "WEIGHT_DECAY" not in out, "settings that are not the defaults"
     assert (sys.stdout, signal.getsignal(signal.SIGTERM), list(logging.getLogger().handlers)) == before
     assert not torch.are_deterministic_algorithms_enabled() and torch.get_num_threads() == 1
     result = result_in(tmp_path / "out")
@@ -126,11 +127,6 @@ def test_initial_weights_count_by_their_content(run: Run, tmp_path: Path) -> Non
     assert status == 0 and "Results are there" in out
 
 
-def test_epochs_of_warm_up_alone_are_warned_of(run: Run) -> None:
-    _, out, _ = run("--no-train", "OPTIM.WARMUP_EPOCH", "1", "DATASET.NUM_SHOTS", "2")
-    assert "2 images a class, 1 epochs" in out and "Warning: OPTIM.WARMUP_EPOCH 1" in out
-
-
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -150,7 +146,6 @@ def test_what_is_not_given_or_does_nothing_is_named(
 def test_force_moves_the_run_aside(run: Run, tmp_path: Path) -> None:
     run()
     text = (tmp_path / "out" / "result.json").read_text()
-    refused(run("--force", f"--resume={tmp_path / 'out'}"), "--force would move")
     assert run("--force", "OPTIM.LR", "0.01")[0] == 0
     (aside,) = tmp_path.glob("out.old-*")
     assert (aside / "result.json").read_text() == text
@@ -174,7 +169,7 @@ def test_evaluation_alone_gives_the_accuracy_that_training_ended_with(run: Run, 
     assert run(*words, output="test")[1].startswith("Results are there")
     trained["ended"] = "later"
     (tmp_path / "out" / "result.json").write_text(json.dumps(trained))
-    refused(run(*words, output="test"), "tested ended", "now later")
+    refused(run(*words, output="test"), "tested.ended")
     (tmp_path / "test" / "result.json").write_text(json.dumps({**tested, "finished": False}))
     assert run(*words, output="test")[0] == 0 and result_in(tmp_path / "test")["tested"]["ended"] == "later"
 
@@ -321,13 +316,12 @@ def test_a_run_that_is_killed_or_stopped_resumes_at_its_last_epoch(
         (["MODEL.BACKBONE.NAME", "ViT-B16"], ["ViT-B16", "ViT-B/16"]),
         (["DATASET.SUBSAMPLE_CLASSES", "bases"], ["bases", "base", "new", "all"]),
         (["RESUME", "/nowhere"], ["RESUME", "/nowhere"]),
-        (["OUTPUT_DIR", ""], ["--output-dir"]),
         (["--eval-only"], ["--eval-only", "--model-dir"]),
         (["--model-dir=old"], ["--model-dir", "--eval-only"]),
         (["--load-epoch=5"], ["--load-epoch", "--model-dir"]),
         (["--eval-only", "--model-dir=/nowhere"], ["/nowhere"]),
         (["--config-file=/nowhere.yaml"], ["/nowhere.yaml"]),
-        (["TRAINER.MAPLE.N_CTX", "2"], ["TRAINER.MAPLE.N_CTX", "MPL"]),
+        (["TRAINER.MAPLE.N_CTX", "3"], ["TRAINER.MAPLE.N_CTX", "MPL"]),
         ([f"--config-file={REPO}/configs/trainers/MaPLe/tiny_shapes.yaml"], ["TRAINER.MAPLE", "MPL"]),
     ],
 )
@@ -365,7 +359,7 @@ def test_training_on_a_test_only_dataset_is_refused(run: Run, tmp_path: Path) ->
     (root / "classnames.txt").write_text("n01 first\nn02 second\n")
     refused(
         run("DATASET.NAME", "ImageNetA", data=tmp_path / "data"),
-        "ImageNetA is for testing alone",
+        "ImageNetA",
         "--eval-only",
     )
 

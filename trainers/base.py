@@ -11,6 +11,7 @@ from torch import Tensor
 
 import clip
 from clip import CLIP
+from clip.weights import fetch
 from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
@@ -22,6 +23,15 @@ from .precision import check_precision, choose_precision
 from .prompt_file import FILE_NAME, PromptFile
 from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
+
+
+class ClipTrainer(TrainerX):
+    """A trainer of a frozen CLIP."""
+
+    def build_data_loader(self) -> None:
+        """Build the loaders as the engine does, once the weights are here: reading a dataset takes longer."""
+        fetch(self.cfg.MODEL.BACKBONE.NAME)
+        super().build_data_loader()
 
 
 def load_frozen_clip(cfg: Any) -> CLIP:
@@ -57,7 +67,7 @@ def check_depth(key: str, depth: int, least: int, *n_layers: int) -> None:
         )
 
 
-class PromptTrainer(TrainerX):
+class PromptTrainer(ClipTrainer):
     """A frozen CLIP with learned prompts, trained by cross-entropy.
 
     A method gives `build_prompt_learner`. It overrides `loss_terms` and `loss_weights` for another loss and
@@ -78,6 +88,7 @@ class PromptTrainer(TrainerX):
     scaler: torch.amp.GradScaler | None
     accuracy: float | None = None  # of the last test
     compared_in_test: tuple[str, ...] = ("backbone", "method")  # the engine's; published Dassl has none
+    unprinted = ("acc",)  # the published lines have the loss alone
     _graphed_loss: Loss | None = None
     _further_settings_of_all: ClassVar[set[str]] = set()
 
@@ -196,8 +207,8 @@ class PromptTrainer(TrainerX):
         print(prompt_learner.describe(self.dm.dataset.classnames))
         named = dict(self.learned.named_parameters())
         print(f"Trainable parameters: {sum(p.numel() for p in named.values()):,} in {len(named)} arrays")
-        for name, parameter in named.items():
-            print(f"  {name} {list(parameter.shape)}")
+        if cfg.VERBOSE:
+            print("\n".join(f"  {name} {list(parameter.shape)}" for name, parameter in named.items()))
         self.optim = build_optimizer(self.learned, cfg.OPTIM, self.param_groups())
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.checkpoint_name, self.learned, self.optim, self.sched)
@@ -250,7 +261,13 @@ class PromptTrainer(TrainerX):
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms of the loss for `images` `[B, 3, R, R]` and `labels` `[B]`, each before its weight."""
-        return {"cross_entropy": F.cross_entropy(self.model(images), labels)}
+        return {"cross_entropy": self.cross_entropy(self.model(images), labels)}
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy of `logits` `[B, C]`; the accuracy of the batch is taken on the way."""
+        is_right = logits.detach().argmax(dim=1) == labels
+        self.model.batch_accuracy.copy_(100 * is_right.float().mean())  # in place: in a CUDA graph too
+        return F.cross_entropy(logits, labels)
 
     def loss_weights(self) -> dict[str, float]:
         """The weight of each term in `loss`."""
@@ -268,7 +285,7 @@ class PromptTrainer(TrainerX):
         self.detect_anomaly(loss)
         self.scaled(loss).backward()
         self.finish_step()
-        return {"loss": loss.detach()}
+        return {"loss": loss.detach(), "acc": self.model.batch_accuracy}
 
     def scaled(self, loss: Tensor) -> Tensor:
         """`loss` as its gradients are computed: enlarged where float16 would lose them."""

@@ -74,7 +74,7 @@ class KgCoOp(CoOp):
         """The cross-entropy, and the distance `kg` of the class features from the frozen ones."""
         logits, _, text = self.model.outputs(images)
         distance = 1 - F.cosine_similarity(text, self.model.frozen_text_features()).mean()
-        return {"cross_entropy": F.cross_entropy(logits, labels), "kg": distance}
+        return {"cross_entropy": self.cross_entropy(logits, labels), "kg": distance}
 
     def loss_weights(self) -> dict[str, float]:
         return {"cross_entropy": 1.0, "kg": self.cfg.TRAINER.COOP.W}

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dassl.config import get_cfg_default
-from dassl.engine import TRAINER_REGISTRY, TrainerX
+from dassl.engine import TRAINER_REGISTRY
 
-from .base import load_frozen_clip
+from .base import ClipTrainer, load_frozen_clip
 from .precision import choose_precision
 
 COARSE = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
@@ -40,11 +40,10 @@ def search_c(accuracy_of: Callable[[float], float]) -> float:
 
 
 @TRAINER_REGISTRY.register()
-class LinearProbe(TrainerX):
+class LinearProbe(ClipTrainer):
     """Logistic regression, fitted in place of an epoch; it knows the classes of its training alone."""
 
     settings_node = ""  # it has none
-    has_epochs = False
     compared_in_test = ("backbone", "classnames")
 
     def check_cfg(self, cfg: Any) -> None:

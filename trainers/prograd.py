@@ -106,7 +106,7 @@ class ProGrad(CoOp):
         frozen = model.logits(model.frozen_image_features(images), model.frozen_text_features())
         soft = F.softmax(frozen / temperature, dim=-1)
         divergence = temperature**2 * F.cross_entropy(logits / temperature, soft)
-        return {"cross_entropy": F.cross_entropy(logits, labels), "kl": divergence}
+        return {"cross_entropy": self.cross_entropy(logits, labels), "kl": divergence}
 
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
         """One step on `batch` along the gradient above."""
@@ -120,4 +120,8 @@ class ProGrad(CoOp):
             assert parameter.grad is not None
             parameter.grad = without_conflict(parameter.grad, gradient, self.cfg.LOSS.LAMBDA)
         self.finish_step()
-        return {"loss": terms["cross_entropy"].detach(), "kl_loss": terms["kl"].detach()}
+        return {
+            "loss": terms["cross_entropy"].detach(),
+            "kl_loss": terms["kl"].detach(),
+            "acc": self.model.batch_accuracy,
+        }

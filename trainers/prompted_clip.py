@@ -33,6 +33,7 @@ class PromptedCLIP(nn.Module):
     keeps_text: bool
     """Whether class features are kept: if nothing is learned in the text, or while the prompts stay fixed."""
     kept_text: Tensor | None
+    batch_accuracy: Tensor
     frozen_text: Tensor | None
 
     def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
@@ -41,6 +42,7 @@ class PromptedCLIP(nn.Module):
         self.clip = clip.set_compute_dtype(self.precision.tower_dtype).requires_grad_(False).eval()
         self.prompt_learner = prompt_learner
         self.register_buffer("kept_text", None, persistent=False)  # [C, E]
+        self.register_buffer("batch_accuracy", torch.zeros(()), persistent=False)  # in percent
         self.register_buffer("frozen_text", None, persistent=False)  # [C, E], computed when it is asked for
         self.keeps_text = not prompt_learner.learns_text
 

@@ -104,7 +104,7 @@ class PromptSRC(IVLP):
         logits, image, text = model.outputs(images)
         frozen_image, frozen_text = model.frozen_image_features(images), model.frozen_text_features()
         return {
-            "cross_entropy": F.cross_entropy(logits, labels),
+            "cross_entropy": self.cross_entropy(logits, labels),
             "l1_text": F.l1_loss(text, frozen_text),
             "l1_image": F.l1_loss(image, frozen_image),
             "kl": divergence_of_logits(logits, model.logits(frozen_image, frozen_text)),

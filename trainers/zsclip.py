@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip import CLIP
-from dassl.engine import TRAINER_REGISTRY, TrainerX
+from dassl.engine import TRAINER_REGISTRY
 
 from .backbone import BackboneIdentity
-from .base import load_frozen_clip
+from .base import ClipTrainer, load_frozen_clip
 from .precision import choose_precision
 from .prompt_file import FILE_NAME, PromptFile
 from .prompted_clip import PromptedCLIP
@@ -54,7 +54,7 @@ class ZeroshotModel(PromptedCLIP):
 
 
 @TRAINER_REGISTRY.register()
-class ZeroshotCLIP(TrainerX):
+class ZeroshotCLIP(ClipTrainer):
     """CLIP with the dataset's template, or DATASET.TEMPLATE; run it with `--eval-only`."""
 
     model: ZeroshotModel

@@ -96,6 +96,7 @@ _TRAIN = {
     "CHECKPOINT_FREQ": 0,  # keep the checkpoint of every so many epochs; below 1: only the last epoch's
     "PRINT_FREQ": 10,  # batches between printed lines
     "COUNT_ITER": "train_x",  # unused
+    "WANDB_PROJECT": "",  # Weights & Biases project that gets tensorboard's scalars; needs wandb
     "CUDA_GRAPHS": True,  # on a GPU, launch all kernels of a training step at once
 }
 
@@ -120,7 +121,7 @@ def get_cfg_default() -> CfgNode:
             "USE_CUDA": True,  # when there is a GPU
             "NUM_THREADS": 0,  # of PyTorch on the CPU; 0: its own choice, one a core, or OMP_NUM_THREADS
             "DETERMINISTIC": False,  # the same numbers each time on a GPU too, at some cost
-            "VERBOSE": True,
+            "VERBOSE": False,  # log every setting and every learned array
             "INPUT": _INPUT,
             "DATASET": _DATASET,
             "DATALOADER": _DATALOADER,

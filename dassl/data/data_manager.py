@@ -149,7 +149,5 @@ class DataManager:
         self.test_loader = loader(self.dataset.test, cfg.DATALOADER.TEST, tfm_test, False)
         self.num_classes = self.dataset.num_classes
         self.lab2cname = self.dataset.lab2cname
-        if cfg.VERBOSE:
-            print(f"Dataset    {cfg.DATASET.NAME}\n# classes  {self.num_classes:,}")
-            for name in ("train_x", "val", "test"):
-                print(f"# {name:<8} {len(getattr(self.dataset, name) or ()):,}")
+        counts = [f"{len(getattr(self.dataset, part) or ()):,} {part}" for part in ("train_x", "val", "test")]
+        print(f"Dataset: {cfg.DATASET.NAME}, {self.num_classes:,} classes; images: {', '.join(counts)}")

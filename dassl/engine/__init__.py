@@ -21,6 +21,4 @@ def build_trainer(cfg: Any) -> Any:
         torch.set_num_threads(cfg.NUM_THREADS)
     if cfg.DETERMINISTIC:
         make_deterministic()
-    if cfg.VERBOSE:
-        print(f"Loading trainer: {cfg.TRAINER.NAME}")
     return trainer(cfg)

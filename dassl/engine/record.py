@@ -34,6 +34,7 @@ NOT_COMPARED = (
     "TRAIN.PRINT_FREQ",
     "TRAIN.CHECKPOINT_FREQ",
     "TRAIN.CUDA_GRAPHS",
+    "TRAIN.WANDB_PROJECT",
 )
 """Settings that may differ between two runs that are the same."""
 
@@ -50,7 +51,7 @@ def differing_settings(old_config: Any, new_config: Any, may_change: Sequence[st
         old_config, new_config: configs, as nodes or plain data.
         may_change: dotted keys, or last parts of keys such as PREC, that are not compared.
     """
-    old, new = dict(_flat(plain(old_config))), dict(_flat(plain(new_config)))
+    old, new = dict(flat(plain(old_config))), dict(flat(plain(new_config)))
     ignored = (*NOT_COMPARED, *may_change)
     lines = []
     for key, value in new.items():
@@ -93,6 +94,31 @@ def run_state(folder: str, config: Any) -> tuple[str, list[str]]:
     if lines:
         return "other settings", lines
     return "finished" if is_finished else "unfinished", []
+
+
+def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
+    """Whether OUTPUT_DIR holds the results of this very run.
+
+    Args:
+        cfg: the config.
+        is_test: whether it tests alone.
+        tested: the training that it tests.
+
+    Raises:
+        ValueError: it holds a run with other settings; the message names them.
+    """
+    state, lines = run_state(cfg.OUTPUT_DIR, cfg)
+    old = read_result(cfg.OUTPUT_DIR)
+    if old:
+        was = {"--eval-only": old.get("epochs_done") is None, "tested": old.get("tested") or {}}
+        lines += differing_settings(was, {"--eval-only": is_test, "tested": state == "finished" and tested})
+    if lines:
+        raise ValueError(
+            "\n  ".join([f"{cfg.OUTPUT_DIR} holds a run with other settings:", *lines])
+            + "\nGive another output folder (--output-dir; OUTPUT of the launchers), or --force to move it "
+            "aside and start afresh"
+        )
+    return state == "finished"
 
 
 def own_images(config: Any) -> str:
@@ -247,7 +273,7 @@ def identity(cfg: Any, read: Sequence[str], lab2cname: dict[int, str], rows: Ite
     backbone = cfg.MODEL.BACKBONE.NAME
     config = recorded_config(cfg, read)
     method = dict(config["TRAINER"].get(read[0] if read else cfg.TRAINER.NAME.upper(), {}))
-    method |= dict(_flat({f"TRAINER.{key}": config["TRAINER"][key] for key in read[1:]}))
+    method |= dict(flat({f"TRAINER.{key}": config["TRAINER"][key] for key in read[1:]}))
     return {
         "trainer": cfg.TRAINER.NAME,
         "backbone": os.path.basename(backbone) if os.path.isfile(os.path.expanduser(backbone)) else backbone,
@@ -324,10 +350,11 @@ def digest_of_rows(rows: Iterable[Any], root: str) -> str:
     return hashlib.sha256("".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of a config, with their dotted keys."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -19,6 +19,7 @@ from dassl.utils import AverageMeter, MetricMeter, check_availability, load_chec
 from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs, last_checkpoints, restore
 from dassl.utils.seeding import get_random_state, set_random_state
 from dassl.utils.signals import raise_if_stopped
+from dassl.utils.wandb_writer import WandbWriter
 
 from . import record
 
@@ -38,14 +39,12 @@ class TrainerBase:
 
     compared_in_test: tuple[str, ...] = ("backbone", "method")
     """Entries of `run` that a run has in common with the checkpoints that it can load."""
-    has_epochs = True
-    """Whether it trains by epochs of steps, with the settings of OPTIM."""
 
     def __init__(self) -> None:
         self._models: OrderedDict[str, Any] = OrderedDict()
         self._optims: OrderedDict[str, Any] = OrderedDict()
         self._scheds: OrderedDict[str, Any] = OrderedDict()
-        self._writer: Any = None
+        self._writers: list[Any] = []  # tensorboard, and Weights & Biases if asked for
         self._first_bad_batch: torch.Tensor | None = None  # on the GPU; -1: every loss was finite
         self.scaler: Any = None  # a GradScaler, where the method has one
         self.identity: dict[str, Any] = {}  # what makes this run the run it is; saved with its checkpoints
@@ -304,9 +303,9 @@ class TrainerBase:
             self.loaded_from[name] = path
 
     def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
-        """Give the writer a number; nothing happens without a writer, as when only testing."""
-        if self._writer is not None:
-            self._writer.add_scalar(tag, scalar_value, global_step)
+        """Give the writers a number; there are none when only testing."""
+        for writer in self._writers:
+            writer.add_scalar(tag, scalar_value, global_step)
 
     # The loop and its hooks
 
@@ -399,12 +398,16 @@ class SimpleTrainer(TrainerBase):
         test = self.cfg.TEST
         if not self._models:
             raise ValueError(f"{self.cfg.TRAINER.NAME} learns nothing that could be trained: add --eval-only")
-        if self.train_loader_x is None:
-            raise ValueError(f"{self.cfg.DATASET.NAME} has no training images: test with --eval-only")
+        if self.train_loader_x is None or getattr(self.dm.dataset, "test_only", False):
+            raise ValueError(f"{self.cfg.DATASET.NAME} has no training images: add --eval-only")
         check_availability(test.FINAL_MODEL, ("last_step", "best_val"), "TEST.FINAL_MODEL")
         for split in [] if test.NO_TEST else [test.SPLIT] + ["val"] * self._chooses_on_val():
             self._loader_of(split)  # raises where it is missing, before the training and not after it
-        super().train(self.start_epoch, self.max_epoch)
+        try:
+            super().train(self.start_epoch, self.max_epoch)
+        finally:
+            for writer in self._writers:
+                writer.close()
         self.finish_record()
 
     def begin_record(self, epochs_done: int | None = None, source: str = "") -> None:
@@ -456,8 +459,10 @@ class SimpleTrainer(TrainerBase):
                     os.makedirs(os.path.join(self.output_dir, name), exist_ok=True)
                     shutil.copyfile(path, os.path.join(self.output_dir, name, BEST_NAME))
         self.epoch = max(self.start_epoch - 1, 0)
-        if self._writer is None and SummaryWriter is not None:
-            self._writer = SummaryWriter(os.path.join(self.output_dir, "tensorboard"))
+        if SummaryWriter is not None:
+            self._writers.append(SummaryWriter(os.path.join(self.output_dir, "tensorboard")))
+        if self.cfg.TRAIN.WANDB_PROJECT:
+            self._writers.append(WandbWriter(self.cfg))
         self.time_start = time.time()
         self.begin_record(self.start_epoch, source)
 
@@ -494,8 +499,6 @@ class SimpleTrainer(TrainerBase):
                 print("Deploy the last-epoch model")
             self.test()
         print(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
-        if self._writer is not None:
-            self._writer.close()
 
     # Testing
 
@@ -551,6 +554,9 @@ class SimpleTrainer(TrainerBase):
 class TrainerX(SimpleTrainer):
     """Trains on labelled images; a method defines `forward_backward(batch)`."""
 
+    unprinted: tuple[str, ...] = ()
+    """Metrics of a step that are written and not printed."""
+
     def forward_backward(self, batch: Any) -> dict[str, Any]:
         """One training step; returns its metrics."""
         raise NotImplementedError
@@ -584,11 +590,12 @@ class TrainerX(SimpleTrainer):
         self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter, lr: float
     ) -> None:
         n_left = self.num_batches - self.batch_idx - 1 + (self.max_epoch - self.epoch - 1) * self.num_batches
+        eta = datetime.timedelta(seconds=int(batch_time.avg * n_left))
         print(
             f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{self.batch_idx + 1}/{self.num_batches}] "
             f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
             f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
-            f"{losses} lr {lr:.4e} eta {datetime.timedelta(seconds=int(batch_time.avg * n_left))}"
+            f"{losses.text(self.unprinted)} lr {lr:.4e} eta {eta}"
         )
         n_iter = self.epoch * self.num_batches + self.batch_idx
         line: dict[str, float] = {"epoch": self.epoch + 1, "max_epoch": self.max_epoch}

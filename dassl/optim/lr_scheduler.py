@@ -85,6 +85,11 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: Any) -> Epoc
     check_availability(optim_cfg.LR_SCHEDULER, SCHEDULER_NAMES, "OPTIM.LR_SCHEDULER")
     factor = _factor(optim_cfg)
     n_warmup = max(optim_cfg.WARMUP_EPOCH, 0)
+    if n_warmup >= optim_cfg.MAX_EPOCH:
+        print(
+            f"Warning: OPTIM.WARMUP_EPOCH {n_warmup} leaves no epoch of OPTIM.MAX_EPOCH "
+            f"{optim_cfg.MAX_EPOCH} at OPTIM.LR, so that almost nothing is learned"
+        )
     if n_warmup:
         check_availability(optim_cfg.WARMUP_TYPE, WARMUP_NAMES, "OPTIM.WARMUP_TYPE")
 

@@ -1,5 +1,6 @@
 """Optimisers by name; all are PyTorch's own."""
 
+import copyreg
 import inspect
 from collections.abc import Iterable
 from typing import Any
@@ -62,6 +63,7 @@ def _without_compiler(kind: Any) -> Any:
     names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
     methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    methods["__reduce__"] = lambda self: (copyreg.__newobj__, (kind,), self.__getstate__())  # type: ignore
     return type(kind.__name__, (kind,), methods)
 
 

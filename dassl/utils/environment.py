@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-import sys
 from importlib.metadata import version
 
 import numpy
@@ -57,11 +56,7 @@ def _git(*words: str) -> str | None:
 
 
 def collect_env_info() -> str:
-    """The environment as lines of text."""
-    rows = {"platform": platform.platform(), "executable": sys.executable, **collect_versions()}
-    rows["commit"] = git_commit() or "none"
-    rows["cudnn"] = str(torch.backends.cudnn.version() or "none")
-    rows["cpu"] = device_name("cpu")
-    rows["gpu"] = "; ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none"
-    width = max(map(len, rows))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+    """Device, versions and commit, as lines of text."""
+    device = device_name("cuda" if torch.cuda.is_available() else "cpu")
+    versions = {**collect_versions(), "commit": git_commit() or "none"}
+    return f"Device: {device}\nVersions: {', '.join(' '.join(pair) for pair in versions.items())}"

@@ -1,7 +1,7 @@
 """Running averages that do not wait for the GPU until a number is asked for."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
@@ -56,7 +56,10 @@ class MetricMeter:
         for name, value in input_dict.items():
             self.meters[name].update(value)
 
+    def text(self, left_out: Collection[str] = ()) -> str:
+        """The last value and the average of each metric but those `left_out`."""
+        meters = {name: meter for name, meter in self.meters.items() if name not in left_out}
+        return self.delimiter.join(f"{name} {m.val:.4f} ({m.avg:.4f})" for name, m in meters.items())
+
     def __str__(self) -> str:
-        return self.delimiter.join(
-            f"{name} {meter.val:.4f} ({meter.avg:.4f})" for name, meter in self.meters.items()
-        )
+        return self.text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from safetensors import safe_open
 
 import clip
 from benchmarks import growth, runs, shapes, steps, tiny_shapes
+from benchmarks.__main__ import main
 from benchmarks.icons import COLOURS, FORMS, captioned_icon
 from clip import CLIP, CLIPConfig
 from tests.datasets.conftest import read
@@ -44,15 +46,29 @@ def test_the_published_way_gives_the_logits_and_gradients_of_ours(method: str, m
         torch.testing.assert_close(published, ours, rtol=1e-3, atol=1e-5)
 
 
-def test_a_measurement_has_both_sides_and_their_ratio(model: CLIP, monkeypatch: pytest.MonkeyPatch) -> None:
-    args = argparse.Namespace(
-        repeats=1, test_images=200, published_up_to=5, prec="fp32", device="cpu", backbone="ViT-B/16"
-    )
-    monkeypatch.setattr(steps, "peak_in_new_process", lambda *_: 2**30)  # of a published backbone: slow
-    row = steps.measure("MPL", model, 3, args)
-    assert row["logit_difference"] < 1e-4
-    ratio = row["step_seconds"]["published"] / row["step_seconds"]["ours"]
-    assert f"| {ratio:.2f}x |" in steps.table([row])
+def test_the_table_of_a_gpu_has_steps_of_both_sides_and_whole_runs(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the processor, with the smallest CLIP."""
+    for name in ("DATA", "OUTPUT"):
+        monkeypatch.setenv(name, "")  # the runs set them
+    words = "gpu --device cpu --prec fp32 --backbone Tiny-Shapes --classes 3,4 --repeats 1 --test-images 20"
+    sizes = ["INPUT.SIZE", "(64, 64)", "TRAINER.MPL.PROMPT_DEPTH", "6", "OPTIM.MAX_EPOCH", "1"]
+    with pytest.raises(SystemExit):
+        main(["gpus"])
+    assert main([*words.split(), *sizes, "DATALOADER.NUM_WORKERS", "0"]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split(" | ") for line in out.splitlines() if line.startswith("| MPL")]
+    assert [row[1] for row in rows] == ["3", "4"]
+    for row in rows:
+        published, ours = (float(row[i].removesuffix(" s")) for i in (2, 4))
+        assert float(row[5].removesuffix("x")) == pytest.approx(published / ours, rel=0.05)
+    assert max(float(d) for d in re.findall(r"'logit_difference': ([\d.e-]+)", out)) < 1e-3
+    assert re.findall(r"^eurosat, (.*): steps (\d+), total ", out, re.M) == [
+        ("in a process of its own", "40"),
+        ("first in this process", "40"),
+        ("second in this process", "40"),
+    ]
 
 
 def test_growth_measures_both_sides_and_draws_them(model: CLIP) -> None:

@@ -49,13 +49,13 @@ def test_the_papers_schedule() -> None:
 
 
 def test_the_schedule_prints_itself_as_a_table() -> None:
-    lines = str(PromptSchedule(3, 2, [4], [1], "image tower")).splitlines()
+    lines = str(PromptSchedule(12, 2, [4], [1], "image tower")).splitlines()
     assert lines[0] == "Prompts of the image tower"
     assert [line.split() for line in lines[1:]] == [
         ["layer", "carried", "removed", "added", "total"],
         ["0", "0", "0", "2", "2"],
         ["1", "1", "1", "4", "5"],
-        ["2", "5", "0", "0", "5"],
+        ["2-11", "5", "0", "0", "5"],
     ]
     assert len({len(line) for line in lines[1:]}) == 1
 

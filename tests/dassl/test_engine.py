@@ -476,3 +476,12 @@ def test_what_published_trainers_use_is_there(build, tmp_path):
     assert all(callable(getattr(TrainerX, hook)) for hook in HOOKS.split())
     trainer = build(tmp_path)
     assert all(hasattr(trainer, name) for name in ATTRIBUTES.split())
+
+
+def test_scalars_go_to_tensorboard_and_weights_and_biases(build, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    build(tmp_path, "TRAIN.WANDB_PROJECT", "tests", "OPTIM.MAX_EPOCH", 1).train()
+    (sent,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    for tag in (b"train/loss", b"train/acc", b"train/lr", b"test/accuracy"):
+        assert tag in sent.read_bytes()
