@@ -1,6 +1,5 @@
 """Optimisers by name; all are PyTorch's own."""
 
-import copyreg
 import inspect
 from collections.abc import Iterable
 from typing import Any
@@ -10,13 +9,28 @@ from torch import nn
 
 from dassl.utils import check_availability
 
+
+def _without_compiler(kind: Any) -> Any:
+    """The optimiser without what PyTorch wraps its methods in for torch.compile.
+
+    That imports the compiler, 1.5 s, at the first call of each.
+    """
+    names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
+
+
+Adam, SGD, RMSprop, RAdam, AdamW = (
+    _without_compiler(getattr(torch.optim, name)) for name in ("Adam", "SGD", "RMSprop", "RAdam", "AdamW")
+)
 OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "amsgrad": torch.optim.Adam,
-    "sgd": torch.optim.SGD,
-    "rmsprop": torch.optim.RMSprop,
-    "radam": torch.optim.RAdam,
-    "adamw": torch.optim.AdamW,
+    "adam": Adam,
+    "amsgrad": Adam,
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+    "radam": RAdam,
+    "adamw": AdamW,
 }
 
 
@@ -52,19 +66,7 @@ def build_optimizer(
         settings["alpha"] = optim_cfg.RMSPROP_ALPHA
     elif optim_cfg.NAME == "amsgrad":
         settings["amsgrad"] = True
-    return _without_compiler(OPTIMIZERS[optim_cfg.NAME])(param_groups, **settings)
-
-
-def _without_compiler(kind: Any) -> Any:
-    """The optimiser without what PyTorch wraps its methods in for torch.compile.
-
-    That imports the compiler, 1.5 s, at the first call of each.
-    """
-    names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
-    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
-    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
-    methods["__reduce__"] = lambda self: (copyreg.__newobj__, (kind,), self.__getstate__())  # type: ignore
-    return type(kind.__name__, (kind,), methods)
+    return OPTIMIZERS[optim_cfg.NAME](param_groups, **settings)
 
 
 def _staged_groups(model: Any, optim_cfg: Any) -> list[dict[str, Any]]:
