@@ -48,7 +48,7 @@ class LinearProbe(ClipTrainer):
 
     def check_cfg(self, cfg: Any) -> None:
         default = get_cfg_default().OPTIM
-        given = [f"OPTIM.{key}" for key, value in cfg.OPTIM.items() if value != default[key]]
+        given = [f"OPTIM.{key}" for key, value in cfg.OPTIM.items() if value != default.get(key, value)]
         given += ["MODEL.INIT_WEIGHTS"] if cfg.MODEL.INIT_WEIGHTS else []
         if given:
             raise ValueError(f"LinearProbe is fitted, without steps or a start: leave out {', '.join(given)}")
