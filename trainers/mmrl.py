@@ -125,11 +125,11 @@ class RepresentationCLIP(PromptedCLIP):
         """f and r, normalised, float32, `[B, E]` each."""
         visual, learner = self.clip.visual, self.prompt_learner
         assert isinstance(visual, VisionTransformer)
+        prompts = learner.vision()
         with self.precision.autocast():
-            prompts = learner.vision()
             tokens = visual.first_tokens(images, prompts, 1 + prompts.schedule.n_final)
             features = tokens[:, 0] @ visual.proj
-            representations = tokens[:, 1:].mean(dim=1).to(learner.proj_rep.dtype) @ learner.proj_rep
+        representations = tokens[:, 1:].float().mean(dim=1) @ learner.proj_rep
         return F.normalize(features.float(), dim=-1), F.normalize(representations.float(), dim=-1)
 
     def image_features(self, images: Tensor) -> Tensor:
