@@ -55,7 +55,7 @@ def test_a_step_moves_what_is_learned_and_nothing_else(
         assert torch.equal(value, before[name]) != (id(value) in learned), name
 
 
-@pytest.mark.parametrize("method", ["MPL", "MaPLe", "VPT", "IVLP"])
+@pytest.mark.parametrize("method", ["MPL", "MaPLe", "VPT", "IVLP", "MMA", "MMRL"])
 def test_methods_with_vision_prompts_refuse_a_resnet(method: str, eurosat: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ResNet"):
         build_on(method, "RN50", eurosat, tmp_path)
