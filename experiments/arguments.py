@@ -89,7 +89,10 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
         option = "--grid " if key in axes else ""
         if key in refused:
             raise ValueError(f"{option}{key} cannot be set here: {refused[key]}")
-        reading = [name for name in names if key.startswith(f"TRAINER.{methods()[name].node}.")]
+        # A method may read more of TRAINER than its node; train.py knows what.
+        nodes = {f"TRAINER.{method.node}" for method in methods().values()}
+        group = ".".join(key.split(".")[:2])
+        reading = [name for name in names if group not in nodes - {f"TRAINER.{methods()[name].node}"}]
         if key.startswith("TRAINER.") and len(reading) < (len(names) if key in axes else 1):
             raise ValueError(f"{option}{key} changes nothing of some of the methods {', '.join(names)}")
 
@@ -144,7 +147,8 @@ def choice_of(args: argparse.Namespace) -> Choice:
     seeds, part = words.get("SEED", "all"), words.get("all|base|new", "all")
     if part not in ("all", "base", "new"):
         raise ValueError(f"the classes must be all, base or new; received {part!r}")
-    shots = words.get("SHOTS") or os.environ.get("SHOTS") or ("" if args.verb == "few_shot" else "16")
+    of_protocol = args.verb.startswith(("few_shot", "base2new"))  # which choose the numbers themselves
+    shots = words.get("SHOTS") or os.environ.get("SHOTS") or ("" if of_protocol else "16")
     return Choice(
         methods=names,
         datasets=datasets,

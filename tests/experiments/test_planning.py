@@ -238,3 +238,17 @@ def test_a_plan_starts_nothing(
     )
     assert "python -m prepare fetch eurosat" in out and "python -m prepare weights ViT-B/16" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prograd_takes_four_images_a_class_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "base2new_train --method CoOp,ProGrad eurosat 1"
+    assert [run.shots for run in planned(words)] == [16, 4]
+    monkeypatch.setenv("SHOTS", "16")
+    assert [run.shots for run in planned(words)] == [16, 16]
+
+
+def test_settings_of_a_method_may_stand_beside_its_node() -> None:
+    (run,) = planned("base2new_train --method TCP eurosat 1 TRAINER.TCP.W 4")
+    assert ("TRAINER.TCP.W", "4") in run.settings
+    with pytest.raises(ValueError, match="TRAINER.MPL.N_CTX changes nothing"):
+        planned("base2new_train --method TCP eurosat 1 TRAINER.MPL.N_CTX 4")
