@@ -299,9 +299,11 @@ def published_mean(runs: pd.DataFrame, method: str, datasets: Sequence[str], met
     figures = published().get(SECTIONS.get(protocol, ""), {}).get(method, {})
     names = [AVERAGE] if set(datasets) == set(AVERAGED[protocol]) else datasets
     entries = [figures.get(name) for name in names]
-    if None in entries:
-        return None
-    if metric == "H" and len(names) > 1:
+    is_h_of_several = metric == "H" and len(names) > 1
+    needed = HALVES if is_h_of_several else (metric,)
+    if None in entries or any(isinstance(e, dict) and not e.keys() >= {*needed} for e in entries):
+        return None  # of some methods H alone is at hand
+    if is_h_of_several:
         return harmonic_mean(*(statistics.mean(entry[half] for entry in entries) for half in HALVES))
     return statistics.mean(entry[metric] if isinstance(entry, dict) else entry for entry in entries)
 

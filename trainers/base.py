@@ -294,7 +294,7 @@ class PromptTrainer(ClipTrainer):
     def finish_step(self) -> None:
         """Step the optimiser along the present gradients, and the learning rate at the end of an epoch."""
         if self.scaler is None:
-            self.model_update()
+            self.optim.step()
         else:
             self.scaler.step(self.optim)
             self.scaler.update()

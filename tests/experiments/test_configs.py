@@ -51,11 +51,11 @@ PUBLISHED: dict[str, tuple[int, float, int, dict[str, Any]]] = {
 }
 for n in (4, 8, 16):
     PUBLISHED[f"CoCoOp/vit_b16_c{n}_ep10_batch1"] = (1, 0.002, 10, {"N_CTX": n, "CTX_INIT": ""})
-KGCOOP = {"N_CTX": 4, "CTX_INIT": "True", "CSC": False, "CLASS_TOKEN_POSITION": "end"}
+KGCOOP = {"N_CTX": 4, "CTX_INIT": A_PHOTO, "CSC": False, "CLASS_TOKEN_POSITION": "end"}
 for config in ("vit_b16_ep100_ctxv1", "rn50_ep100"):
     PUBLISHED[f"KgCoOp/{config}"] = (128, 0.002, 100, KGCOOP | {"W": 8.0})
 for config, epochs in (("rn50", 200), ("rn50_ep100", 100), ("rn50_ep50", 50)):
-    PUBLISHED[f"ProGrad/{config}"] = (32, 0.002, epochs, KGCOOP | {"N_CTX": 16})
+    PUBLISHED[f"ProGrad/{config}"] = (32, 0.002, epochs, KGCOOP | {"N_CTX": 16, "CTX_INIT": "True"})
 BACKBONES = {"rn50": "RN50", "rn101": "RN101", "vit_b32": "ViT-B/32", "vit_b16": "ViT-B/16"}
 for short in BACKBONES:
     for ending, epochs in (("", 200), ("_ep50", 50), ("_ep100", 100)):

@@ -70,6 +70,21 @@ def test_differences_from_the_published_are_marked_beyond_the_spread(tmp_path):
     assert cell(table, AVERAGE, "MaPLe", "base").published == pytest.approx(sum(two) / 2)
 
 
+def test_figures_that_papers_do_not_give_are_left_out(tmp_path):
+    for dataset in ("EuroSAT", "UCF101"):
+        write_base2new(tmp_path, "KgCoOp", dataset, 1, 80.0, 70.0)
+    (table,) = tables_of(tmp_path)
+    assert (
+        cell(table, "EuroSAT", "KgCoOp", "H").published
+        == published()["base_to_new"]["KgCoOp"]["EuroSAT"]["H"]
+    )
+    for dataset, metric in (("EuroSAT", "base"), (AVERAGE, "H")):
+        assert cell(table, dataset, "KgCoOp", metric).published in (
+            None,
+            pytest.approx(math.nan, nan_ok=True),
+        )
+
+
 @pytest.mark.parametrize("given", [{"backbone": "RN50"}, {"shots": 4}])
 def test_published_figures_stand_beside_comparable_runs_alone(tmp_path, given):
     write_base2new(tmp_path, "MaPLe", "EuroSAT", 1, 90.0, 80.0, **given)
