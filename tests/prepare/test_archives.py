@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from prepare import archives
 from prepare.archives import find, put_in_place, unpack
 from prepare.sources import File
 from tests.prepare.archives import tar, zipped
@@ -46,12 +45,7 @@ REFUSED = {
     "path": tar_with(name="../outside", size=1),
     "deep path": tar_with(name="images/../../../outside", size=1),
     "symbolic link": tar_with(type=tarfile.SYMTYPE, linkname="/etc"),
-    "link inside": tar_with(type=tarfile.SYMTYPE, linkname="a.jpg"),
-    "hard link": tar_with(type=tarfile.LNKTYPE, linkname="images/a.jpg"),
     "device": tar_with(type=tarfile.CHRTYPE, devmajor=1, devminor=3),
-    "bomb, zip": zipped({"images/zeros": bytes(8 * 2**20)}),
-    "bomb, gz": tar({"images/zeros": bytes(8 * 2**20)}),
-    "bomb, xz": tar({"images/zeros": bytes(8 * 2**20)}, "xz"),
     "cut gz": tar({"images/a": b"abc" * 1000, "images/b": bytes(range(256)) * 9})[:-60],
     "cut zip": zipped({"images/a": b"abc" * 1000})[:-10],
     "web page": b"<!DOCTYPE html><html></html>",
@@ -74,10 +68,7 @@ def place(tmp_path: Path) -> Callable[[bytes], None]:
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_bad_archive_is_refused(
-    kind: str, place: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(archives, "SMALL_BYTES", 2**20)
+def test_a_bad_archive_is_refused(kind: str, place: Callable, tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         place(REFUSED[kind])
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["a.archive", "kept.txt"]
