@@ -8,13 +8,12 @@ from pathlib import Path
 import clip
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import load_checkpoint, save_checkpoint
+from dassl.utils.checkpoints import POINTER_NAME, pointed_path
 from trainers.backbone import BackboneIdentity
 from trainers.learned import LearnedParameters
 from trainers.prompt_file import FILE_NAME, INPUT_KEYS, PromptFile, input_settings
 
 from .building import build_model, cfg_of, default_cfg
-
-POINTER = "checkpoint"  # text file beside the checkpoints that holds the last one's name
 
 
 def find_source(path: str | Path) -> Path:
@@ -23,10 +22,10 @@ def find_source(path: str | Path) -> Path:
     if path.is_dir():
         if (path / FILE_NAME).is_file():
             return path / FILE_NAME
-        pointers = [*path.glob(POINTER), *path.glob(f"*/{POINTER}")]
+        pointers = [*path.glob(POINTER_NAME), *path.glob(f"*/{POINTER_NAME}")]
         if len(pointers) != 1:
             raise FileNotFoundError(f"{path} holds {len(pointers)} models: give one model.pth.tar-<epoch>")
-        path = pointers[0].with_name(pointers[0].read_text().strip())
+        path = Path(pointed_path(str(pointers[0].parent)))
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint, run or prompt file at {path}")
     return path
@@ -125,7 +124,7 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
     folder = Path(folder)
     if not file.learned:
         raise ValueError(f"{file.method} learns nothing, so it has no checkpoint: run it with --eval-only")
-    patterns = ("result.json", POINTER, f"*/{POINTER}", "*/model*.pth.tar*")
+    patterns = ("result.json", POINTER_NAME, f"*/{POINTER_NAME}", "*/model*.pth.tar*")
     if any(any(folder.glob(pattern)) for pattern in patterns):
         raise ValueError(f"{folder} holds a run or a checkpoint already: name a new folder")
     trainer = TRAINER_REGISTRY.get(file.method).chosen(cfg_of(file))
