@@ -265,9 +265,13 @@ class PromptTrainer(ClipTrainer):
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy of `logits` `[B, C]`; the accuracy of the batch is taken on the way."""
+        self.take_accuracy(logits, labels)
+        return F.cross_entropy(logits, labels)
+
+    def take_accuracy(self, logits: Tensor, labels: Tensor) -> None:
+        """Take the accuracy of a training batch from its `logits` `[B, C]`, for the log."""
         is_right = logits.detach().argmax(dim=1) == labels
         self.model.batch_accuracy.copy_(100 * is_right.float().mean())  # in place: in a CUDA graph too
-        return F.cross_entropy(logits, labels)
 
     def loss_weights(self) -> dict[str, float]:
         """The weight of each term in `loss`."""

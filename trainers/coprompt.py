@@ -209,7 +209,7 @@ class CoPrompt(MaPLe):
         image, text = model.image_features(views[0]), model.text_features()
         distance = F.mse_loss if self.cfg.TRAINER.DISTILL == "mse" else cosine_distance
         return {
-            "cross_entropy": F.cross_entropy(model.logits(image, text), labels),
+            "cross_entropy": self.cross_entropy(model.logits(image, text), labels),
             "consistency_text": distance(text, model.sentence),
             "consistency_image": distance(image, model.frozen_image_features(views[-1])),
         }

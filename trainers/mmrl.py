@@ -186,10 +186,12 @@ class MMRL(PromptTrainer):
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         model = self.model
         features, representations = model.both_features(images)
-        text = model.text_features()
+        text, share = model.text_features(), self.cfg.TRAINER.MMRL.ALPHA
+        logits, others = model.logits(features, text), model.logits(representations, text)
+        self.take_accuracy(share * logits + (1 - share) * others, labels)
         return {
-            "cross_entropy_class": F.cross_entropy(model.logits(features, text), labels),
-            "cross_entropy_rep": F.cross_entropy(model.logits(representations, text), labels),
+            "cross_entropy_class": F.cross_entropy(logits, labels),
+            "cross_entropy_rep": F.cross_entropy(others, labels),
             "cosine_image": 1 - (features * model.frozen_image_features(images)).sum(dim=-1).mean(),
             "cosine_text": 1 - (text * model.frozen_text_features()).sum(dim=-1).mean(),
         }

@@ -74,6 +74,16 @@ def test_a_step_moves_every_declared_parameter_and_nothing_else(method: str, siz
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_step_tells_the_accuracy_of_its_batch(method: str, make) -> None:
+    trainer = make(method, "TASK", "FS")  # so that MMRL's model gives the logits of its training
+    trainer.set_model_mode("train")
+    likely = trainer.model(IMAGES).argmax(dim=1)
+    for labels, expected in ((likely, 100), ((likely + 1) % 5, 0)):
+        trainer.loss(IMAGES, labels)
+        assert trainer.model.batch_accuracy == expected
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_logits_are_differentiable_and_tested_as_they_are(method: str, make) -> None:
     """Whatever changes the prompts between two tests."""
     trainer = make(method, *NO_WARM_UP, "DATALOADER.TEST.BATCH_SIZE", 4)
