@@ -1,16 +1,21 @@
 """Which runs a command line asks for, where they stand, and what it refuses."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import train
+from dassl.engine.record import plain
 from experiments.__main__ import build_parser, main, runs_of
-from experiments.facts import ELEVEN, IMAGENET_VARIANTS, TRANSFER_TARGETS, method_names, methods
+from experiments.facts import ELEVEN, IMAGENET_VARIANTS, REPO, TRANSFER_TARGETS, method_names, methods
 from experiments.grid import points
 from experiments.protocols import launcher
-from experiments.run import Run
+from experiments.run import Run, config_of
 
 VARIABLES = ("SHOTS", "CFG", "SOURCE", "TRAINER", "NCTX", "CSC", "CTP", "DATA", "OUTPUT")
 LISTS = {"eleven": ELEVEN, "twelve": (*ELEVEN, "shapes"), "ten": TRANSFER_TARGETS}
@@ -225,19 +230,35 @@ def test_paths_among_the_pairs_are_made_whole(monkeypatch: pytest.MonkeyPatch, t
     assert settings["MODEL.BACKBONE.NAME"] == "ViT-B/32"
 
 
-def test_a_plan_starts_nothing(
+def test_a_plan_starts_nothing(tmp_path: Path) -> None:
+    code = """import sys
+from experiments.__main__ import main
+assert main(["base2new", "--method", "MPL", "eurosat,shapes", "1", "--plan"]) == 0
+assert "torch" not in sys.modules, "it takes seconds to import"
+"""
+    variables = os.environ | {"OUTPUT": str(tmp_path / "output"), "DATA": str(tmp_path / "data")}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, env=variables, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    parts = ["4 runs: 4 missing", "base2new/test_new/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed1"]
+    parts += ["python -m prepare fetch eurosat", "python -m prepare weights ViT-B/16"]
+    assert [part for part in parts if part not in ran.stdout] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_names_the_settings_that_differ(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("OUTPUT", str(tmp_path / "output"))
-    monkeypatch.setenv("DATA", str(tmp_path / "data"))
-    assert main(["base2new", "--method", "MPL", "eurosat,shapes", "1", "--plan"]) == 0
-    out = capsys.readouterr().out
-    assert (
-        "4 runs: 4 missing" in out
-        and "base2new/test_new/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed1" in out
-    )
-    assert "python -m prepare fetch eurosat" in out and "python -m prepare weights ViT-B/16" in out
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    run = planned("base2new --method MPL shapes 1")[0]
+    record = {"finished": True, "config": plain(config_of(run, tmp_path, tmp_path))}
+    (tmp_path / run.folder).mkdir(parents=True)
+    (tmp_path / run.folder / "result.json").write_text(json.dumps(record))
+    for words, expected in (("", "1 finished, 1 missing"), (" OPTIM.LR 0.1", "1 other settings")):
+        assert main(f"base2new --method MPL shapes 1 --plan{words}".split()) == 0
+        out = capsys.readouterr().out
+        assert expected in out and ("OPTIM.LR: was" in out) == bool(words)
 
 
 def test_prograd_takes_four_images_a_class_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
