@@ -145,7 +145,7 @@ def test_runs_of_one_process_are_those_of_separate_processes(verb: Verb, tmp_pat
     """In any order: nothing of a run reaches the next."""
     found = []
     for methods_in_order, jobs in (("MPL,CoOp,VPT", ""), ("VPT,CoOp,MPL", ""), ("MPL,CoOp,VPT", "--jobs 2")):
-        verb(f"few_shot --method {methods_in_order} {jobs} folder 1 1 OPTIM.MAX_EPOCH 2")
+        verb(f"few_shot --method {methods_in_order} {jobs} folder 1 OPTIM.MAX_EPOCH 2")
         folders = sorted(path.parent for path in (tmp_path / "runs").rglob("result.json"))
         accuracies = [json.loads((folder / "result.json").read_text())["accuracy"] for folder in folders]
         prompts = [load_file(folder / "prompts.safetensors") for folder in folders]
