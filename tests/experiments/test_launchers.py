@@ -131,7 +131,8 @@ def test_base_to_new_is_skipped_refused_and_made_again(verb: Verb, tmp_path: Pat
     h = 2 * a * b / (a + b) if a + b else 0
     assert out.splitlines()[-1].endswith(f": base {a:.2f}  new {b:.2f}  H {h:.2f}")
     assert verb(command)[0].count("Results are there: ") == 2
-    assert "OPTIM.LR" in verb(f"{command} OPTIM.LR 0.1", status=2)[1]
+    for other in (f"{command} OPTIM.LR 0.1", "base2new_test --method MPL folder 1 1 OPTIM.LR 0.1"):
+        assert "OPTIM.LR" in verb(other, status=2)[1]
     with pytest.MonkeyPatch.context() as patch:  # other images under the same relative path
         patch.setenv("DATA", "elsewhere")
         assert "folder of images" in verb(command, status=2)[1]
@@ -139,6 +140,27 @@ def test_base_to_new_is_skipped_refused_and_made_again(verb: Verb, tmp_path: Pat
     after, _ = verb(command)
     assert after.count("Results are there") == 1 and "Testing again" in after
     assert after.splitlines()[-1] == out.splitlines()[-1]
+
+
+def test_the_best_on_val_is_tested_where_the_training_did(verb: Verb, tmp_path: Path) -> None:
+    for seed, final, checkpoint in (
+        (1, "best_val", "model-best.pth.tar"),
+        (2, "last_step", "model.pth.tar-2"),
+    ):
+        verb(f"base2new --method MPL folder {seed} 2 TEST.FINAL_MODEL {final}")
+        (result,) = (tmp_path / "runs/base2new/test_new").rglob(f"seed{seed}/result.json")
+        (loaded,) = json.loads(result.read_text())["loaded_from"].values()
+        assert Path(loaded).name == checkpoint
+
+
+def test_a_run_that_fails_leaves_out_its_tests_and_the_others_go_on(verb: Verb, tmp_path: Path) -> None:
+    seeds = tmp_path / "runs/base2new/train_base/folder/shots_1/MPL/tiny_shapes"
+    seeds.mkdir(parents=True)
+    (seeds / "seed1").touch()  # where its folder should be
+    out, err = verb("base2new --method MPL folder 1,2 1", status=1)
+    assert "2 of 4 runs are finished" in out and "Left out: MPL folder new K=1 seed 1" in err
+    assert len(list((tmp_path / "runs").rglob("result.json"))) == 2
+    verb("base2new --method MPL folder 1 1", status=2)
 
 
 def test_runs_of_one_process_are_those_of_separate_processes(verb: Verb, tmp_path: Path) -> None:
