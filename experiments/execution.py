@@ -228,6 +228,7 @@ def execute_in_parallel(
     todo, reports = context.Queue(), context.Queue()
     todo.cancel_join_thread()  # after a signal, chains that nobody takes are left in it
     longest_first = sorted(chains(runs), key=lambda chain: -sum(map(cost, chain)))
+    n_workers = min(n_workers, len(longest_first))
     for chain in [*longest_first, *[None] * n_workers]:
         todo.put(chain)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // n_workers)))

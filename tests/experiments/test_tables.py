@@ -235,6 +235,16 @@ def test_few_shot_tables_have_a_column_a_number_of_shots(tmp_path):
     assert not any("missing" in note for note in table.notes)
 
 
+def test_runs_on_all_training_images_have_tables_of_their_own(tmp_path):
+    source = write_run(tmp_path / "a", "CoOp", "ImageNet", 70.0, train_seconds=9.0, shots=-1)
+    write_run(tmp_path / "b", "CoOp", "EuroSAT", 50.0, loaded_from=checkpoint_of(source), shots=-1)
+    write_base2new(tmp_path / "c", "CoOp", "EuroSAT", 1, 90.0, 80.0, shots=-1)
+    tables = tables_of(tmp_path)
+    assert [table.datasets for table in tables] == [["EuroSAT"], ["ImageNet", "EuroSAT"]]
+    assert all("all training images" in table.title for table in tables)
+    assert not any("missing" in note for table in tables for note in table.notes)
+
+
 def write_grid(root: Path, **settings: list) -> None:
     for first in settings["N_ADD_OP"]:
         for second in settings["N_RM_OP"]:
