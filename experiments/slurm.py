@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from submitit import SlurmExecutor
+from submitit.core.utils import FailedJobError
 from submitit.helpers import Checkpointable, DelayedSubmission
 
 from dassl.engine.record import hold_folder, is_held, read_result
@@ -95,7 +96,10 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
         executor = SlurmExecutor(place.output / "slurm")
         executor.update_parameters(job_name="experiments", **parameters_of(parameters))
-        jobs = executor.submit_array([Job(share, replace(place, force=False)) for share in shares])
+        try:
+            jobs = executor.submit_array([Job(share, replace(place, force=False)) for share in shares])
+        except FailedJobError as error:  # sbatch's own words, such as of a partition that it does not know
+            raise ValueError(str(error)) from error
         with (place.output / JOBS).open("a", encoding="utf-8") as file:
             for job, share in zip(jobs, shares, strict=True):
                 file.write(json.dumps({"job": job.job_id, "runs": [run.folder for run in share]}) + "\n")
