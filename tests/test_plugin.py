@@ -66,7 +66,8 @@ def test_clip_knows_no_method() -> None:
 
 def test_settings_are_declared_on_a_plain_yacs_tree() -> None:
     """The published Dassl's config is yacs' own node."""
-    cfg = CfgNode({"DATASET": {"NAME": ""}, "TRAIN": {"PRINT_FREQ": 10}, "TRAINER": {"NAME": ""}})
+    tree = {"DATASET": {"NAME": ""}, "OPTIM": {"LR": 0.1}, "TRAINER": {"NAME": ""}}
+    cfg = CfgNode({**tree, "TRAIN": {"PRINT_FREQ": 10}})
     trainers.extend_cfg(cfg)
     pairs = ["TRAINER.MPL.N_CTX", "1", "TRAINER.MPL.TEXT_N_ADD_OP", "[1, 2]", "TRAINER.COOP.CSC", "True"]
     cfg.merge_from_list(pairs)

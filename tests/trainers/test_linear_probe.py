@@ -19,7 +19,7 @@ from trainers.linear_probe import COARSE, search_c
 def probe(root: Path, weights: dict, output: Path, *pairs: Any) -> Any:
     cfg = config("LinearProbe", root, weights["narrow"], output)
     cfg.defrost()
-    cfg.OPTIM = get_cfg_default().OPTIM
+    cfg.OPTIM.update(get_cfg_default().OPTIM)  # beside what methods add, as DePT its LR_EXP
     cfg.merge_from_list(list(pairs))
     return build_trainer(cfg)
 
