@@ -167,7 +167,8 @@ def test_runs_of_one_process_are_those_of_separate_processes(verb: Verb, tmp_pat
     """In any order: nothing of a run reaches the next."""
     found = []
     for methods_in_order, jobs in (("MPL,CoOp,VPT", ""), ("VPT,CoOp,MPL", ""), ("MPL,CoOp,VPT", "--jobs 2")):
-        verb(f"few_shot --method {methods_in_order} {jobs} folder 1 OPTIM.MAX_EPOCH 2")
+        out, _ = verb(f"few_shot --method {methods_in_order} {jobs} folder 1 OPTIM.MAX_EPOCH 2")
+        assert "[3 of 3 runs done, 0 running" in out and "3 of 3 runs are finished" in out
         folders = sorted(path.parent for path in (tmp_path / "runs").rglob("result.json"))
         accuracies = [json.loads((folder / "result.json").read_text())["accuracy"] for folder in folders]
         prompts = [load_file(folder / "prompts.safetensors") for folder in folders]
@@ -188,12 +189,10 @@ def test_a_grid_side_by_side_ends_in_a_table(verb: Verb, tmp_path: Path) -> None
     assert "MPL (LR 0.001)" in table and "MPL (LR 0.1)" in table
 
 
-def slurm_is_here() -> bool:
-    return bool(shutil.which("sinfo")) and subprocess.run(["sinfo"], capture_output=True).returncode == 0
-
-
-@pytest.mark.skipif(not slurm_is_here(), reason="needs a Slurm that answers, and there is none")
 def test_jobs_of_slurm_are_requeued_cancelled_and_submitted_again(verb: Verb, tmp_path: Path) -> None:
+    if not shutil.which("sinfo") or subprocess.run(["sinfo"], capture_output=True).returncode:
+        pytest.skip("needs a Slurm that answers, and there is none")
+
     def done(method: str) -> int:
         result = next((tmp_path / "runs").rglob(f"{method}/*/seed1/result.json"), None)
         return json.loads(result.read_text())["epochs_done"] if result else 0
