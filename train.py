@@ -160,6 +160,12 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
             trainer.record.extra = entries
             raise_if_stopped()
             if args.eval_only:
+                given = args.model_dir or cfg.MODEL.INIT_WEIGHTS
+                if given and not trainer.get_model_names():
+                    raise ValueError(
+                        f"{cfg.TRAINER.NAME} learns nothing, so {given} would not be tested: leave it out, "
+                        "or give the method of that training as --trainer"
+                    )
                 if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
                     raise ValueError(
                         f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: "

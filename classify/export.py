@@ -94,7 +94,9 @@ def write_torch_export(classifier: PromptClassifier, path: str | Path) -> None:
     """Write a program of torch.export, and compare its logits with the classifier's."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     about = {ABOUT: json.dumps(metadata(classifier))}
-    torch.export.save(export_program(classifier), path, extra_files=about)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its note on arrays that share memory is of no consequence
+        torch.export.save(export_program(classifier), path, extra_files=about)
     written = torch.export.load(path).module()
     _compare(classifier, path, lambda images: written(images)[0])
 

@@ -143,6 +143,14 @@ def test_what_is_not_given_or_does_nothing_is_named(
     assert named in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", [("--model-dir", "run"), ("MODEL.INIT_WEIGHTS", "run/prompts.safetensors")])
+def test_zero_shot_clip_takes_no_training(given: tuple, world: tuple, tmp_path: Path, capsys) -> None:
+    flags = ["--trainer", "ZeroshotCLIP", "--root", str(world[0]), "--backbone", str(world[1]), "--eval-only"]
+    flags += ["--dataset-config-file", str(REPO / "configs/datasets/eurosat.yaml"), "--output-dir"]
+    assert train.main([*flags, str(tmp_path / "out"), *given, "INPUT.SIZE", "(32, 32)"]) == 2
+    assert "learns nothing" in capsys.readouterr().err
+
+
 def test_force_moves_the_run_aside(run: Run, tmp_path: Path) -> None:
     run()
     text = (tmp_path / "out" / "result.json").read_text()
