@@ -56,12 +56,14 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = add_verb("evaluate", run_evaluate, "test a finished run again, class by class")
     evaluate.add_argument("run_folder", metavar="RUN", help="the run's folder, which holds result.json")
     evaluate.add_argument("--evaluation", metavar="FOLDER", help="for the outcome; by default RUN/evaluation")
-    evaluate.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="such as DATASET.ROOT data")
+    evaluate.add_argument(
+        "pairs", nargs="*", metavar="KEY VALUE", help="right after RUN, such as DATASET.ROOT data"
+    )
 
     export = add_verb("export", run_export, "write a program from images to logits")
     export.add_argument("--onnx", metavar="FILE", help="an ONNX file, for onnxruntime and others")
     export.add_argument("--torch-export", metavar="FILE", help="for torch.export.load (.pt2)")
-    export.add_argument("--names", metavar="FILE", help=CLASSES_HELP)
+    export.add_argument("--classes", "--names", metavar="FILE", help=CLASSES_HELP)
 
     convert = add_verb("convert", run_convert, "convert between prompt files and checkpoints")
     convert.add_argument("source", help="prompts.safetensors, model.pth.tar-<epoch>, or a run's folder")
@@ -188,7 +190,7 @@ def run_export(args: argparse.Namespace) -> None:
 
     if not (args.onnx or args.torch_export):
         raise ValueError("nothing to write: give --onnx FILE or --torch-export FILE")
-    names = read_names(args.names) if args.names else None
+    names = read_names(args.classes) if args.classes else None
     classifier = PromptClassifier.load(args.prompts, names, args.backbone, "cpu", "fp32")
     for path, write in ((args.torch_export, write_torch_export), (args.onnx, write_onnx)):
         if path:

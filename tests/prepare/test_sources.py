@@ -1,12 +1,10 @@
 """The table of datasets against the readers, the configs, the docs and what torchvision knows."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from dassl.data.datasets import DATASET_REGISTRY
-from prepare.__main__ import build_parser
 from prepare.sources import REPO, TABLE_PATH, load_table
 from tests.prepare.conftest import reader_name
 
@@ -52,13 +50,3 @@ def test_imagenet_s_class_names_are_clip_s() -> None:
     lines = TABLE_PATH.with_name("imagenet_classnames.txt").read_text(encoding="utf-8").splitlines()
     wnids, names = zip(*(line.split(" ", 1) for line in lines), strict=True)
     assert list(wnids) == sorted(set(wnids)) and list(names) == list(IMAGENET_CLASSNAMES)
-
-
-def test_the_page_has_every_option_and_no_other_command() -> None:
-    for verb in ("fetch", "check"):
-        with pytest.raises(SystemExit):
-            build_parser().parse_args([verb, "--nonsense"])
-    commands = re.findall(r"^python -m prepare ([^#\n]+)", PAGE, re.MULTILINE)
-    assert len(commands) >= 5
-    for command in commands:
-        build_parser().parse_args(command.split())
