@@ -10,9 +10,8 @@ class features t, all normalised, and the frozen CLIP's f' and t':
 
     loss = a CE(100 f·t, y) + (1 - a) CE(100 r·t, y) + w (1 - mean f·f') + w (1 - mean t·t'),    a = ALPHA
 
-Classes of the training are tested with a f + (1 - a) r in place of f, new ones with f. In the released code,
-which is followed here, 100 is a constant and not exp(logit_scale), and r's projection starts at random, not
-from CLIP's.
+Classes of the training are tested with a f + (1 - a) r, new ones with f. In the released code, which is
+followed here, 100 is a constant and not exp(logit_scale), and r's projection starts at random, not from CLIP's.
 """
 
 import math
@@ -133,13 +132,14 @@ class RepresentationCLIP(PromptedCLIP):
         representations = tokens[:, 1:].float().mean(dim=1) @ learner.proj_rep
         return F.normalize(features.float(), dim=-1), F.normalize(representations.float(), dim=-1)
 
-    def image_features(self, images: Tensor) -> Tensor:
-        """f, or a f + (1 - a) r for classes of the training, whose logits are the sum of the parts'."""
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As those of a prompted CLIP; the logits are those of f and r in their shares."""
         share = self.prompt_learner.share
         if share == 1:
-            return super().image_features(images)
-        features, representations = self.both_features(images)
-        return share * features + (1 - share) * representations
+            return super().outputs(images)
+        (features, representations), text = self.both_features(images), self.text_features()
+        logits, others = self.logits(features, text), self.logits(representations, text)
+        return share * logits + (1 - share) * others, features, text
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         return SCALE * image_features @ text_features.t()

@@ -46,7 +46,7 @@ def test_new_class_names_are_classified_by_the_class_feature_alone(make, weights
             torch.testing.assert_close(model(IMAGES), trainer.model_inference(IMAGES), rtol=1e-4, atol=1e-3)
         if share == 1:
             features, _ = model.both_features(IMAGES)
-            torch.testing.assert_close(model.image_features(IMAGES), features)
+            torch.testing.assert_close(model(IMAGES), model.logits(features, model.text_features()))
 
 
 def test_the_maps_of_a_tower_start_alike_and_the_projection_starts_anew(make) -> None:
