@@ -11,7 +11,7 @@ class features t, all normalised, and the frozen CLIP's f' and t':
     loss = a CE(100 f·t, y) + (1 - a) CE(100 r·t, y) + w (1 - mean f·f') + w (1 - mean t·t'),    a = ALPHA
 
 Classes of the training are tested with a f + (1 - a) r, new ones with f. In the released code, which is
-followed here, 100 is a constant and not exp(logit_scale), and r's projection starts at random, not from CLIP's.
+followed here, 100 is a constant and not exp(logit_scale), and r's projection starts at random.
 """
 
 import math
