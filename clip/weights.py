@@ -145,6 +145,19 @@ def find_local(name: str) -> Path | None:
     return None
 
 
+def published_model(name: str) -> PublishedModel:
+    """The published CLIP of a name; a ValueError lists the names that are known."""
+    published = find_published(name)
+    if published is None:
+        nearest = difflib.get_close_matches(name, available_models(), n=1, cutoff=0.5)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        raise ValueError(
+            f"MODEL.BACKBONE.NAME is {name!r}, which is neither a known name nor a file.{hint} "
+            f"Known names: {', '.join(available_models())}, {OPEN_CLIP}<model>/<weights>."
+        )
+    return published
+
+
 def fetch(name: str) -> Path:
     """The file of a name or path, fetched if it is not on this machine.
 
@@ -155,14 +168,7 @@ def fetch(name: str) -> Path:
     path = find_local(name)
     if path is not None:
         return path
-    published = find_published(name)
-    if published is None:
-        nearest = difflib.get_close_matches(name, available_models(), n=1, cutoff=0.5)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
-        raise ValueError(
-            f"MODEL.BACKBONE.NAME is {name!r}, which is neither a known name nor a file.{hint} "
-            f"Known names: {', '.join(available_models())}, {OPEN_CLIP}<model>/<weights>."
-        )
+    published = published_model(name)
     import gdown
     from huggingface_hub import constants, hf_hub_download
 

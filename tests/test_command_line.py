@@ -357,6 +357,14 @@ def test_missing_and_damaged_files_are_named(run: Run, world: tuple[Path, Path],
     refused(run(data=data), NAMES[2])
 
 
+def test_an_unknown_backbone_is_named_before_the_dataset_and_its_weights_come_after_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # which holds no weights
+    for name, part in (("laion/none", "laion/none"), ("ViT-L/14@336px", "eurosat is missing")):
+        refused(run("MODEL.BACKBONE.NAME", name, data=tmp_path), part)
+
+
 def test_training_on_a_test_only_dataset_is_refused(run: Run, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import clip
 from clip import CLIP
-from clip.weights import fetch
+from clip.weights import find_local, published_model
 from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
@@ -29,8 +29,9 @@ class ClipTrainer(TrainerX):
     """A trainer of a frozen CLIP."""
 
     def build_data_loader(self) -> None:
-        """Build the loaders as the engine does, once the weights are here: reading a dataset takes longer."""
-        fetch(self.cfg.MODEL.BACKBONE.NAME)
+        """Build the loaders as the engine does, unless the backbone has a name that nobody knows."""
+        if find_local(self.cfg.MODEL.BACKBONE.NAME) is None:
+            published_model(self.cfg.MODEL.BACKBONE.NAME)
         super().build_data_loader()
 
 
