@@ -4,7 +4,7 @@
 `run`        what a run is: its folder, its settings, its state
 `protocols`  from a choice (methods, datasets, seeds, ...) to a list of runs
 `grid`       every combination of some settings
-`execution`  makes runs, in this process or in several
+`execution`  makes runs, in this process or in several; `slurm` submits them as jobs
 `results`    the finished runs as one DataFrame; `aggregate`, `tables` and `figures` show them
 `schedule`   the prompts of each layer; `logs` averages the logs of CoOp and its kin
 """

@@ -51,17 +51,16 @@ class Job(Checkpointable):
 def parameters_of(text: str) -> dict[str, Any]:
     """The parameters of submitit's SlurmExecutor in `partition=gpu,time=4:00:00,gpus=1`."""
     pairs = dict(part.partition("=")[::2] for part in text.split(","))
-    if not all(pairs.values()):
-        raise ValueError(
-            f"--slurm takes NAME=VALUE,..., such as partition=gpu,time=4:00:00; received {text!r}"
-        )
+    clock = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):\d\d|(\d+)", pairs.get("time", ""))
+    if not clock or not all(pairs.values()):
+        raise ValueError(f"--slurm takes partition=gpu,time=4:00:00,gpus=1 or the like; received {text!r}")
     found: dict[str, Any] = {}
     for name, value in pairs.items():
         found[SHORT_NAMES.get(name, name)] = int(value) if value.isdecimal() else value
-    if clock := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+)(?::\d+)?", str(pairs.get("time", ""))):
-        days, hours, minutes = (int(part or 0) for part in clock.groups())
-        found["time"] = (24 * days + hours) * 60 + minutes  # submitit counts in minutes
-    return found
+    days, hours, minutes, all_minutes = (int(part or 0) for part in clock.groups())
+    return found | {
+        "time": all_minutes or (24 * days + hours) * 60 + minutes
+    }  # in minutes, as submitit has it
 
 
 def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int, waits: bool) -> int:

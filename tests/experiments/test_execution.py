@@ -7,6 +7,7 @@ import pytest
 from experiments import execution
 from experiments.execution import chains, cost, offer_dataset
 from experiments.protocols import Choice, plan
+from experiments.slurm import parameters_of
 from prepare import __main__ as prepare
 
 
@@ -44,3 +45,19 @@ def test_longer_runs_cost_more() -> None:
         assert costs == sorted(set(costs))
     trained, tested = plan("base2new", Choice(("MPL",), ("dtd",), (1,)))
     assert cost(trained) > cost(tested) > 0
+
+
+def test_the_options_of_slurm() -> None:
+    found = parameters_of("partition=gpu,time=1-04:30:00,gpus=2,mem=16GB,cpus=8")
+    expected = {
+        "partition": "gpu",
+        "time": 28 * 60 + 30,
+        "gpus_per_node": 2,
+        "mem": "16GB",
+        "cpus_per_task": 8,
+    }
+    assert found == expected
+    assert parameters_of("time=4:00:00") == parameters_of("time=240") == {"time": 240}
+    for text in ("partition=gpu", "time=", "gpu,time=5", "time=30:00"):
+        with pytest.raises(ValueError, match="--slurm"):
+            parameters_of(text)

@@ -200,7 +200,7 @@ def test_jobs_of_slurm_are_requeued_cancelled_and_submitted_again(verb: Verb, tm
     def slurm(*words: str) -> None:
         subprocess.run(words, check=True)
 
-    assert "partition" in verb("few_shot --method MPL folder 1 --slurm partition=nowhere", status=2)[1]
+    assert "partition" in verb("few_shot --method MPL folder 1 --slurm partition=nowhere,time=9", status=2)[1]
     command = "few_shot --method MPL,VPT folder 1 OPTIM.MAX_EPOCH 60 --slurm time=9 --runs-per-job 1"
     told = verb(command)[0]
     first, second = re.findall(r"\d+_\d", told)
