@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from .facts import ELEVEN, REPO, check_name, known_datasets, method_names, methods, read_yaml
 from .grid import points, read_axis, refusal
-from .protocols import Choice, plan
+from .protocols import TRAINING_NODES, Choice, plan
 from .run import Pairs, Run
 
 VERBS = {  # verb: its words, what it does
@@ -93,7 +93,9 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
         nodes = {f"TRAINER.{method.node}" for method in methods().values()}
         group = ".".join(key.split(".")[:2])
         reading = [name for name in names if group not in nodes - {f"TRAINER.{methods()[name].node}"}]
-        if key.startswith("TRAINER.") and len(reading) < (len(names) if key in axes else 1):
+        if key.startswith(TRAINING_NODES):
+            reading = [name for name in names if methods()[name].takes_steps]
+        if len(reading) < (len(names) if key in axes else 1):
             raise ValueError(f"{option}{key} changes nothing of some of the methods {', '.join(names)}")
 
 

@@ -76,6 +76,11 @@ class Method:
     variant_of: str = ""  # the method whose launchers and configs it shares
 
     @property
+    def takes_steps(self) -> bool:
+        """Whether it is trained by steps, with the settings of OPTIM."""
+        return self.trains and not self.only_few_shot
+
+    @property
     def configs(self) -> Path:
         """The folder of its configs."""
         return REPO / "configs/trainers" / (self.variant_of or self.name)

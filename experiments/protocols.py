@@ -32,10 +32,8 @@ def own_settings(choice: Choice, method: str) -> Pairs:
     others = {methods()[name].node for name in choice.methods} - {methods()[method].node}
     of_others = tuple(f"TRAINER.{node}." for node in others)
     pairs = tuple(pair for pair in choice.settings if not pair[0].startswith(of_others))
-    if not methods()[method].trains or methods()[method].only_few_shot:
-        pairs = tuple(pair for pair in pairs if not pair[0].startswith(TRAINING_NODES))
-    if not methods()[method].trains:
-        return pairs
+    if not methods()[method].takes_steps:
+        return tuple(pair for pair in pairs if not pair[0].startswith(TRAINING_NODES))
     return pairs if choice.epochs is None else (("OPTIM.MAX_EPOCH", str(choice.epochs)), *pairs)
 
 

@@ -133,6 +133,16 @@ def test_settings_go_with_a_protocol_and_a_dataset() -> None:
     assert choose("base2new", "eurosat", 16, "vit_b16_imagenet") == ("vit_b16_imagenet", {})
 
 
+@pytest.mark.parametrize(
+    ("methods_of_grid", "key"),
+    [("CoOp,LinearProbe", "OPTIM.LR"), ("ZeroshotCLIP", "DATALOADER.TRAIN_X.BATCH_SIZE")],
+)
+def test_a_grid_over_steps_is_for_methods_that_take_them(methods_of_grid: str, key: str) -> None:
+    planned(f"few_shot --method CoOp shapes 1 --grid {key}=4,8")
+    with pytest.raises(ValueError, match=f"{key} changes nothing"):
+        planned(f"few_shot --method {methods_of_grid} shapes 1 --grid {key}=4,8")
+
+
 def test_the_launcher_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
     for words, expected in (
         ("base2new_test --method MPL dtd 1 7 OPTIM.LR 0.1", "mpl/base2new_train.sh dtd 1 7"),
