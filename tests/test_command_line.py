@@ -358,9 +358,8 @@ def test_missing_and_damaged_files_are_named(run: Run, world: tuple[Path, Path],
 
 
 def test_an_unknown_backbone_is_named_before_the_dataset_and_its_weights_come_after_it(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # which holds no weights
     for name, part in (("laion/none", "laion/none"), ("ViT-L/14@336px", "eurosat is missing")):
         refused(run("MODEL.BACKBONE.NAME", name, data=tmp_path), part)
 
