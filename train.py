@@ -147,7 +147,7 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
         setup_logger(cfg.OUTPUT_DIR)
         print(f"{'Testing' if args.eval_only else 'Training'} {cfg.TRAINER.NAME} on {cfg.DATASET.NAME}")
         print(f"Command: python train.py {shlex.join(argv)}")
-        pairs = [f"{key} {shlex.quote(str(value))}" for key, value in changed_settings(cfg).items()]
+        pairs = [f"{key} {value}" for key, value in changed_settings(cfg).items()]
         print(textwrap.fill(f"Settings that are not the defaults: {', '.join(pairs)}", 110))
         if cfg.VERBOSE:
             print(cfg)
