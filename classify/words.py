@@ -70,12 +70,12 @@ def nearest_words(learner: PromptLearner, clip: CLIP, top: int) -> list[dict]:
 def moves(file: PromptFile, clip: CLIP) -> list[dict]:
     """How far each learned array moved from its start, by Euclidean norms.
 
-    An array that two seeds draw alike starts from words. The others count as started from the draw of the
-    run's seed if, all together, they still resemble it more than chance allows. Else their start is unknown,
-    and `start_norm` is that of a draw like it.
+    An array that two seeds draw alike has a fixed start, such as words or zeros. The others count as started
+    from the draw of the run's seed if, all together, they still resemble it more than chance allows. Else
+    their start is unknown, and `start_norm` is that of a draw like it.
 
     Returns:
-        A row an array: name, n_values, start (words, seed or unknown), norm, start_norm, moved, cosine; the
+        A row an array: name, n_values, start (fixed, seed or unknown), norm, start_norm, moved, cosine; the
         last two are None where the start is unknown.
     """
     drawn, drawn_otherwise = (_drawn(file, clip, (file.seed or 0) + i) for i in (0, 1))
@@ -88,7 +88,7 @@ def moves(file: PromptFile, clip: CLIP) -> list[dict]:
         is_known = float(F.cosine_similarity(ours, theirs, dim=0)) * len(ours) ** 0.5 > SAME_DRAW
     rows = []
     for name, values in file.learned.items():
-        start = "words" if name not in random else "seed" if is_known else "unknown"
+        start = "fixed" if name not in random else "seed" if is_known else "unknown"
         own, initial = values.flatten(), drawn[name].flatten()
         moved = float((own - initial).norm()), float(F.cosine_similarity(own, initial, dim=0))
         row = {"name": name, "n_values": len(own), "start": start}

@@ -74,7 +74,7 @@ def test_moves_are_measured_from_the_draw_of_the_seed(
     file, clip = PromptFile.read(tmp_path), load().model.clip
     rows = {row["name"]: row for row in moves(file, clip)}
     assert rows["prompt_learner.proj.weight"]["start"] == "seed"
-    assert rows["prompt_learner.ctx"]["start"] == "words"
+    assert rows["prompt_learner.ctx"]["start"] == "fixed"
     for row in rows.values():
         assert row["moved"] < row["start_norm"] and row["cosine"] > 0.5
     other = {**vars(file), "seed": 77}
