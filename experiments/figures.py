@@ -125,10 +125,12 @@ def base_and_new_bars(table: Table) -> Figure:
     return figure
 
 
-def few_shot_curves(table: Table) -> Figure:
+def few_shot_curves(table: Table) -> Figure | None:
     """Accuracy by training images a class, with the spread over seeds; dashed lines are zero-shot."""
-    figure, panels = panels_of(table, 3.0)
     shots = [int(metric) for metric in table.metrics if int(metric) > 0]
+    if not shots:  # zero-shot or all images alone
+        return None
+    figure, panels = panels_of(table, 3.0)
     for dataset, axes in panels.items():
         for label, style in styles_of(table).items():
             cells = table.cells.xs((dataset, label), level=("dataset", "label"))
@@ -137,11 +139,10 @@ def few_shot_curves(table: Table) -> Figure:
                 axes.errorbar(shots, cells["mean"], cells.sample_std, capsize=3, label=label, **style)
             else:
                 axes.axhline(cells["mean"]["0"], color=style["color"], ls="--", label=f"{label}, not trained")
-        if shots:
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(shots, [str(k) for k in shots])
-            axes.minorticks_off()
-            axes.set_xlim(shots[0] / 1.3, shots[-1] * 1.3)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(shots, [str(k) for k in shots])
+        axes.minorticks_off()
+        axes.set_xlim(shots[0] / 1.3, shots[-1] * 1.3)
         axes.set_xlabel("training images a class")
         axes.set_ylabel("accuracy (%)")
     add_legend(figure, axes)

@@ -49,7 +49,7 @@ def test_base_to_new_figures(base2new):
     ]
     assert list(figures) == names
     time, bars, training, _ = figures.values()
-    points = [line.get_xydata().tolist() for line in time.axes[0].lines if line.get_marker() == "o"]
+    points = [line.get_xydata().tolist() for line in time.axes[0].lines if line.get_marker() in "os"]
     expected = [(label, seconds) for label, seconds in (("MaPLe", 80.0), ("MPL", 100.0))]
     assert points == [
         [[seconds, cell(base2new, "average", label, "H")["mean"]]] for label, seconds in expected
@@ -89,6 +89,8 @@ def test_what_is_missing_is_named_and_makes_no_empty_figure(tmp_path):
     assert (name, [axes.get_title("left") for axes in figure.axes]) == ("bars_base2new_16", ["EuroSAT"])
     assert "new missing" in [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
     assert figures_of(make_pivots(table, metric="H")[0]) == []
+    write_run(tmp_path / "all", "MPL", "EuroSAT", 70.0, shots=-1, train_seconds=9.0)
+    assert figures_of(tables_of(tmp_path)[1]) == []  # no curve over the number of images
 
 
 def test_long_labels_are_not_cut(tmp_path):
