@@ -11,7 +11,8 @@ The released trainers are called ExtrasLinearProbeCoOp and so on. They take the 
 of ImageNet and its variants, for those of the training; here the names of the classes are compared.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ class DecoupledCLIP(PromptedCLIP):
         is_linear = self.probe.TYPE == "linear"
         self.linear_probe_proj = nn.Linear(embed_dim, len(tokens)) if is_linear else None
         self.knows_classes = True  # whether the classes are the training's
-        self.seen: dict[str, Tensor] = {}  # of the present training step, the features x and t_c
+        self.seen: dict[str, Tensor] | None = None
 
     def published_names(self) -> dict[str, nn.Parameter]:
         heads = {name: p for name, p in self.named_parameters() if name.startswith(HEADS)}
@@ -86,15 +87,25 @@ class DecoupledCLIP(PromptedCLIP):
         """Give the base's logits alone, as for other classes than those of the training."""
         self.knows_classes, self.linear_probe_proj = False, None
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[dict[str, Tensor]]:
+        """A context in which the logits are the base's; gives the features `image` and `text` behind them."""
+        seen: dict[str, Tensor] = {}
+        self.seen = seen
+        try:
+            yield seen
+        finally:
+            self.seen = None
+
     def encode_image(self, images: Tensor) -> Tensor:
         features = super().encode_image(images)
-        if self.training:
+        if self.seen is not None:
             self.seen["image"] = features
         return features
 
     def class_features(self) -> Tensor:
         features = super().class_features()
-        if self.training:
+        if self.seen is not None:
             self.seen["text"] = features
         return features
 
@@ -106,15 +117,17 @@ class DecoupledCLIP(PromptedCLIP):
         text = F.normalize(self.film_lp_text(class_features), dim=-1)
         return self.logits(F.normalize(shifted, dim=-1), text)
 
-    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """In training the base's, whose loss they enter."""
-        features, class_features = self.encode_image(images), self.class_features()
+    def outputs_of(self, features: Tensor, class_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The outputs for features x `[B, E]` and t_c `[C, E]`."""
         image, text = F.normalize(features, dim=-1), F.normalize(class_features, dim=-1)
         logits = self.logits(image, text)
-        if not self.training and self.knows_classes:
+        if self.seen is None and self.knows_classes:
             weight = self.probe.WEIGHT if self.probe.TEST_TIME_FUSION else 1
             logits = (1 - weight) * logits + weight * self.head_logits(features, class_features)
         return logits, image, text
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.outputs_of(self.encode_image(images), self.class_features())
 
 
 @TRAINER_REGISTRY.register()
@@ -207,8 +220,12 @@ class DePT(PromptTrainer):
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The base's terms, and the cross-entropy of the second head."""
-        terms, model = super().loss_terms(images, labels), self.model
-        image, text = model.seen.pop("image"), model.seen.pop("text")
+        model = self.model
+        with model.alone() as features:
+            terms = super().loss_terms(images, labels)
+        image, text = features["image"], features["text"]
+        with torch.no_grad():
+            self.take_accuracy(model.outputs_of(image, text)[0], labels)
         logits, targets = model.head_logits(image, text), labels
         if model.linear_probe_proj is not None:
             of_text = model.linear_probe_proj(model.film_lp_text(text[labels]))

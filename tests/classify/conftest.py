@@ -31,6 +31,8 @@ CASES: dict[
     ),
     "TCP": ("TCP", ()),
     "MMA": ("MMA", ("ADAPTER_START", 0)),
+    "CoPrompt": ("CoPrompt", ()),
+    "DePT": ("DePT", ()),
     "MMRL": ("MMRL", ("REP_LAYERS", [1, 3], "TASK", "FS")),
     "ZeroshotCLIP": ("ZeroshotCLIP", ()),
     "ZeroshotCLIP2": ("ZeroshotCLIP2", ("DATASET.TEMPLATE", "a drawing of a {}.")),

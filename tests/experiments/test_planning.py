@@ -107,6 +107,15 @@ def test_a_whole_transfer_and_lists() -> None:
     assert dict(runs[-1].settings) == {"OPTIM.LR": "0.1", "TRAINER.COOP.N_CTX": "8"}
 
 
+def test_a_test_takes_the_settings_that_its_training_has_by_the_dataset() -> None:
+    training, test = planned("xd --method CoPrompt dtd 1 DATASET.MAKE_SPLIT True")
+    of_imagenet = {"TRAINER.CoPrompt.PROMPT_DEPTH": "12", "TRAINER.CoPrompt.N_CTX": "4", "TRAINER.W": "8.0"}
+    assert dict(training.settings) == of_imagenet
+    assert dict(test.settings) == {**of_imagenet, "DATASET.MAKE_SPLIT": "True"}
+    (base,) = planned("base2new_train --method CoPrompt food101 1 3")
+    assert dict(base.settings)["OPTIM.MAX_EPOCH"] == "3"
+
+
 def test_a_method_of_few_shot_learning_alone_takes_part_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOTS", "4")
     assert {run.method for run in planned("few_shot --method all shapes 1 OPTIM.LR 0.1")} >= {"LinearProbe"}

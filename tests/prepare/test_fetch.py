@@ -13,7 +13,7 @@ from datasets.shapes import Shapes
 from prepare import fetch as fetching
 from prepare import is_present
 from prepare.__main__ import main
-from prepare.sources import REPO, Source, load_table
+from prepare.sources import REPO, SENTENCES_PATH, Source, load_table
 from tests.prepare.conftest import World
 
 FREE = [name for name, dataset in load_table().items() if dataset.files and not dataset.is_by_hand]
@@ -54,6 +54,18 @@ def test_files_that_are_given_are_used_and_left(world: World) -> None:
     assert world.run("fetch", "stanford_cars", "--from", str(given)) == 0
     assert world.read("stanford_cars") == split
     assert (given / "archive.zip").is_file() and not world.server.requests
+
+
+def test_sentences_are_fetched_without_being_a_dataset(world: World, tmp_path: Path) -> None:
+    """ImageNet's, which the repository keeps elsewhere, may be missing."""
+    files = list(load_table(SENTENCES_PATH)["coprompt_sentences"].needs)
+    for name in files[1:]:
+        (tmp_path / name).write_text('{"a cat": ["Cats purr."]}')
+    assert world.run("fetch", "coprompt-sentences", "--from", str(tmp_path)) == 1
+    (tmp_path / files[0]).write_text("{}")
+    assert world.run("fetch", "coprompt-sentences", "--from", str(tmp_path)) == 0
+    assert {path.name for path in (world.root / "coprompt_sentences").iterdir()} == set(files)
+    assert "imagenet_prompt.json" not in files
 
 
 def test_a_cut_download_is_resumed(world: World) -> None:

@@ -45,11 +45,9 @@ def moved(trainer: Any) -> Any:
 
 
 def without_head(trainer: Any) -> torch.Tensor:
-    """The base's logits of IMAGES, which are those in training."""
-    trainer.model.train()
-    logits = trainer.model(IMAGES).detach()
-    trainer.model.eval()
-    return logits
+    """The base's logits of IMAGES."""
+    with trainer.model.alone(), torch.no_grad():
+        return trainer.model(IMAGES)
 
 
 @pytest.mark.parametrize("base", ["CoOp", "KgCoOp", "MaPLe", "PromptSRC", "CoPrompt"])
