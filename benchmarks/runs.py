@@ -54,9 +54,9 @@ def launch(dataset: str, seed: int, data: Path, output: Path, *pairs: str) -> su
 
 
 def finished(process: subprocess.Popen) -> None:
-    """Wait for a launcher; a RuntimeError if its run failed."""
+    """Wait for a launcher, whose run must not fail."""
     if process.wait():
-        raise RuntimeError(f"{' '.join(map(str, process.args))} ended with {process.returncode}")  # type: ignore
+        raise subprocess.CalledProcessError(process.returncode, process.args)
 
 
 def parts(output: Path, total: float) -> dict[str, Any]:
