@@ -22,8 +22,8 @@ from .packing import TextPacking
 from .prompt_ops import EMBEDDED, Branch, LayerPrompts, PromptSchedule, PromptSpan, update
 from .resnet import ModifiedResNet
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Attention of queries, keys and values `[N, heads, L, D / heads]`, of the same shape."""
+Attend = Callable[[Tensor], Tensor]
+"""Attention of queries, keys and values `[3, N, heads, L, D / heads]`: `[N, heads, L, D / heads]`."""
 Positions = slice | Tensor
 """Positions in a sequence: a slice, or int64 `[K]`."""
 
@@ -68,11 +68,11 @@ class Attention(nn.Module):
         """
         n, length, _ = x.shape
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)  # [N, L, 3D]
-        q, k, v = qkv.view(n, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # [N, heads, L, D / heads]
+        qkv = qkv.view(n, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # [3, N, heads, L, D / heads]
         if attend is None:
-            x = F.scaled_dot_product_attention(q, k, v, is_causal=self.is_causal)
+            x = F.scaled_dot_product_attention(*qkv, is_causal=self.is_causal)
         else:
-            x = attend(q, k, v)
+            x = attend(qkv)
         x = x.transpose(1, 2).flatten(2)  # [N, L, D]
         if read is not None:
             x = x[:, read].contiguous()  # contiguous for torch.export of PyTorch 2.6

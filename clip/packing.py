@@ -64,24 +64,24 @@ class TextPacking(nn.Module):
         common, own = x[:1, : self.n_common], x[:, self.n_common : self.n_common + self.grid.shape[1]]
         return torch.cat([common, own.flatten(0, 1).index_select(0, self.rows).unsqueeze(0)], dim=1)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Causal attention within each text, packed `[1, H, P + T, D / H]`; P may change between layers."""
-        n_own = len(self.rows)
-        n_common = q.shape[2] - n_own
-        sizes = [n_common, n_own]
-        (common_q, own_q), (common_k, own_k), (common_v, own_v) = (t.split(sizes, dim=2) for t in (q, k, v))
-        common = F.scaled_dot_product_attention(common_q, common_k, common_v, is_causal=True)
-        own_q, own_k, own_v = (self._unpack(t[0]) for t in (own_q, own_k, own_v))  # [C, H, S, D / H]
-        n_texts = len(own_q)
-        keys = torch.cat([common_k.expand(n_texts, -1, -1, -1), own_k], dim=2)  # [C, H, P + S, D / H]
-        values = torch.cat([common_v.expand(n_texts, -1, -1, -1), own_v], dim=2)
-        own = F.scaled_dot_product_attention(own_q, keys, values, attn_mask=self._mask(n_common, q.device))
-        own = own.transpose(0, 1).flatten(1, 2).index_select(1, self.rows)  # [H, T, D / H]
-        return torch.cat([common, own.unsqueeze(0)], dim=2)
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Causal attention within each text: queries, keys and values `[3, 1, H, P + T, D / H]`, packed.
 
-    def _unpack(self, own: Tensor) -> Tensor:
+        P may change between layers. Returns `[1, H, P + T, D / H]`.
+        """
+        n_own = len(self.rows)
+        n_common = qkv.shape[3] - n_own
+        common, own = qkv.split([n_common, n_own], dim=3)
         # index_select: the backward pass of a plain index takes twice as long, and sorts on a GPU
-        return own.index_select(1, self.grid.flatten()).unflatten(1, self.grid.shape).transpose(0, 1)
+        own = own[:, 0].index_select(2, self.grid.flatten()).unflatten(2, self.grid.shape).transpose(1, 2)
+        own_q, own_kv = own.split([1, 2])  # [1 or 2, C, H, S, D / H]
+        common_kv = common[1:].expand(-1, len(self.grid), -1, -1, -1)
+        keys, values = torch.cat([common_kv, own_kv], dim=3)  # [C, H, P + S, D / H]
+        seen_common = F.scaled_dot_product_attention(*common, is_causal=True)
+        mask = self._mask(n_common, qkv.device)
+        seen_own = F.scaled_dot_product_attention(own_q[0], keys, values, attn_mask=mask)
+        seen_own = seen_own.transpose(0, 1).flatten(1, 2).index_select(1, self.rows)  # [H, T, D / H]
+        return torch.cat([seen_common, seen_own.unsqueeze(0)], dim=2)
 
     def _mask(self, n_common: int, device: torch.device) -> Tensor:
         # bool [S, P + S]: an own token sees the common tokens and those of its text up to itself
