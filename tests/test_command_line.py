@@ -339,6 +339,7 @@ def test_a_mistake_is_named_before_any_training(run: Run, pairs: list[str], part
 
 def test_missing_and_damaged_files_are_named(run: Run, world: tuple[Path, Path], tmp_path: Path) -> None:
     refused(run(data=tmp_path / "nowhere"), str(tmp_path / "nowhere"), "split_zhou_EuroSAT.json")
+    refused(run("MODEL.BACKBONE.NAME", "laion/nothing", data=tmp_path / "nowhere"), "laion/nothing")
     (tmp_path / "cut.pt").write_bytes(world[1].read_bytes()[:100_000])
     refused(run("MODEL.BACKBONE.NAME", str(tmp_path / "cut.pt")), str(tmp_path / "cut.pt"))
     resnet = write_weights(

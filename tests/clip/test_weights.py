@@ -189,6 +189,12 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         read_weights("none.pt")
 
 
+def test_a_repository_of_the_hub_names_weights_of_open_clip() -> None:
+    found = weights.find_published("laion/CLIP-ViT-B-16-laion2B-s34B-b88K")
+    assert found is not None and found == weights.find_published("open_clip:ViT-B-16/laion2b_s34b_b88k")
+    assert weights.find_published("laion/nothing") is None
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder, and a hub that is switched off."""
