@@ -26,7 +26,7 @@ def setup(method: str, *words: str) -> Any:
         ("CoOp", "TRAINER.COOP.W", "8"),
         ("ProGrad", "TRAINER.COOP.W", "8"),
         ("CoOp", "LOSS.T", "2"),
-        ("KgCoOp", "TRAINER.TCP.W", "8"),
+        ("KgCoOp", "TRAINER.TCP.W", "4"),
         ("CoOp", "TRAINER.COOP.CTX_INIT", "True"),
         ("CoCoOp", "TRAINER.COCOOP.CTX_INIT", "False"),
         ("KgCoOp", "TRAINER.COOP.CLASS_TOKEN_POSITION", "middle"),
@@ -45,8 +45,8 @@ def test_a_published_yaml_says_true_for_its_words(tmp_path: Path) -> None:
     path = tmp_path / "published.yaml"
     path.write_text("TRAINER:\n  COOP:\n    CTX_INIT: True\n    W: 8.0\n")
     assert setup("KgCoOp", "--config-file", str(path)).TRAINER.COOP.W == 8
-    for method in ("CoOp", "ProGrad"):  # the first reads no True, and neither reads W
-        with pytest.raises(ValueError, match=r"TRAINER\.COOP\.W"):
+    for method, key in (("CoOp", "CTX_INIT"), ("ProGrad", "W")):  # which they do not read
+        with pytest.raises(ValueError, match=rf"TRAINER\.COOP\.{key}"):
             setup(method, "--config-file", str(path))
 
 
@@ -92,3 +92,11 @@ def test_tcps_words_act_before_its_layer_and_its_map_from_there_on(make) -> None
         assert not torch.equal(logits(1, 0.0, in_map), logits(1, 1.0, in_map))
     with pytest.raises(ValueError, match="TRAINER.TCP.LAYER is 3; .* 1 to 2"):
         logits(3, 0.0, True)
+
+
+def test_a_run_holds_all_settings_that_its_method_reads_and_no_others(make) -> None:
+    trainer = make("TCP", "TRAINER.TCP.W", 4.0)
+    assert trainer.identity["config"]["TRAINER"].keys() == {"NAME", "COOP", "TCP"}
+    assert trainer.identity["method"]["TRAINER.TCP.W"] == 4.0
+    assert "TRAINER.TCP.W" in trainer.prompt_settings(trainer.cfg)
+    assert "TRAINER.COOP.W" not in make("CoOp").prompt_settings(trainer.cfg)
