@@ -70,7 +70,8 @@ class Attention(nn.Module):
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)  # [N, L, 3D]
         qkv = qkv.view(n, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # [3, N, heads, L, D / heads]
         if attend is None:
-            x = F.scaled_dot_product_attention(*qkv, is_causal=self.is_causal)
+            q, k, v = qkv
+            x = F.scaled_dot_product_attention(q, k, v, is_causal=self.is_causal)
         else:
             x = attend(qkv)
         x = x.transpose(1, 2).flatten(2)  # [N, L, D]

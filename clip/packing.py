@@ -77,7 +77,8 @@ class TextPacking(nn.Module):
         own_q, own_kv = own.split([1, 2])  # [1 or 2, C, H, S, D / H]
         common_kv = common[1:].expand(-1, len(self.grid), -1, -1, -1)
         keys, values = torch.cat([common_kv, own_kv], dim=3)  # [C, H, P + S, D / H]
-        seen_common = F.scaled_dot_product_attention(*common, is_causal=True)
+        common_q, common_k, common_v = common
+        seen_common = F.scaled_dot_product_attention(common_q, common_k, common_v, is_causal=True)
         mask = self._mask(n_common, qkv.device)
         seen_own = F.scaled_dot_product_attention(own_q[0], keys, values, attn_mask=mask)
         seen_own = seen_own.transpose(0, 1).flatten(1, 2).index_select(1, self.rows)  # [H, T, D / H]
