@@ -153,6 +153,11 @@ class DePT(PromptTrainer):
             raise ValueError(
                 f"TRAINER.DEPT.BASE is {name}; it must be a method that learns prompts, such as CoOp or MaPLe"
             )
+        if base.model_class.outputs is not PromptedCLIP.outputs:
+            raise ValueError(
+                f"TRAINER.DEPT.BASE is {name}, whose logits are not those of one feature an image and one a "
+                "class; take a base such as CoOp or MaPLe"
+            )
         is_learner_alone = base.checkpoint_name == "prompt_learner"  # in the base's own published files
         settings = {
             "probe": cfg.TRAINER.LINEAR_PROBE,
@@ -223,6 +228,11 @@ class DePT(PromptTrainer):
         model = self.model
         with model.alone() as features:
             terms = super().loss_terms(images, labels)
+        if terms.keys() != super().loss_weights().keys():  # as of ProGrad
+            raise ValueError(
+                f"TRAINER.DEPT.BASE is {self.cfg.TRAINER.DEPT.BASE}, which steps along more than one gradient; "
+                "take a base such as CoOp or KgCoOp"
+            )
         image, text = features["image"], features["text"]
         with torch.no_grad():
             self.take_accuracy(model.outputs_of(image, text)[0], labels)
