@@ -34,7 +34,7 @@ else
     done
 fi
 if [ "$PYTHON" = none ]; then
-    echo "Installing requirements.txt into $PWD/.venv (once; some minutes: with CUDA it downloads about 2.5 GB)"
+    echo "Installing requirements.txt into $PWD/.venv (once: a download of 2.5 GB with CUDA)"
     for python in python3 python3.13 python3.12 python3.11 python3.10; do
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break
     done || { echo "Error: no Python 3.10 or later was found; install one, or set PYTHON" >&2 && exit 2; }
