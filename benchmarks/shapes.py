@@ -22,6 +22,7 @@ from experiments.facts import check_name, method_names, methods
 from experiments.figures import STYLE, save
 from experiments.protocols import Choice, plan
 from experiments.run import Run
+from experiments.tables import as_markdown
 
 POWERS = (-1, -0.5, 0, 0.5, 1)  # of ten, by which the paper's learning rate is multiplied
 CHOICE_SEEDS = (101, 102, 103)
@@ -107,13 +108,6 @@ def choice_table(choice: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    if frame.empty:
-        return "none yet\n"
-    rows = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()]
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows) + "\n"
-
-
 def draw(tables: dict[str, pd.DataFrame], untrained: float | None) -> Figure:
     """A panel a table, a row a method: a point a seed, and the mean with its standard error."""
     names = list(dict.fromkeys(name for results in tables.values() for name in results.method))
@@ -162,14 +156,15 @@ def run(args: argparse.Namespace) -> int:
         if status in STOPPED:
             return status
         found[name] = read(trials, args.output)
-    print("At the papers' learning rates\n")
-    print(markdown(summary(found["paper"])))
     untrained = accuracies(zero_shot, args.output)
-    print("Zero-shot CLIP:", ", ".join(f"{metric} {value:.2f}" for metric, value in untrained.items()), "\n")
-    print(f"Mean H on the seeds {CHOICE_SEEDS} by the factor to the paper's learning rate\n")
-    print(markdown(choice_table(found["choice"])))
-    print("At the learning rates chosen so\n")
-    print(markdown(summary(found["chosen"])))
+    print("Zero-shot CLIP:", ", ".join(f"{metric} {value:.2f}" for metric, value in untrained.items()))
+    for title, table in {
+        "At the papers' learning rates": summary(found["paper"]),
+        f"Mean H on the seeds {CHOICE_SEEDS}": choice_table(found["choice"]),
+        "At the learning rates chosen by it": summary(found["chosen"]),
+    }.items():
+        if len(table):
+            print(f"\n### {title}\n\n{as_markdown(table)}")
     if args.figure:
         panels = {"papers' learning rates": found["paper"], "chosen by one rule": found["chosen"]}
         args.figure.parent.mkdir(parents=True, exist_ok=True)

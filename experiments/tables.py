@@ -67,14 +67,16 @@ def to_text(tables: Sequence[Table | Pivot]) -> str:
     return "\n\n".join([*parts, LEGEND]) + "\n"
 
 
+def as_markdown(frame: pd.DataFrame) -> str:
+    rows = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
 def to_markdown(tables: Sequence[Table | Pivot]) -> str:
     parts = []
     for table in tables:
-        frame = table.frame()
-        rows = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()]
-        lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
         notes = [f"- {note}" for note in table.notes]
-        parts.append("\n".join([f"### {table.title}", "", *lines, "", *notes]))
+        parts.append("\n".join([f"### {table.title}", "", as_markdown(table.frame()), "", *notes]))
     return "\n\n".join([*parts, LEGEND.replace("*", "\\*")]) + "\n"
 
 
