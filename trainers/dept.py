@@ -230,8 +230,8 @@ class DePT(PromptTrainer):
             terms = super().loss_terms(images, labels)
         if terms.keys() != super().loss_weights().keys():  # as of ProGrad
             raise ValueError(
-                f"TRAINER.DEPT.BASE is {self.cfg.TRAINER.DEPT.BASE}, which steps along more than one gradient; "
-                "take a base such as CoOp or KgCoOp"
+                f"TRAINER.DEPT.BASE is {self.cfg.TRAINER.DEPT.BASE}, which steps along more than one "
+                "gradient; take a base such as CoOp or KgCoOp"
             )
         image, text = features["image"], features["text"]
         with torch.no_grad():
