@@ -69,7 +69,7 @@ def test_moves_are_measured_from_the_draw_of_the_seed(
     eurosat: Path, weights: dict, tmp_path: Path, load
 ) -> None:
     build(
-        "MPL", eurosat, weights["narrow"], tmp_path, "OPTIM.MAX_EPOCH", 1, "SEED", 0
+        "MPL", eurosat, weights["narrow"], tmp_path, "OPTIM.MAX_EPOCH", 1, "OPTIM.LR", 1e-3, "SEED", 0
     ).train()  # `build` seeds with 0
     file, clip = PromptFile.read(tmp_path), load().model.clip
     rows = {row["name"]: row for row in moves(file, clip)}
