@@ -198,6 +198,9 @@ class DePT(PromptTrainer):
         classnames: Sequence[str],
     ) -> dict[str, Tensor]:
         """The second head's rows of `classnames`, or no second head if one is none of the training's."""
+        says_nothing = trained is None and not any(name.endswith("token_suffix") for name in values)
+        if says_nothing and cfg.DATASET.SUBSAMPLE_CLASSES == "base":  # as the published engine saves ours
+            trained = classnames
         if trained is not None and set(classnames) <= set(trained):
             return super().values_for(cfg, model, values, trained, classnames)
         rows = rows_of_words(values, model.prompt_learner.class_prompts) if trained is None else None

@@ -104,6 +104,9 @@ def test_a_test_of_other_classes_leaves_out_the_second_head(make: Callable, tmp_
         assert torch.equal(new.model(IMAGES), without_head(new))
         torch.testing.assert_close(all_classes.model(IMAGES)[:, 3:], new.model(IMAGES))
     assert (again.model(IMAGES) - without_head(again)).abs().max() > 1e-3
+    file = {"state_dict": base.learned.state_dict()}  # of the published engine, which names no classes
+    assert "linear_probe_proj.weight" in again.values_of(file)
+    assert "linear_probe_proj.weight" not in make("DePT", *on_base, "new").values_of(file)
 
     path = write_prompts(base, tmp_path)
     classifier = PromptClassifier.load(path, backbone=base.cfg.MODEL.BACKBONE.NAME, device="cpu")
