@@ -190,7 +190,7 @@ class MMRL(PromptTrainer):
         logits, others = model.logits(features, text), model.logits(representations, text)
         self.take_accuracy(share * logits + (1 - share) * others, labels)
         return {
-            "cross_entropy_class": self.cross_entropy(logits, labels),
+            "cross_entropy_class": F.cross_entropy(logits, labels),
             "cross_entropy_rep": F.cross_entropy(others, labels),
             "cosine_image": 1 - (features * model.frozen_image_features(images)).sum(dim=-1).mean(),
             "cosine_text": 1 - (text * model.frozen_text_features()).sum(dim=-1).mean(),
