@@ -117,8 +117,9 @@ class Table:
         if seconds:
             notes.append(f"mean training time: {', '.join(seconds)}")
         if self.is_unequal:
-            shares = runs.dropna(subset="majority").groupby(["dataset", "metric"]).majority.max()
-            told = ", ".join(f"{' '.join(key)} {share:.2f}" for key, share in shares.items())
+            names = runs.dataset + (" " + runs.classes).replace(" all", "")
+            shares = runs.majority.groupby(names).max().dropna()
+            told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
             notes.append(f"naming the largest class for every image would give: {told}")
         for label, group in runs[runs.learned].groupby("label"):
             settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]

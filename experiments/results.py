@@ -23,7 +23,10 @@ IMAGENET = dataset_name(ELEVEN[0])
 VARIANTS = [dataset_name(name) for name in IMAGENET_VARIANTS]
 TABLE = ["protocol", "shots", "source", "own"]  # runs that agree in these stand in one table
 FACTS = ("accuracy", "macro_f1", "majority", "train_seconds", "backbone", "device", "computed_in", "ended")
-TYPES = {"accuracy": float, "train_seconds": float, "own": bool, "trained": bool, "learned": bool}
+TYPES = {
+    "accuracy": float, "macro_f1": float, "majority": float, "train_seconds": float,
+    "own": bool, "trained": bool, "learned": bool,
+}  # fmt: skip
 NOT_SETTINGS = (  # also what names a cell of a table, and what a test prints
     *NOT_COMPARED, "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATASET.FOLDER_PATH",
     "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT", "TEST.NO_TEST", "TEST.SPLIT",
