@@ -8,7 +8,6 @@ in the papers.
 
 from __future__ import annotations
 
-import itertools
 import json
 import statistics
 from collections.abc import Iterator, Sequence
@@ -204,12 +203,10 @@ def make_table(
     datasets = sorted({*runs.dataset, *of_protocol}, key=lambda name: (order.get(name, len(order)), name))
     labels = sorted(set(runs.label) | (set(methods) - set(runs.method)), key=label_order)
     n_seeds = len(set(seeds or runs.seed[runs.learned]))
-    made = [
-        make_cells(label, runs[runs.label == label], source, datasets, metrics, n_seeds) for label in labels
-    ]
-    cells = pd.DataFrame(list(itertools.chain(*made))).assign(
-        protocol=protocol, shots=shots, trained_on=source
-    )
+    made: list[dict[str, Any]] = []
+    for label in labels:
+        made += make_cells(label, runs[runs.label == label], source, datasets, metrics, n_seeds)
+    cells = pd.DataFrame(made).assign(protocol=protocol, shots=shots, trained_on=source)
     cells = cells.set_index(["dataset", "label", "metric"])
     places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=cells.index.names)
     cells = cells.reindex(places[places.isin(cells.index)])
@@ -242,12 +239,9 @@ def make_cells(
     """
     learned = bool(runs.empty or runs.learned.any())
     columns = pd.MultiIndex.from_product([[metric for metric in metrics if metric != "H"], datasets])
-    accuracies, f1 = (
-        runs.pivot(index="seed", columns=["metric", "dataset"], values=values)
-        .reindex(columns=columns)
-        .astype(float)
-        for values in ("accuracy", "macro_f1")
-    )
+    index, of = "seed", ["metric", "dataset"]
+    accuracies = runs.pivot(index=index, columns=of, values="accuracy").reindex(columns=columns)
+    f1 = runs.pivot(index=index, columns=of, values="macro_f1").reindex(columns=columns)
     averaged = [name for name in datasets if name != source]
     for metric in metrics:
         needed = "H" if "H" in metrics else metric

@@ -19,10 +19,8 @@ COUNTS = {  # config -> prompts in the layers of the image and the text tower, b
     "MaPLe/vit_b16_c2_ep5_batch4_2ctx": ([2] * 12, [2] * 12),
     "IVLP/vit_b16_c2_ep5_batch4_4ctx_language_only": (None, [4] * 12),
     "VPT/vit_b16_c2_ep5_batch4_4": ([8] * 12, None),
-    "PromptSRC/vit_b16_c2_ep20_batch4_4+4ctx": ([4] * 12, [4] * 12),
     "CoOp/rn50": (None, [16] * 12),
     "CoCoOp/vit_b16_c4_ep10_batch1_ctxv1": (None, [4] * 12),
-    "MPL/tiny_shapes": ([1, 2, 3, 4, 5, 6], [1] * 6),
     "ZeroshotCLIP/vit_b16": (None, None),
 }
 

@@ -7,6 +7,7 @@ import io
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from experiments.__main__ import main as experiments
@@ -31,9 +32,8 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Table:
             for seed in (1,) if method == "ZeroshotCLIP" else (1, 2, 3):
                 shift = 0 if method == "ZeroshotCLIP" else 0.3 * (seed - 2)
                 if dataset != AVERAGE:
-                    write_base2new(
-                        root, method, dataset, seed, figures["base"] + shift, figures["new"] + shift
-                    )
+                    accuracies = (figures["base"] + shift, figures["new"] + shift)
+                    write_base2new(root, method, dataset, seed, *accuracies)
     (table,) = tables_of(root)
     return table
 
@@ -74,15 +74,10 @@ def test_figures_that_papers_do_not_give_are_left_out(tmp_path):
     for dataset in ("EuroSAT", "UCF101"):
         write_base2new(tmp_path, "KgCoOp", dataset, 1, 80.0, 70.0)
     (table,) = tables_of(tmp_path)
-    assert (
-        cell(table, "EuroSAT", "KgCoOp", "H").published
-        == published()["base_to_new"]["KgCoOp"]["EuroSAT"]["H"]
-    )
-    for dataset, metric in (("EuroSAT", "base"), (AVERAGE, "H")):
-        assert cell(table, dataset, "KgCoOp", metric).published in (
-            None,
-            pytest.approx(math.nan, nan_ok=True),
-        )
+    h = published()["base_to_new"]["KgCoOp"]["EuroSAT"]["H"]
+    assert cell(table, "EuroSAT", "KgCoOp", "H").published == h
+    assert pd.isna(cell(table, "EuroSAT", "KgCoOp", "base").published)
+    assert pd.isna(cell(table, AVERAGE, "KgCoOp", "H").published)
 
 
 @pytest.mark.parametrize("given", [{"backbone": "RN50"}, {"shots": 4}])
@@ -135,14 +130,6 @@ def test_differing_hardware_and_precision_are_warned_of(tmp_path):
     assert len(warnings) == 2 and "Tesla T4 (2 runs), NVIDIA A100 (2 runs)" in warnings[0]
 
 
-def test_rows_of_one_method_are_named_by_the_settings_that_differ(tmp_path):
-    for rate in (0.002, 0.01):
-        write_base2new(tmp_path, "MPL", "EuroSAT", 1, 80.0 + 100 * rate, 70.0, optim={"LR": rate})
-    (table,) = tables_of(tmp_path)
-    assert table.labels == ["MPL (LR 0.002)", "MPL (LR 0.01)"]
-    assert cell(table, "EuroSAT", "MPL (LR 0.01)", "base")["mean"] == 81.0
-
-
 def test_a_mean_is_over_runs_of_equal_settings(tmp_path):
     write_base2new(tmp_path, "MPL", "EuroSAT", 1, 80.0, 70.0, optim={"MAX_EPOCH": 1})
     write_base2new(tmp_path, "MPL", "EuroSAT", 2, 90.0, 80.0)
@@ -189,14 +176,13 @@ def test_a_setting_that_differs_between_datasets_is_noted_and_makes_no_row(tmp_p
     assert any("OPTIM.MAX_EPOCH" in note and "200 for EuroSAT" in note for note in table.notes)
 
 
-@pytest.mark.parametrize("folder", ["crossdataset", "elsewhere"])
-def test_transfer_averages_leave_the_source_out(tmp_path, folder):
-    source = write_run(tmp_path / folder / "imagenet/seed1", "CoOp", "ImageNet", 71.51, train_seconds=600.0)
+def test_transfer_averages_leave_the_source_out(tmp_path):
+    source = write_run(tmp_path / "imagenet/seed1", "CoOp", "ImageNet", 71.51, train_seconds=600.0)
     for section in ("cross_dataset", "domain_generalization"):
         for dataset, accuracy in published()[section]["CoOp"].items():
             if dataset not in ("ImageNet", AVERAGE):
                 given = {"loaded_from": checkpoint_of(source), "shots": -1}
-                write_run(tmp_path / folder / dataset, "CoOp", dataset, accuracy, **given)
+                write_run(tmp_path / dataset, "CoOp", dataset, accuracy, **given)
                 zero_shot = published()[section]["ZeroshotCLIP"][dataset]
                 write_run(tmp_path / "zero_shot" / dataset, "ZeroshotCLIP", dataset, zero_shot, shots=-1)
     tables = tables_of(tmp_path)
@@ -300,16 +286,9 @@ def test_the_command_writes_every_format(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ["--protocols", "zero"],
-        ["--methods", "MLP"],
-        ["--datasets", "eurosta"],
-        ["--protocols", "dg"],
-        ["--seeds", "1,two"],
-        ["--pivot"],
-    ],
+    ["--protocols zero", "--methods MLP", "--datasets eurosta", "--protocols dg", "--seeds 1,two", "--pivot"],
 )
 def test_mistakes_exit_with_2(tmp_path, words):
     write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
-    assert main("table", tmp_path, *words) == 2
+    assert main("table", tmp_path, *words.split()) == 2
     assert main("table", tmp_path / "nowhere") == 2
