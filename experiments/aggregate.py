@@ -9,7 +9,6 @@ in the papers.
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -293,14 +292,10 @@ def published_mean(runs: pd.DataFrame, method: str, datasets: Sequence[str], met
         return None
     figures = published().get(SECTIONS.get(protocol, ""), {}).get(method, {})
     names = [AVERAGE] if set(datasets) == set(AVERAGED[protocol]) else datasets
-    entries = [figures.get(name) for name in names]
-    is_h_of_several = metric == "H" and len(names) > 1
-    needed = HALVES if is_h_of_several else (metric,)
-    if None in entries or any(isinstance(e, dict) and not e.keys() >= {*needed} for e in entries):
-        return None  # of some methods H alone is at hand
-    if is_h_of_several:
-        return harmonic_mean(*(statistics.mean(entry[half] for entry in entries) for half in HALVES))
-    return statistics.mean(entry[metric] if isinstance(entry, dict) else entry for entry in entries)
+    entries = {of: entry if isinstance(entry, dict) else {metric: entry} for of, entry in figures.items()}
+    # of some methods H alone is at hand
+    means = pd.DataFrame(entries, [*HALVES, metric]).reindex(columns=names).mean(axis=1, skipna=False)
+    return harmonic_mean(*means[HALVES]) if metric == "H" and len(names) > 1 else means.iloc[-1]
 
 
 def training_seconds(runs: pd.DataFrame) -> dict[str, float]:

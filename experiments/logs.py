@@ -27,7 +27,7 @@ def print_means(args: argparse.Namespace) -> None:
 
 def print_mean(directory: Path, keyword: str, end_line: str, ci95: bool) -> float:
     """Prints the figures of one experiment; gives their mean."""
-    folders = sorted({path.parent for path in directory.glob("*/log.txt*")}, key=by_number)
+    folders = sorted({path.parent for path in directory.glob("*/log.txt*")})
     if logs_in(directory):
         folders = [directory]
     if not folders:
@@ -58,12 +58,7 @@ def print_mean(directory: Path, keyword: str, end_line: str, ci95: bool) -> floa
 def logs_in(folder: Path) -> list[Path]:
     """The logs of a run, newest first: a run that was started again left log.txt-<time>."""
     stamped = [path for path in folder.glob("log.txt-*") if re.fullmatch(r"log\.txt(-\d+)+", path.name)]
-    return sorted(stamped, key=by_number, reverse=True) + list(folder.glob("log.txt"))
-
-
-def by_number(path: Path) -> list[tuple[int, str]]:
-    """Sort key with numbers as numbers: seed2 before seed10."""
-    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", path.name)]
+    return sorted(stamped, reverse=True) + list(folder.glob("log.txt"))
 
 
 def figures_in(path: Path, keyword: str, end_line: str) -> list[float]:

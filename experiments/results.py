@@ -141,16 +141,14 @@ def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
         else:
             place = {"protocol": "fewshot", "source": "", "shots": 0, "metric": str(row["shots"])}
             placed.append(row | place)
-    tables: dict[tuple[Any, ...], set[str]] = {}  # table -> its datasets
-    for row in placed:
-        tables.setdefault(tuple(row[key] for key in TABLE), set()).add(row["dataset"])
+    taken = dict.fromkeys((tuple(row[key] for key in TABLE), row["dataset"]) for row in placed)
     for row in rows:
         if row["learned"]:
             continue
         is_half = row["classes"] in HALVES
         alone = "base2new" if is_half else "dg" if row["dataset"] in VARIANTS else "xd"
-        joined = [table for table, names in tables.items() if row["dataset"] in names]
-        joined = [table for table in joined if (table[0] == "base2new") == is_half]
+        tables = [table for table, dataset in taken if dataset == row["dataset"]]
+        joined = [table for table in tables if (table[0] == "base2new") == is_half]
         for table in joined or [(alone, 0, "" if is_half else IMAGENET, row["own"])]:
             metric = row["classes"] if is_half else "0" if table[0] == "fewshot" else "accuracy"
             placed.append(row | dict(zip(TABLE, table, strict=True)) | {"metric": metric})
