@@ -79,6 +79,7 @@ class Table:
         """Whether own images have classes of unequal size, so that accuracy alone misleads."""
         return bool(self.runs.own.any() and self.runs.majority.notna().any())
 
+    @property
     def frame(self) -> pd.DataFrame:
         """The table as text, with a row for each dataset and label."""
         cells = self.cells
@@ -293,7 +294,7 @@ def published_mean(runs: pd.DataFrame, method: str, datasets: Sequence[str], met
     figures = published().get(SECTIONS.get(protocol, ""), {}).get(method, {})
     names = [AVERAGE] if set(datasets) == set(AVERAGED[protocol]) else datasets
     entries = {of: entry if isinstance(entry, dict) else {metric: entry} for of, entry in figures.items()}
-    # of some methods H alone is at hand
+    # skipna: of some methods H alone is at hand
     means = pd.DataFrame(entries, [*HALVES, metric]).reindex(columns=names).mean(axis=1, skipna=False)
     return harmonic_mean(*means[HALVES]) if metric == "H" and len(names) > 1 else means.iloc[-1]
 
@@ -312,14 +313,8 @@ class Pivot:
     name: str  # of its figure's file
     cells: pd.DataFrame  # as of a `Table`
     values: pd.DataFrame  # the means
-    text: pd.DataFrame  # the same as text
+    frame: pd.DataFrame  # the same as text
     notes: Sequence[str]
-
-    def frame(self) -> pd.DataFrame:
-        """The table as text."""
-        key = self.text.columns.name
-        heads = [f"{key} {value}" if key else value for value in self.text.columns]
-        return self.text.set_axis(heads, axis=1).reset_index().astype(str)
 
 
 def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> list[Pivot]:
@@ -358,7 +353,8 @@ def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> lis
             heading = f"{metric} of {method}, {dataset}{at}"
             name = f"heat_map_{table.protocol}_{method}_{metric}{at}"
             values, text = (group.pivot(index=row, columns=column, values=of) for of in ("value", "text"))
+            text = text.fillna(MISSING).add_prefix(f"{column} " if column else "").rename_axis(columns=None)
             notes = [note for note in table.notes if not note.startswith("mean training time")]
             title = f"{table.title}: {heading}"
-            pivots.append(Pivot(title, heading, name, cells, values, text.fillna(MISSING), notes))
+            pivots.append(Pivot(title, heading, name, cells, values, text.reset_index().astype(str), notes))
     return pivots

@@ -63,7 +63,7 @@ def write_tables(args: argparse.Namespace) -> None:
 
 
 def to_text(tables: Sequence[Table | Pivot]) -> str:
-    parts = ["\n".join([table.title, table.frame().to_string(index=False), *table.notes]) for table in tables]
+    parts = ["\n".join([table.title, table.frame.to_string(index=False), *table.notes]) for table in tables]
     return "\n\n".join([*parts, LEGEND]) + "\n"
 
 
@@ -76,7 +76,7 @@ def to_markdown(tables: Sequence[Table | Pivot]) -> str:
     parts = []
     for table in tables:
         notes = [f"- {note}" for note in table.notes]
-        parts.append("\n".join([f"### {table.title}", "", as_markdown(table.frame()), "", *notes]))
+        parts.append("\n".join([f"### {table.title}", "", as_markdown(table.frame), "", *notes]))
     return "\n\n".join([*parts, LEGEND.replace("*", "\\*")]) + "\n"
 
 
@@ -84,7 +84,7 @@ def to_latex(tables: Sequence[Table | Pivot]) -> str:
     parts = [f"% needs \\usepackage{{booktabs}}\n% {LEGEND}"]
     for table in tables:
         notes = "".join(f"% {note}\n" for note in table.notes)
-        parts.append(notes + table.frame().to_latex(index=False, escape=True, caption=table.title))
+        parts.append(notes + table.frame.to_latex(index=False, escape=True, caption=table.title))
     return "\n".join(parts)
 
 
@@ -102,7 +102,7 @@ def to_html(tables: Sequence[Table | Pivot], left_out: Sequence[str]) -> str:
     parts = ["<!DOCTYPE html>", f"<meta charset='utf-8'><title>Results</title><style>{STYLE}</style>"]
     parts += ["<h1>Results</h1>", f"<p>{LEGEND}</p>"]
     for table in tables:
-        parts += [f"<h2>{html.escape(table.title)}</h2>", table.frame().to_html(index=False, border=0)]
+        parts += [f"<h2>{html.escape(table.title)}</h2>", table.frame.to_html(index=False, border=0)]
         parts += [f"<p>{html.escape(note)}</p>" for note in table.notes]
         for name, figure in figures_of(table):
             picture = io.BytesIO()

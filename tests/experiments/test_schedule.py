@@ -58,7 +58,7 @@ def test_command(tmp_path, capsys):
     assert main(config_file, "TRAINER.MPL.N_ADD_OP", "3", "--out", out) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["5", "8", "1", "3", "11", "0", "1", "1", "1"] in rows and "<svg" in out.read_text()
-    (tmp_path / "result.json").write_text(json.dumps({"config": to_plain(config("MPL/tiny_shapes"))}))
+    (tmp_path / "result.json").write_text(json.dumps({"config": config("MPL/tiny_shapes")}))
     assert main(tmp_path, "TRAINER.MPL.N_ADD_OP", "1") == 0
     assert ["5", "0", "1", "1", "1", "0", "1", "1", "1"] in [
         row.split() for row in capsys.readouterr().out.splitlines()
@@ -67,7 +67,3 @@ def test_command(tmp_path, capsys):
         assert main(config_file, *words) == 2
     assert main(tmp_path / "nowhere.yaml", "--trainer", "MPL") == 2
     assert main(config_file, "--trainer", "MaPLe") == 2
-
-
-def to_plain(node):
-    return {key: to_plain(value) for key, value in node.items()} if isinstance(node, dict) else node
