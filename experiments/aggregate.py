@@ -299,9 +299,9 @@ def published_mean(runs: pd.DataFrame, method: str, datasets: Sequence[str], met
     return harmonic_mean(*means[HALVES]) if metric == "H" and len(names) > 1 else means.iloc[-1]
 
 
-def training_seconds(runs: pd.DataFrame) -> dict[str, float]:
+def training_seconds(runs: pd.DataFrame) -> pd.Series:
     """Mean seconds of a training by label."""
-    return runs[runs.trained].groupby("label").train_seconds.mean().to_dict()
+    return runs[runs.trained].groupby("label").train_seconds.mean()
 
 
 @dataclass(frozen=True)

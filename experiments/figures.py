@@ -86,12 +86,10 @@ def panels_of(table: Table, height: float) -> tuple[Figure, dict[str, Axes]]:
     n_columns = min(2, len(names))
     n_rows = math.ceil(len(names) / n_columns)
     figure = Figure(figsize=(5.5 if n_columns == 1 else 9, 0.6 + height * n_rows))
-    grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
-    for axes in grid[len(names) :]:
-        axes.remove()
-    for name, axes in zip(names, grid, strict=False):
+    panels = {name: figure.add_subplot(n_rows, n_columns, n) for n, name in enumerate(names, 1)}
+    for name, axes in panels.items():
         axes.set_title(name, loc="left")
-    return figure, dict(zip(names, grid, strict=False))
+    return figure, panels
 
 
 def add_legend(figure: Figure, axes: Axes) -> None:
@@ -155,18 +153,17 @@ def accuracy_against_time(table: Table) -> Figure | None:
     axes = figure.add_subplot()
     dataset, metric = table.cells.index[0][0], table.metrics[-1]
     cells = table.cells.xs((dataset, metric), level=("dataset", "metric"))
-    cells = cells[cells["mean"].notna()]
-    seconds = {label: time for label, time in training_seconds(table.runs).items() if label in cells.index}
-    if not seconds:
+    cells = cells.assign(seconds=training_seconds(table.runs)).dropna(subset="mean")
+    if cells.seconds.isna().all():
         return None
+    styles = styles_of(table)
     for label, cell in cells.iterrows():
-        style = styles_of(table)[label]
-        if label in seconds:
-            style |= {"ls": "", "capsize": 3, "label": label}
-            axes.errorbar(seconds[label], cell["mean"], cell.sample_std, **style)
+        style = styles[label]
+        if pd.notna(cell.seconds):
+            axes.errorbar(cell.seconds, cell["mean"], cell.sample_std, ls="", capsize=3, label=label, **style)
         elif not cell.learned:
             axes.axhline(cell["mean"], color=style["color"], ls="--", label=f"{label}, not trained")
-    axes.set_xlim(0, 1.15 * max(seconds.values()))
+    axes.set_xlim(0, 1.15 * cells.seconds.max())
     axes.set_xlabel("mean training time of a run (seconds)")
     axes.set_ylabel("H (%)" if metric == "H" else "accuracy (%)")
     axes.set_title(f"{dataset}: accuracy against training time", loc="left")
