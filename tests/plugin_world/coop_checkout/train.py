@@ -3,6 +3,7 @@
 import argparse
 
 import torch
+from yacs.config import CfgNode
 
 import datasets.little  # noqa: F401
 import trainers.little_coop  # noqa: F401
@@ -11,34 +12,15 @@ from dassl.engine import build_trainer
 from dassl.utils import collect_env_info, set_random_seed, setup_logger
 
 
-def reset_cfg(cfg, args):
-    if args.root:
-        cfg.DATASET.ROOT = args.root
-    if args.output_dir:
-        cfg.OUTPUT_DIR = args.output_dir
-    if args.resume:
-        cfg.RESUME = args.resume
-    if args.seed:
-        cfg.SEED = args.seed
-    if args.trainer:
-        cfg.TRAINER.NAME = args.trainer
-
-
-def extend_cfg(cfg):
-    from yacs.config import CfgNode as CN
-
-    cfg.TRAINER.LITTLECOOP = CN()
+def setup_cfg(args):
+    cfg = get_cfg_default()
+    cfg.TRAINER.LITTLECOOP = CfgNode()
     cfg.TRAINER.LITTLECOOP.N_CTX = 4
     cfg.TRAINER.LITTLECOOP.PREC = "fp16"  # fp16, fp32, amp
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
-
-
-def setup_cfg(args):
-    cfg = get_cfg_default()
-    extend_cfg(cfg)
-    if args.config_file:
-        cfg.merge_from_file(args.config_file)
-    reset_cfg(cfg, args)
+    cfg.merge_from_file(args.config_file)
+    cfg.DATASET.ROOT, cfg.OUTPUT_DIR = args.root, args.output_dir
+    cfg.SEED, cfg.TRAINER.NAME = args.seed, args.trainer
     cfg.merge_from_list(args.opts)
     cfg.freeze()
     return cfg
@@ -46,30 +28,26 @@ def setup_cfg(args):
 
 def main(args):
     cfg = setup_cfg(args)
-    if cfg.SEED >= 0:
-        set_random_seed(cfg.SEED)
+    set_random_seed(cfg.SEED)
     setup_logger(cfg.OUTPUT_DIR)
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.backends.cudnn.benchmark = True
     print(cfg)
-    print("Collecting env info ...")
     print(f"** System info **\n{collect_env_info()}\n")
     trainer = build_trainer(cfg)
     if args.eval_only:
         trainer.load_model(args.model_dir, epoch=args.load_epoch)
         trainer.test()
-        return
-    if not args.no_train:
+    else:
         trainer.train()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for flag in ("root", "output-dir", "resume", "config-file", "trainer", "model-dir"):
+    for flag in ("root", "output-dir", "config-file", "trainer", "model-dir"):
         parser.add_argument(f"--{flag}", type=str, default="")
     parser.add_argument("--seed", type=int, default=-1)
     parser.add_argument("--load-epoch", type=int)
     parser.add_argument("--eval-only", action="store_true")
-    parser.add_argument("--no-train", action="store_true")
     parser.add_argument("opts", default=None, nargs=argparse.REMAINDER)
     main(parser.parse_args())
