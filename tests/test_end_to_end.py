@@ -24,29 +24,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(data: Path, output: Path, *words: str, **variables: str) -> subprocess.Popen:
-    environment = (
-        os.environ | {"DATA": str(data), "OUTPUT": str(output), "PYTHON": sys.executable} | variables
-    )
-    return subprocess.Popen(
-        words, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    """The launcher `scripts/<words[0]>`, or `train.py` with the method `words[1]` on Shapes, as a process."""
+    command = ["bash", f"scripts/{words[0]}", *words[1:]]
+    if words[0] == "train.py":
+        given = f"--root {data} --output-dir {output} --dataset-config-file configs/datasets/shapes.yaml"
+        given += f" --trainer {words[1]} --config-file configs/trainers/{words[1]}/tiny_shapes.yaml --seed 1"
+        command = [sys.executable, "train.py", *given.split(), *words[2:]]
+    folders = {"DATA": str(data), "OUTPUT": str(output), "PYTHON": sys.executable}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=REPO, env=os.environ | folders | variables, **pipes)
 
 
 def launch(data: Path, output: Path, *words: str, status: int = 0, **variables: str) -> str:
-    """What the launcher `scripts/<words[0]>` prints; its exit status is checked."""
-    process = start(data, output, "bash", f"scripts/{words[0]}", *words[1:], **variables)
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == status, printed
-    return printed
-
-
-def train(data: Path, output: Path, *words: str, status: int = 0) -> str:
-    """What `train.py` prints for MPL on Shapes' base classes, seed 1."""
-    process = start(
-        data, output, sys.executable, "train.py", "--root", str(data), "--trainer", "MPL", "--seed", "1",
-        "--dataset-config-file", "configs/datasets/shapes.yaml", "--output-dir", str(output),
-        "--config-file", "configs/trainers/MPL/tiny_shapes.yaml", *words,
-    )  # fmt: skip
+    """What the command of `start` prints; its exit status is checked."""
+    process = start(data, output, *words, **variables)
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == status, printed
     return printed
@@ -86,14 +77,14 @@ def test_the_first_command_of_the_readme(data: Path, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     printed = launch(data, tmp_path, "mpl/base2new.sh", "shapes", "1", "OPTIM.LR", "0.1", status=2)
     assert "OPTIM.LR" in printed and result(run) == json.loads(before[run / "result.json"])
-    settings = ("DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "16")
-    assert "Results are there" in train(data, run, *settings)
-    train(data, run, *settings, "TEST.NO_TEST", "True", status=2)
+    same = ("train.py", "MPL", "DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "16")
+    assert "Results are there" in launch(data, run, *same)
+    launch(data, run, *same, "TEST.NO_TEST", "True", status=2)
     assert result(run)["accuracy"] == pytest.approx(73.8889, abs=1e-3)
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(data: Path, tmp_path: Path) -> None:
-    process = start(data, tmp_path, "bash", "scripts/mpl/base2new.sh", "shapes", "2", "TRAIN.PRINT_FREQ", "1")
+    process = start(data, tmp_path, "mpl/base2new.sh", "shapes", "2", "TRAIN.PRINT_FREQ", "1")
     wait_for_epoch(process, 3)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -110,7 +101,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(data: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_run_that_resumes(number: int, status: int, data: Path, tmp_path: Path) -> None:
     settings = ("TRAIN.PRINT_FREQ", "1")
-    process = start(data, tmp_path, "bash", "scripts/vpt/base2new_train.sh", "shapes", "1,2", "3", *settings)
+    process = start(data, tmp_path, "vpt/base2new_train.sh", "shapes", "1,2", "3", *settings)
     wait_for_epoch(process, 2)
     process.send_signal(number)
     process.communicate(timeout=120)
@@ -137,23 +128,9 @@ def test_force_moves_the_old_run_aside(data: Path, tmp_path: Path) -> None:
 
 def test_two_processes_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
     words = ("DATASET.NUM_SHOTS", "1", "TRAIN.PRINT_FREQ", "1", "OPTIM.MAX_EPOCH", "200")
-    command = [
-        sys.executable,
-        "train.py",
-        "--root",
-        str(data),
-        "--trainer",
-        "VPT",
-        "--output-dir",
-        str(tmp_path),
-    ]
-    command += ["--dataset-config-file", "configs/datasets/shapes.yaml"]
-    command += ["--config-file", "configs/trainers/VPT/tiny_shapes.yaml", "--seed", "1", *words]
-    first = start(data, tmp_path, *command)
+    first = start(data, tmp_path, "train.py", "VPT", *words)
     wait_for_epoch(first, 1)
-    second = start(data, tmp_path, *command)
-    second.communicate(timeout=120)
-    assert second.returncode == 2
+    launch(data, tmp_path, "train.py", "VPT", *words, status=2)
     first.kill()
     first.communicate()
 
@@ -170,9 +147,7 @@ def test_another_method_has_the_numbers_of_before(data: Path, tmp_path: Path) ->
         ("mpl/base2new_test.sh", "shapes", "7"),  # no training
     ],
 )
-def test_mistakes_end_with_status_2_and_leave_no_run(
-    words: tuple[str, ...], data: Path, tmp_path: Path
-) -> None:
+def test_mistakes_end_with_status_2_and_leave_no_run(words: tuple, data: Path, tmp_path: Path) -> None:
     printed = launch(data, tmp_path, *words, status=2)
     assert "Traceback" not in printed
     assert not list(tmp_path.rglob("result.json"))
