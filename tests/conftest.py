@@ -42,6 +42,23 @@ def reference_weights(reference: dict, tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
+@pytest.fixture(scope="session")
+def eurosat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that holds a small EuroSAT."""
+    from tests.trainers.small_runs import write_eurosat
+
+    return write_eurosat(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Weights files of two pairs of widths."""
+    from tests.trainers.small_runs import SIZES, write_weights
+
+    folder = tmp_path_factory.mktemp("weights")
+    return {name: write_weights(folder / f"{name}.pt", size) for name, size in SIZES.items()}
+
+
 def pytest_configure() -> None:
     """A shell's script starts what it puts in the background deaf to Ctrl-C, and so would be every program
     that the tests start to send it that.

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from classify import PromptClassifier
-from tests.trainers.conftest import eurosat, weights  # noqa: F401, fixtures
 from tests.trainers.small_runs import NODES, build
 from trainers.prompt_file import FILE_NAME, PromptFile
 
@@ -70,7 +69,7 @@ def write_prompts(trainer: Any, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prompts(eurosat: Path, weights: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable:  # noqa: F811
+def prompts(eurosat: Path, weights: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable:
     """From a name in `CASES` to its trainer and its prompt file, made once."""
     made: dict[str, tuple[Any, Path]] = {}
 
@@ -85,7 +84,7 @@ def prompts(eurosat: Path, weights: dict[str, Path], tmp_path_factory: pytest.Te
 
 
 @pytest.fixture
-def load(prompts: Callable, weights: dict) -> Callable[..., PromptClassifier]:  # noqa: F811
+def load(prompts: Callable, weights: dict) -> Callable[..., PromptClassifier]:
     """From a name in `CASES` to its classifier on the CPU."""
 
     def get(case: str = "MPL", **more: Any) -> PromptClassifier:
@@ -96,7 +95,7 @@ def load(prompts: Callable, weights: dict) -> Callable[..., PromptClassifier]:  
 
 
 @pytest.fixture
-def images(eurosat: Path, tmp_path: Path) -> Path:  # noqa: F811
+def images(eurosat: Path, tmp_path: Path) -> Path:
     """A folder of four images, one of them in a folder below, and files that are none."""
     folder = tmp_path / "images"
     (folder / "below").mkdir(parents=True)

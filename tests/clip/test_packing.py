@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 import clip
@@ -55,6 +53,8 @@ def test_features_and_gradients_equal_the_plain_computation(
         embedded.requires_grad_()
         prompts = prompts_of(SCHEDULES[name], embedded)
         packing = TextPacking(end_index, 4) if is_packed else None
+        if packing:
+            assert packing.pack(embedded).shape == (1, 4 + sum(n - 4 for n in lengths), WIDTH)
         features = model.encode_embedded_text(embedded, end_index, prompts, packing)
         features.square().sum().backward()
         # A common token's gradient is the sum over the texts; packed, the first text has it alone.
@@ -62,19 +62,6 @@ def test_features_and_gradients_equal_the_plain_computation(
         found.append((features.detach(), embedded.grad[:, :4].sum(0), embedded.grad[:, 4:], *learned))
     for plain, packed in zip(*found, strict=True):  # float32, another order of summation
         torch.testing.assert_close(packed, plain, rtol=1e-4, atol=1e-5 * max(1.0, float(plain.abs().max())))
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(3, 14), min_size=1, max_size=6), st.integers(1, 3))
-def test_any_lengths(lengths: list[int], n_common: int) -> None:
-    torch.manual_seed(0)
-    tower = CLIP(CLIPConfig(32, 32, 1, 64, 16, 20, 300, WIDTH, 1)).eval().requires_grad_(False)
-    n_common = min(n_common, min(lengths) - 1)
-    embedded, end_index = random_texts(lengths, n_common)
-    packing = TextPacking(end_index, n_common)
-    assert packing.pack(embedded).shape == (1, n_common + sum(n - n_common for n in lengths), WIDTH)
-    packed = tower.encode_embedded_text(embedded, end_index, None, packing)
-    torch.testing.assert_close(packed, tower.encode_embedded_text(embedded, end_index), rtol=1e-4, atol=1e-5)
 
 
 def test_common_tokens_are_those_before_the_first_difference() -> None:

@@ -1,24 +1,11 @@
-"""A small EuroSAT folder and small weights, made once."""
+"""Trainers of small runs."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.trainers.small_runs import SIZES, build, write_eurosat, write_weights
-
-
-@pytest.fixture(scope="session")
-def eurosat(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder that holds a small EuroSAT."""
-    return write_eurosat(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Weights files of two pairs of widths."""
-    folder = tmp_path_factory.mktemp("weights")
-    return {name: write_weights(folder / f"{name}.pt", size) for name, size in SIZES.items()}
+from tests.trainers.small_runs import build
 
 
 @pytest.fixture
