@@ -1,6 +1,5 @@
 """docs/ADDING_A_METHOD.md, followed in a copy: the method runs and passes the tests."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -8,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.launchers import environment, succeeded
 
 REPO = Path(__file__).parents[1]
 PAGE = (REPO / "docs/ADDING_A_METHOD.md").read_text(encoding="utf-8")
@@ -29,21 +30,18 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def succeeded(clone: Path, *call: str, **variables: str) -> str:
-    environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(clone)} | variables
-    done = subprocess.run(call, cwd=clone, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    return done.stdout
+def printed_by(clone: Path, *call: str) -> str:
+    variables = environment(clone, PYTHONPATH=str(clone))
+    return succeeded(subprocess.run(call, cwd=clone, env=variables, capture_output=True, text=True))
 
 
 def test_its_launchers_plan_its_runs(clone: Path) -> None:
-    call = ("bash", "scripts/wordshift/base2new_train.sh", "shapes", "1", "--plan")
-    plan = succeeded(clone, *call, OUTPUT=str(clone / "output"))
+    plan = printed_by(clone, "bash", "scripts/wordshift/base2new_train.sh", "shapes", "1", "--plan")
     assert "base2new/train_base/shapes/shots_16/WordShift/tiny_shapes/seed1" in plan
 
 
 def test_the_tests_take_it(clone: Path) -> None:
     files = ("tests/trainers", "tests/experiments/test_configs.py", "tests/experiments/test_launchers.py")
     pytest_call = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", *files)
-    printed = succeeded(clone, *pytest_call, "-k", "WordShift or every_method_has_its_launchers")
+    printed = printed_by(clone, *pytest_call, "-k", "WordShift or every_method_has_its_launchers")
     assert int(re.search(r"(\d+) passed", printed).group(1)) > 10

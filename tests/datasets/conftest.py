@@ -34,12 +34,6 @@ VARIANT_FOLDERS = {
     "ImageNetA": "imagenet-adversarial/imagenet-a",
     "ImageNetR": "imagenet-rendition/imagenet-r",
 }
-IMAGE_FOLDERS = {
-    **{name: f"{folder}/{images}".rstrip("/") for name, (folder, images, _, _) in SPLIT_LAYOUTS.items()},
-    "FGVCAircraft": "fgvc_aircraft/images",
-    "ImageNet": "imagenet/images",
-    **VARIANT_FOLDERS,
-}
 CLASSES = ("ash", "birch", "cedar wood", "Douglas fir", "elm")
 COUNTS = {"train": (20, 6, 3, 9, 16), "val": (6, 2, 1, 4, 5), "test": (2, 2, 1, 2, 3)}  # images of each class
 IMAGENET = {

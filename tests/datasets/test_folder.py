@@ -130,7 +130,7 @@ def test_folders_that_are_not_there_or_empty_are_told(tmp_path, birds):
     assert "class folders" in refused_birds(tmp_path, FOLDER_PATH="loose")
 
 
-def test_links_and_special_files(tmp_path, birds):
+def test_links_and_names_that_are_not_utf8(tmp_path, birds):
     (birds / "emu/same.jpg").symlink_to(birds / "wren/1.jpg")
     assert counts(read_birds(tmp_path))[0]["emu"] == 1
     put(tmp_path / "elsewhere/kiwi/0.jpg")
@@ -139,18 +139,12 @@ def test_links_and_special_files(tmp_path, birds):
     assert "kiwi/0.jpg" in (message := refused_birds(tmp_path)) and "DATASET.FOLDER_LINKS True" in message
     (birds / "split_own.json").unlink()
     assert "kiwi" in read_birds(tmp_path, FOLDER_LINKS=True).classnames
-    put(birds / "out.csv", "path,class,split\n../secret.jpg,emu,test\n")
-    refused_birds(tmp_path, FOLDER_LIST="out.csv")
     (birds / "kiwi").unlink()
-    for make in (lambda path: os.symlink("nowhere.jpg", path), os.mkfifo):
-        make(birds / "emu/9.jpg")
-        assert "emu/9.jpg" in refused_birds(tmp_path)
-        (birds / "emu/9.jpg").unlink()
-    for name in (b"caf\xe9.jpg", b"two\nlines.jpg"):
-        path = os.path.join(os.fsencode(birds / "emu"), name)
-        Path(os.fsdecode(path)).write_bytes(IMAGE)
-        assert str(birds) in refused_birds(tmp_path)
-        os.unlink(path)
+    (birds / "emu/9.jpg").symlink_to("nowhere.jpg")
+    assert "emu/9.jpg" in refused_birds(tmp_path)
+    (birds / "emu/9.jpg").unlink()
+    Path(os.fsdecode(os.fsencode(birds / "emu") + b"/caf\xe9.jpg")).write_bytes(IMAGE)
+    assert str(birds) in refused_birds(tmp_path)
 
 
 # Train, val and test folders

@@ -6,11 +6,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from yacs.config import CfgNode
-
-from datasets.folder import extend_cfg
-from datasets.folder_lists import COLUMNS, DELIMITERS
-from datasets.images import SUFFIXES
 from experiments.__main__ import main
 from tests.launchers import REPO, environment
 from tests.pages import shows
@@ -52,10 +47,3 @@ def test_the_trainings_of_the_page_can_be_planned(tmp_path, birds, monkeypatch, 
     for verb, words in re.findall(trainings, PAGE, re.MULTILINE):
         assert main([verb, "--method", "MPL", *words.split(), "--plan"]) == 0
     assert capsys.readouterr().out.count("runs: ") == 3
-
-
-def test_the_page_names_what_the_code_takes():
-    cfg = CfgNode({"DATASET": {}})
-    extend_cfg(cfg)
-    names = [*COLUMNS, *DELIMITERS, ".json", *SUFFIXES, *(f"DATASET.{key}" for key in cfg.DATASET)]
-    assert [name for name in names if name not in PAGE] == []

@@ -3,16 +3,13 @@
 import json
 import random
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base_new import select_classes
 from datasets.fewshot import draw_few_shots, sample_split
 from datasets.imagenet import PUBLISHED_NAMES
@@ -20,7 +17,6 @@ from datasets.splits import Row, Split
 from tests.datasets import conftest
 from tests.datasets.conftest import IMAGENET, LAYOUTS, VARIANT_FOLDERS, put, read, refused, rows_of
 
-CONFIG_DIR = Path(__file__).parents[2] / "configs" / "datasets"
 SAMPLED = [name for name in LAYOUTS if name not in VARIANT_FOLDERS]
 
 
@@ -137,19 +133,6 @@ def test_root_may_be_relative_or_of_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len({read("EuroSAT", root).test[0].impath for root in ("data", "~/data", tmp_path / "data")}) == 1
-
-
-def test_facts_and_configs_agree():
-    for path in CONFIG_DIR.glob("*.yaml"):
-        name = yaml.safe_load(path.read_text())["DATASET"]["NAME"]
-        reader = DATASET_REGISTRY.get(name)
-        assert reader.__module__ == f"datasets.{path.stem}"
-        if name in LAYOUTS:
-            assert "https://" in path.read_text().splitlines()[0] and reader.source.startswith("https://")
-            assert f"{reader.dataset_dir}/{reader.image_dir}".rstrip("/") == conftest.IMAGE_FOLDERS[name]
-            layout = conftest.SPLIT_LAYOUTS.get(name)
-            assert reader.split_file == (layout[2] if layout else "")
-    assert len(list(CONFIG_DIR.glob("*.yaml"))) == len(LAYOUTS) + 2  # shapes and folder
 
 
 # Few-shot samples and halves of any split

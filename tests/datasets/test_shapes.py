@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from datasets import shapes
-from datasets.shapes_rendering import COLOUR_HUES, FORMS, class_names, hsv_to_rgb, render
+from datasets.shapes_rendering import class_names, render
 from tests.datasets.conftest import read
 
 # SHA-256 of the pixels. A change here makes another dataset: results on the old one no longer compare.
@@ -36,20 +36,6 @@ def test_pixels_are_pinned_whatever_the_global_generators_do(image):
     random.seed(1)
     np.random.seed(1)
     assert after == (random.random(), np.random.random())
-
-
-def test_both_halves_share_all_words_in_different_pairs():
-    names = class_names()
-    assert len(set(names)) == 24
-    for half in (names[:12], names[12:]):
-        assert half == sorted(half)
-        assert sorted(name.split()[0] for name in half) == sorted(2 * list(COLOUR_HUES))
-        assert sorted(name.split()[1] for name in half) == sorted(2 * list(FORMS))
-
-
-def test_hues_are_the_colours_that_they_name():
-    for hue, rgb in ((0, (1, 0, 0)), (60, (1, 1, 0)), (240, (0, 0, 1)), (-60, (1, 0, 1))):
-        assert np.allclose(hsv_to_rgb(hue, 1, 1), rgb)
 
 
 def files_below(folder):

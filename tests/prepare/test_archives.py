@@ -92,7 +92,7 @@ def test_a_hostile_path_stays_inside(kind: str, place: Callable, tmp_path: Path)
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
 
 
-@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("compression", ["", "gz"])
 def test_what_an_archive_holds_is_found(compression: str, tmp_path: Path) -> None:
     """At any depth, the nearest to the top; in an archive within the archive; in a folder of its own name."""
     inner = tar({"deep/wanted/a.jpg": b"inner"})

@@ -92,12 +92,9 @@ def test_missing_empty_and_damaged_images(eurosat: World, check: Any) -> None:
     assert check("eurosat", "--full")[0] == 0
 
 
-@pytest.mark.parametrize(
-    "content", ["{", "<html>", '{"train": []}', '{"train": [["../x.jpg", 0, "a"]], "val": [], "test": []}']
-)
-def test_a_split_file_that_cannot_be_read(content: str, eurosat: World, check: Any) -> None:
+def test_a_split_file_that_cannot_be_read(eurosat: World, check: Any) -> None:
     path = eurosat.root / "eurosat" / SPLIT
-    path.write_text(content)
+    path.write_text("<html>")
     status, reports = check("eurosat")
     what, cure = only(reports)
     assert status == 1 and str(path) in what
