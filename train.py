@@ -114,6 +114,21 @@ def changed_settings(cfg: Any) -> dict[str, Any]:
     return {key: value for key, value in flat(cfg) if key not in default or value != default[key]}
 
 
+def in_words(cfg: Any, is_test: bool) -> str:
+    """What a run does, as the first line of its log."""
+    dataset = " ".join(filter(None, (cfg.DATASET.NAME, cfg.DATASET.FOLDER_PATH)))
+    words = f"{cfg.TRAINER.NAME} on {dataset}, {cfg.DATASET.SUBSAMPLE_CLASSES} classes"
+    if is_test:
+        return f"Testing {words}"
+    optim, shots = cfg.OPTIM, cfg.DATASET.NUM_SHOTS
+    words += f": {shots if shots > 0 else 'all'} images a class, {optim.MAX_EPOCH} epochs"
+    words += f", learning rate {optim.LR:g}"
+    if optim.WARMUP_EPOCH > 0:
+        low = optim.WARMUP_CONS_LR if optim.WARMUP_TYPE == "constant" else optim.WARMUP_MIN_LR
+        words += f" after a warm-up of {optim.WARMUP_EPOCH} epochs from {low:g}"
+    return f"Training {words}"
+
+
 def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) -> None:
     """Train or test as the flags say; a finished run is skipped.
 
@@ -145,7 +160,7 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
             print(f"Results are there: {cfg.OUTPUT_DIR} (--force runs it afresh)")
             return
         setup_logger(cfg.OUTPUT_DIR)
-        print(f"{'Testing' if args.eval_only else 'Training'} {cfg.TRAINER.NAME} on {cfg.DATASET.NAME}")
+        print(in_words(cfg, args.eval_only))
         print(f"Command: python train.py {shlex.join(argv)}")
         pairs = [f"{key} {value}" for key, value in changed_settings(cfg).items()]
         print(textwrap.fill(f"Settings that are not the defaults: {', '.join(pairs)}", 110))

@@ -69,6 +69,8 @@ def from_checkpoint(
         return dataclasses.replace(file, learned=learned, epochs=epochs, split=None, accuracy=None)
 
     run = checkpoint.get("run") or {}  # a checkpoint of this project says itself what it is
+    if not hasattr(TRAINER_REGISTRY.get(run.get("trainer", "CoOp")), "chosen"):
+        raise ValueError(f"{run['trainer']} learns no prompts: python -m classify evaluate takes its runs")
     cfg = default_cfg()
     for config_path in config_paths:
         cfg.merge_from_file(str(config_path))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clip.tokenizer import tokens_of
 from dassl.engine import build_trainer
-from dassl.engine.record import read_result
+from dassl.engine.record import changed_files, read_result
 from dassl.evaluation import Classification
 from datasets.folder_lists import read_list
 
@@ -28,7 +28,7 @@ def labels_of_folders(paths: Sequence[Path], classnames: Sequence[str]) -> dict[
     name_of = {tokens_of(name): name for name in classnames}
     found = {str(path): name_of.get(tokens_of(path.absolute().parent.name)) for path in paths}
     others = {Path(path).absolute().parent.name for path, name in found.items() if name is None}
-    if len(others) < len({path.absolute().parent for path in paths}) and others:
+    if others and len({path.absolute().parent for path in paths}) > 1:
         print(f"Not evaluated: no class is called {', '.join(sorted(others)[:5])}", file=sys.stderr)
     return {} if others else {path: str(name) for path, name in found.items()}
 
@@ -111,6 +111,8 @@ def evaluate_run(folder: Path, pairs: Sequence[str], out: Path | None = None) ->
         raise ValueError(f"{folder} holds no finished run: give a folder with a result.json that is finished")
     cfg = default_cfg()
     cfg.merge_from_other_cfg(record["config"])
+    if lines := changed_files(record, cfg):
+        raise ValueError(f"{folder} cannot be evaluated again: {'; '.join(lines)}")
     out = out or folder / "evaluation"
     cfg.merge_from_list([*pairs, "DATALOADER.TEST.SAMPLER", "SequentialSampler", "OUTPUT_DIR", str(out)])
     trainer = build_trainer(cfg)

@@ -156,8 +156,13 @@ class Folder(ImageDataset):
         """Class -> its name in prompts; ValueError if two are the same tokens."""
         names = {name: unicodedata.normalize("NFC", name) for name in classes}  # macOS writes accents apart
         if self.settings.FOLDER_CLASS_NAMES:
-            path = os.path.expanduser(self.settings.FOLDER_CLASS_NAMES)
-            names |= read_class_names(self.folder / path, classes)
+            path = self.folder / os.path.expanduser(self.settings.FOLDER_CLASS_NAMES)
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"DATASET.FOLDER_CLASS_NAMES: there is no {path}. Put the file into the folder of the "
+                    "images, or give its whole path."
+                )
+            names |= read_class_names(path, classes)
         for one, other in same_tokens(list(names.values())):
             raise ValueError(
                 f"CLIP cannot tell the class names {one!r} and {other!r} apart: put their images together, "

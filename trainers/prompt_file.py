@@ -26,8 +26,8 @@ INPUT_KEYS = ("SIZE", "INTERPOLATION", "PIXEL_MEAN", "PIXEL_STD", "TRANSFORMS")
 TEST_TRANSFORMS = ("normalize", "instance_norm")  # entries of INPUT.TRANSFORMS that also act in testing
 PLAIN_TEXTS = ("method", "dataset", "subsample", "split")  # entries of the metadata that are not JSON
 HOW_TO_MAKE = (
-    f"A training leaves one as {FILE_NAME} in its folder; from a checkpoint (model.pth.tar-<epoch>) make one "
-    f"with python -m classify convert CHECKPOINT --safetensors {FILE_NAME}"
+    f"A training of prompts leaves one as {FILE_NAME} in its folder; from a checkpoint "
+    f"(model.pth.tar-<epoch>) make one with python -m classify convert CHECKPOINT --safetensors {FILE_NAME}"
 )
 
 

@@ -88,9 +88,7 @@ def run_state(folder: str, config: Any) -> tuple[str, list[str]]:
     folders = [own_images(old), own_images(config)]
     if folders[0] != folders[1]:
         lines.append(f"the folder of images: was {folders[0]}, now {folders[1]}")
-    weights = config["MODEL"]["INIT_WEIGHTS"]
-    if result.get("init_weights", digest_of_file(weights)) != digest_of_file(weights):
-        lines.append(f"MODEL.INIT_WEIGHTS: {weights} has other content now")
+    lines += changed_files(result, config)
     if lines:
         return "other settings", lines
     return "finished" if is_finished else "unfinished", []
@@ -119,6 +117,22 @@ def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
             "aside and start afresh"
         )
     return state == "finished"
+
+
+def changed_files(result: dict[str, Any], config: Any) -> list[str]:
+    """A line for each file that the settings name and whose content is no longer the one of a result."""
+    files = {"init_weights": config["MODEL"]["INIT_WEIGHTS"], "class_names": class_names_file(config)}
+    return [
+        f"{path} has other content now"
+        for key, path in files.items()
+        if result.get(key, digest_of_file(path)) != digest_of_file(path)
+    ]
+
+
+def class_names_file(config: Any) -> str:
+    """The file that DATASET.FOLDER_CLASS_NAMES names; empty if there is none."""
+    path = config["DATASET"].get("FOLDER_CLASS_NAMES", "")
+    return path and os.path.join(own_images(config), os.path.expanduser(path))
 
 
 def own_images(config: Any) -> str:
@@ -303,6 +317,7 @@ def description(cfg: Any, read: Sequence[str], dataset: Any, device: Any) -> dic
         "shots": cfg.DATASET.NUM_SHOTS,
         "seed": cfg.SEED,
         "init_weights": digest_of_file(cfg.MODEL.INIT_WEIGHTS),
+        "class_names": digest_of_file(class_names_file(cfg)),
         "n_classes": dataset.num_classes,
         "n_train_x": len(dataset.train_x or ()),
         "n_val": len(dataset.val or ()),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import sklearn.metrics
 
 from classify.__main__ import build_parser
@@ -147,6 +148,14 @@ def test_a_finished_run_is_evaluated_again(weights: dict, tmp_path: Path, capsys
     assert {row["class"] for row in rows} == {"Missile (0)", "Missile (1)"}
     (new / "result.json").unlink()
     assert run("evaluate", new) == 2
+
+
+def test_a_linear_probe_leaves_no_prompts(tmp_path: Path, capsys) -> None:
+    checkpoint = tmp_path / "linear_probe" / "model.pth.tar-1"
+    checkpoint.parent.mkdir()
+    torch.save({"state_dict": {"weight": torch.zeros(2, 8)}, "run": {"trainer": "LinearProbe"}}, checkpoint)
+    assert run("convert", checkpoint, "--safetensors", tmp_path / "a.safetensors") == 2
+    assert "LinearProbe" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

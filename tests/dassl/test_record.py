@@ -42,6 +42,20 @@ def test_the_states_of_a_folder(tmp_path):
     assert (result["protocol"], result["part"]) == ("base2new", "base")
 
 
+def test_a_file_of_class_names_counts_by_its_content(tmp_path):
+    names, cfg = tmp_path / "birds" / "names.json", config("DATASET.ROOT", str(tmp_path))
+    names.parent.mkdir()
+    names.write_text("{}")
+    cfg.DATASET.FOLDER_PATH, cfg.DATASET.FOLDER_CLASS_NAMES = "birds", "names.json"
+    run = record.RunRecord(str(tmp_path))
+    run.begin({"config": cfg, "class_names": record.digest_of_file(str(names))}, epochs_done=1)
+    run.finish({})
+    assert record.run_state(str(tmp_path), cfg) == ("finished", [])
+    names.write_text('{"emu": "great emu"}')
+    state, (line,) = record.run_state(str(tmp_path), cfg)
+    assert state == "other settings" and str(names) in line
+
+
 def test_metrics_of_finished_epochs_are_kept_on_resuming(tmp_path):
     lines = [json.dumps({"epoch": epoch, "loss": 0.5}) for epoch in (1, 1, 2, 3)]
     (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"epoch": 2, "lo']))

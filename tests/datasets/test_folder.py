@@ -196,6 +196,8 @@ def test_class_names_are_given_by_a_file_and_leave_the_split_alone(tmp_path, bir
     for wrong in ('{"blue_jay": "wren"}', '{"emus": "emu"}', '{"emu": 3}', '["emu"]', "{"):
         put(birds / "names.json", wrong)
         refused_birds(tmp_path, FOLDER_CLASS_NAMES=birds / "names.json")
+    with pytest.raises(FileNotFoundError, match="FOLDER_CLASS_NAMES"):
+        read_birds(tmp_path, FOLDER_CLASS_NAMES="name.json")
 
 
 # Lists
