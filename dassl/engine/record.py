@@ -121,10 +121,13 @@ def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
 
 def changed_files(result: dict[str, Any], config: Any) -> list[str]:
     """A line for each file that the settings name and whose content is no longer the one of a result."""
-    files = {"init_weights": config["MODEL"]["INIT_WEIGHTS"], "class_names": class_names_file(config)}
+    files = {
+        ("init_weights", "MODEL.INIT_WEIGHTS"): config["MODEL"]["INIT_WEIGHTS"],
+        ("class_names", "DATASET.FOLDER_CLASS_NAMES"): class_names_file(config),
+    }
     return [
-        f"{path} has other content now"
-        for key, path in files.items()
+        f"{setting}: {path or 'no file'} has other content now"
+        for (key, setting), path in files.items()
         if result.get(key, digest_of_file(path)) != digest_of_file(path)
     ]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import sklearn.metrics
+import torch
 
 from classify.__main__ import build_parser
 from dassl.command import run_command
