@@ -92,10 +92,8 @@ class Table:
         rows = cells.index.droplevel("metric").unique()
         columns = {"seeds": cells.groupby(["dataset", "label"]).apply(seeds_text)}
         for metric in self.metrics:
-            head = {"0": "zero-shot", "1": "1 shot", "-1": "all"}.get(metric, metric)
-            head = f"{head} shots" if head.isdigit() else head
             for ending, texts in shown.items():
-                columns[head + ending] = texts.xs(metric, level="metric")
+                columns[head_of(metric) + ending] = texts.xs(metric, level="metric")
         frame = pd.DataFrame(columns).reindex(rows)
         return frame.reset_index().rename(columns={"label": "method"})
 
@@ -123,12 +121,16 @@ class Table:
         for label, group in runs[runs.learned].groupby("label"):
             settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
             for key in settings.columns[settings.nunique() > 1]:
-                parts = [f"{value} for {', '.join(of.dataset.unique())}" for value, of in group.groupby(key)]
+                where = group.dataset
+                if self.protocol == "fewshot":
+                    where = where + " " + group.metric.map(head_of)
+                values = where.groupby(group[key]).unique()
+                parts = [f"{value or 'none'} for {', '.join(places)}" for value, places in values.items()]
                 notes.append(f"{label}: {key} is not the same in all cells: {', '.join(parts)}")
         missing: dict[str, list[str]] = {}
         for dataset, label, metric in cells[cells["mean"].isna() & cells.due].index:
             if dataset != AVERAGE and metric != "H":
-                missing.setdefault(f"{label} on {dataset}", []).append(metric)
+                missing.setdefault(f"{label} on {dataset}", []).append(head_of(metric))
         if missing:
             told = "; ".join(f"{where} ({', '.join(metrics)})" for where, metrics in missing.items())
             notes.append(f"missing ({MISSING}): {told}")
@@ -139,6 +141,12 @@ class Table:
         if claim and set(runs.dataset) & set(BENCHMARK):
             notes.append(f"MPL's paper has no figures of single datasets at hand; it claims: {claim}")
         return notes
+
+
+def head_of(metric: str) -> str:
+    """The head of a metric's column."""
+    head = {"0": "zero-shot", "1": "1 shot", "-1": "all"}.get(metric, metric)
+    return f"{head} shots" if head.isdigit() else head
 
 
 def seeds_text(cells: pd.DataFrame) -> str:

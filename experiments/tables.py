@@ -35,7 +35,8 @@ def read_tables(args: argparse.Namespace) -> tuple[Sequence[Table | Pivot], list
             check_name(kind, name, all_names)
     tables = make_tables(runs, protocols, args.methods, datasets, [int(seed) for seed in args.seeds])
     if not tables:
-        raise ValueError("\n".join(["no finished run is of what was asked for", *notes]))
+        found = ", ".join(runs.dataset.unique()) or "none"
+        raise ValueError("\n".join([f"no finished run is of what was asked for; datasets: {found}", *notes]))
     if args.pivot is None:
         return tables, notes
     pivots = [pivot for table in tables for pivot in make_pivots(table, args.pivot, args.metric)]

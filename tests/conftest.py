@@ -13,6 +13,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import pytest
 import torch
+from filelock import FileLock
 
 REFERENCE_DIR = Path(__file__).parent / "reference"
 sys.path.insert(0, str(REFERENCE_DIR))  # check.py, which holds trainers against the recorded figures
@@ -72,3 +73,15 @@ def pytest_configure() -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device, and there is none")
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with Shapes, which did not exist before; drawn once for all processes of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    from tests.datasets.conftest import read
+
+    with FileLock(base / "shapes.lock"):
+        read("Shapes", base / "deeper" / "data")
+    return base / "deeper" / "data"

@@ -231,11 +231,11 @@ def test_a_trainer_whose_own_average_is_not_saved_does_not_resume(build, tmp_pat
     options = ("TRAINER.NAME", "Averaging", "TEST.NO_TEST", "True")
     build(tmp_path, *options, "OPTIM.MAX_EPOCH", 1).train()
     with pytest.raises(ValueError, match="Averaging keeps average"):
-        build(tmp_path, *options).train()
+        build(tmp_path, *options, "OPTIM.MAX_EPOCH", 2).train()
     Averaging.extra_state = lambda self: {"average": self.average}
     Averaging.load_extra_state = lambda self, state: setattr(self, "average", state["average"])
     build(tmp_path / "saved", *options, "OPTIM.MAX_EPOCH", 1).train()
-    resumed = build(tmp_path / "saved", *options)
+    resumed = build(tmp_path / "saved", *options, "OPTIM.MAX_EPOCH", 2)
     resumed.train()
     assert resumed.start_epoch == 1
 

@@ -169,11 +169,3 @@ def birds(tmp_path):
     for path in BIRDS:
         put(tmp_path / "birds" / path)
     return tmp_path / "birds"
-
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory):
-    """A data folder that did not exist before Shapes was asked for in it."""
-    root = tmp_path_factory.mktemp("data") / "deeper" / "data"
-    read("Shapes", root)
-    return root
