@@ -391,4 +391,6 @@ def _metrics_until(path: str, n_epochs: int) -> Iterator[str]:
 
 
 def _now() -> str:
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    return (
+        datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
+    )  # tells a training from the one before
