@@ -98,13 +98,14 @@ def test_a_killed_run_resumes_to_the_same_numbers(data: Path, tmp_path: Path) ->
     assert epochs == [epoch for epoch in range(1, 6) for _ in range(48)]
 
 
-def test_ctrl_c_ends_a_run_that_resumes(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_that_resumes(number: int, status: int, data: Path, tmp_path: Path) -> None:
     settings = ("TRAIN.PRINT_FREQ", "1", "TEST.NO_TEST", "True")
     process = start(data, tmp_path, "vpt/base2new_train.sh", "shapes", "1,2", "3", *settings)
     wait_for_epoch(process, 2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == status
     (run,) = (path.parent for path in tmp_path.rglob("result.json"))  # the second run did not begin
     done = result(run)["epochs_done"]
     assert not result(run)["finished"] and done in (1, 2)

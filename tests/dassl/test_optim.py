@@ -159,3 +159,9 @@ def test_unknown_names_are_answered_with_the_known_ones():
         build_lr_scheduler(optimizer, optim_cfg(WARMUP_EPOCH=1, WARMUP_TYPE="none"))
     with pytest.raises(ValueError, match="STEPSIZE"):
         build_lr_scheduler(optimizer, optim_cfg(STEPSIZE=(2.5,)))
+
+
+@pytest.mark.parametrize(("n_epochs", "is_told"), [(1, True), (2, False)])
+def test_epochs_of_warm_up_alone_are_warned_of(n_epochs, is_told, capsys):
+    rates(optim_cfg(**{**WARM, "MAX_EPOCH": n_epochs}), n_epochs)
+    assert ("WARMUP_EPOCH" in capsys.readouterr().out) == is_told
