@@ -108,7 +108,7 @@ def setup_cfg(args: argparse.Namespace) -> Any:
 
 def changed_settings(cfg: Any) -> dict[str, Any]:
     """The settings that differ from their defaults, by their dotted keys."""
-    from dassl.engine.record import flat
+    from dassl.record import flat
 
     default = dict(flat(default_cfg()))
     return {key: value for key, value in flat(cfg) if key not in default or value != default[key]}
@@ -138,7 +138,7 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
         entries: further entries of the run's record.
     """
     from dassl.engine import TRAINER_REGISTRY, build_trainer
-    from dassl.engine.record import hold_folder, is_finished, read_result
+    from dassl.record import hold_folder, is_finished, read_result
     from dassl.utils import collect_env_info, set_random_seed, setup_logger
     from dassl.utils.signals import raise_if_stopped, stop_signals
 

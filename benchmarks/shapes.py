@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from dassl.engine.record import read_result
+from dassl.record import read_result
 from experiments.execution import STOPPED, Place, make_all
 from experiments.facts import check_name, method_names, methods
 from experiments.figures import STYLE, save

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from clip.tokenizer import tokens_of
 from dassl.engine import build_trainer
-from dassl.engine.record import changed_files, read_result
 from dassl.evaluation import Classification
+from dassl.record import differing_settings, identity, read_result
 from datasets.folder_lists import read_list
 
 from .building import default_cfg
@@ -111,10 +111,11 @@ def evaluate_run(folder: Path, pairs: Sequence[str], out: Path | None = None) ->
         raise ValueError(f"{folder} holds no finished run: give a folder with a result.json that is finished")
     cfg = default_cfg()
     cfg.merge_from_other_cfg(record["config"])
-    if lines := changed_files(record, cfg):
-        raise ValueError(f"{folder} cannot be evaluated again: {'; '.join(lines)}")
     out = out or folder / "evaluation"
     cfg.merge_from_list([*pairs, "DATALOADER.TEST.SAMPLER", "SequentialSampler", "OUTPUT_DIR", str(out)])
+    now = identity(cfg)
+    if lines := differing_settings(record, {key: now[key] for key in ("class_names", "init_weights")}):
+        raise ValueError(f"{folder} cannot be evaluated again: {'; '.join(lines)}")
     trainer = build_trainer(cfg)
     if record["epochs_done"] is not None:  # a training
         is_last = cfg.TEST.FINAL_MODEL == "last_step"

@@ -16,10 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-
 from dassl.command import run_command
-from dassl.engine.record import differing_settings, read_result
+from dassl.record import differing_settings, read_result
 from prepare.sources import fetch_command, is_present, load_table
 
 from .protocols import launcher
@@ -221,6 +219,8 @@ def execute_in_parallel(
     Returns:
         0, or 130 or 143 after Ctrl-C or SIGTERM.
     """
+    import torch
+
     unseen = [gpu for gpu in gpus if gpu.isdigit() and int(gpu) >= torch.cuda.device_count()]
     if unseen:
         raise ValueError(f"--gpus {','.join(unseen)}: PyTorch sees {torch.cuda.device_count()} GPUs here")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from dassl.engine.record import NOT_COMPARED, read_result
+from dassl.record import NOT_COMPARED, read_result
 
 from .facts import ELEVEN, IMAGENET_VARIANTS, dataset_name
 

@@ -107,7 +107,7 @@ def state(run: Run, data: Path, output: Path) -> tuple[str, list[str]]:
     folder = output / run.folder
     if not (folder / "result.json").exists():
         return "missing", []
-    from dassl.engine.record import read_result, run_state
+    from dassl.record import read_result, run_state
 
     found, lines = run_state(str(folder), config_of(run, data, output))
     tested = (read_result(str(folder)).get("tested") or {}).get("ended")

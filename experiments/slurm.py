@@ -19,7 +19,7 @@ from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError
 from submitit.helpers import Checkpointable, DelayedSubmission
 
-from dassl.engine.record import hold_folder, is_held, read_result
+from dassl.record import hold_folder, is_held, read_result
 
 from .execution import Place, chains, make_all
 from .facts import REPO

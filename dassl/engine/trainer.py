@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from dassl import record
 from dassl.data import DataManager
 from dassl.evaluation import Classification
 from dassl.utils import AverageMeter, MetricMeter, check_availability, load_checkpoint, save_checkpoint
 from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs, last_checkpoints, restore
+from dassl.utils.environment import provenance
 from dassl.utils.seeding import get_random_state, set_random_state
 from dassl.utils.signals import raise_if_stopped
 from dassl.utils.wandb_writer import WandbWriter
-
-from . import record
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -238,7 +238,7 @@ class TrainerBase:
         print(f"Found checkpoint at {directory} (will resume training)")
         checkpoints = last_checkpoints(directory, self.get_model_names())
         for name, (path, checkpoint) in checkpoints.items():
-            lines = record.differing_runs(checkpoint.get("run") or {}, self.identity)
+            lines = record.differing_runs(checkpoint.get("run") or {}, self.identity, record.MAY_CHANGE)
             if lines:
                 raise ValueError(
                     "\n  ".join([f"{path} is of a run with other settings:", *lines])
@@ -365,7 +365,10 @@ class SimpleTrainer(TrainerBase):
         self.record = record.RunRecord(self.output_dir)
         self._tested: dict[str, Any] = {}  # split, seconds and results of the last test
         self.build_data_loader()
-        self.identity = record.identity(cfg, self._read(), self.lab2cname, self.dm.dataset.train_x or ())
+        self.identity = record.identity(cfg, self._read()) | {
+            "classnames": [self.lab2cname[label] for label in sorted(self.lab2cname)],
+            "train_rows": record.digest_of_rows(self.dm.dataset.train_x or (), cfg.DATASET.ROOT),
+        }
         self.build_model()
         self.evaluator: Any = Classification(cfg, self.lab2cname)
 
@@ -412,8 +415,17 @@ class SimpleTrainer(TrainerBase):
 
     def begin_record(self, epochs_done: int | None = None, source: str = "") -> None:
         """Write `result.json`, unfinished; see `RunRecord.begin`."""
-        run = record.description(self.cfg, self._read(), self.dm.dataset, self.device)
-        run |= {"computed_in": self.computed_in, "loaded_from": self.loaded_from}
+        dataset = self.dm.dataset
+        run = {
+            **self.identity,
+            "dataset": getattr(dataset, "title", self.cfg.DATASET.NAME),
+            "data": getattr(dataset, "identity", None),  # where DATASET.NAME does not say images and split
+            "n_classes": self.num_classes,
+            **{f"n_{part}": len(getattr(dataset, part) or ()) for part in ("train_x", "val", "test")},
+            **provenance(self.device),
+            "computed_in": self.computed_in,
+            "loaded_from": self.loaded_from,
+        }
         self.record.begin(run, epochs_done, source)
 
     def finish_record(self) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from .files import write_whole
+from dassl.files import write_whole
 
 POINTER_NAME = "checkpoint"
 BEST_NAME = "model-best.pth.tar"

@@ -1,9 +1,11 @@
 """What a run runs on."""
 
+import functools
 import os
 import platform
 import subprocess
 from importlib.metadata import version
+from typing import Any
 
 import numpy
 import PIL
@@ -12,36 +14,38 @@ import torch
 _SOURCES = (":(top)*.py", ":(top)*.yaml", ":(top)*.sh", ":(top,exclude)*/site-packages/*")
 
 
-def collect_versions() -> dict[str, str]:
-    """Version numbers of what results depend on."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "numpy": numpy.__version__,
-        "pillow": PIL.__version__,
-        "cuda": torch.version.cuda or "none",
-    }
+@functools.cache
+def provenance(device: torch.device) -> dict[str, Any]:
+    """A device in words, the versions of what results depend on, and the commit of this source tree.
 
-
-def device_name(device: torch.device | str) -> str:
-    """A device in words: the GPU's model, or the processor and the number of cores."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def git_commit() -> str | None:
-    """The commit of the source tree that this package is part of; None outside a git checkout."""
-    return _git("rev-parse", "HEAD")
-
-
-def is_modified() -> bool | None:
-    """Whether code or settings, also untracked ones, differ from the commit; None outside a git checkout."""
+    The commit is None outside a git checkout; `modified` says whether code or settings, also untracked ones,
+    differ from it.
+    """
+    is_gpu = device.type == "cuda"
+    processor = f"CPU {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     changes = _git("status", "--porcelain", "--untracked-files=no")
     if changes == "":
         changes = _git("ls-files", "--others", "--exclude-standard", "--", *_SOURCES)
-    return None if changes is None else bool(changes)
+    return {
+        "device": torch.cuda.get_device_name(device) if is_gpu else processor,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": version("torchvision"),
+            "numpy": numpy.__version__,
+            "pillow": PIL.__version__,
+            "cuda": torch.version.cuda or "none",
+        },
+        "commit": _git("rev-parse", "HEAD"),
+        "modified": None if changes is None else bool(changes),
+    }
+
+
+def collect_env_info() -> str:
+    """Device, versions and commit, as lines of text."""
+    found = provenance(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    versions = {**found["versions"], "commit": found["commit"] or "none"}
+    return f"Device: {found['device']}\nVersions: {', '.join(' '.join(pair) for pair in versions.items())}"
 
 
 def _git(*words: str) -> str | None:
@@ -53,10 +57,3 @@ def _git(*words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def collect_env_info() -> str:
-    """Device, versions and commit, as lines of text."""
-    device = device_name("cuda" if torch.cuda.is_available() else "cpu")
-    versions = {**collect_versions(), "commit": git_commit() or "none"}
-    return f"Device: {device}\nVersions: {', '.join(' '.join(pair) for pair in versions.items())}"

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from .files import mkdir_if_missing
+from dassl.files import mkdir_if_missing
 
 
 class Tee:

@@ -1,5 +1,5 @@
 """The published Dassl's module for this function."""
 
-from .files import mkdir_if_missing
+from dassl.files import mkdir_if_missing
 
 __all__ = ["mkdir_if_missing"]

@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+from dassl.record import flat, plain
+
 
 class WandbWriter:
     """Takes scalars as tensorboard's writer does.
@@ -16,8 +18,6 @@ class WandbWriter:
             import wandb
         except ImportError as error:
             raise ModuleNotFoundError("TRAIN.WANDB_PROJECT needs wandb: pip install wandb") from error
-        from dassl.engine.record import flat, plain
-
         name = os.path.relpath(cfg.OUTPUT_DIR)
         config = dict(flat(plain(cfg)))
         self._run = wandb.init(project=cfg.TRAIN.WANDB_PROJECT, name=name, dir=cfg.OUTPUT_DIR, config=config)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import train
-from dassl.engine.record import plain
+from dassl.record import plain
 from experiments.__main__ import build_parser, main, runs_of
 from experiments.facts import ELEVEN, IMAGENET_VARIANTS, REPO, TRANSFER_TARGETS, method_names, methods
 from experiments.grid import points

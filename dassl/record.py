@@ -1,20 +1,22 @@
-"""A run's record: `result.json`, `metrics.jsonl`, and the one comparison of two runs' settings."""
+"""A run's record: `result.json`, `metrics.jsonl`, and the one comparison of two runs' settings.
+
+Imports no torch, so that what only looks at runs answers at once.
+"""
 
 import contextlib
 import datetime
-import glob
 import hashlib
 import json
 import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dassl.utils import write_whole
-from dassl.utils.environment import collect_versions, device_name, git_commit, is_modified
+from .files import write_whole
 
 RESULT_NAME = "result.json"
 METRICS_NAME = "metrics.jsonl"
@@ -37,6 +39,15 @@ NOT_COMPARED = (
     "TRAIN.WANDB_PROJECT",
 )
 """Settings that may differ between two runs that are the same."""
+
+CONTENTS = {
+    "images": "the folder of images",
+    "class_names": "the content of DATASET.FOLDER_CLASS_NAMES",
+    "classnames": "the names of the classes",
+    "init_weights": "the content of MODEL.INIT_WEIGHTS",
+    "train_rows": "the training images",
+}
+"""What two runs that are the same have in common beside their settings, and what messages call it."""
 
 LOCK_SECONDS = 6  # the loading processes of a killed run hold its lock for up to five seconds
 
@@ -62,11 +73,11 @@ def differing_settings(old_config: Any, new_config: Any, may_change: Sequence[st
     return lines
 
 
-def differing_runs(saved: dict[str, Any], own: dict[str, Any]) -> list[str]:
-    """The lines of `differing_settings` between what `identity` gave for a checkpoint and for this run."""
-    lines = differing_settings(saved.get("config") or {}, own.get("config") or {}, MAY_CHANGE)
-    keys = ("classnames", "init_weights", "train_rows")
-    return lines + differing_settings(saved, {key: own.get(key) for key in keys})
+def differing_runs(old: Any, new: Any, may_change: Sequence[str] = ()) -> list[str]:
+    """The lines of `differing_settings` of two runs: what `identity`, `result.json` or a checkpoint holds."""
+    lines = differing_settings(old.get("config") or {}, new.get("config") or {}, may_change)
+    was, now = ({words: run[key] for key, words in CONTENTS.items() if key in run} for run in (old, new))
+    return lines + differing_settings(was, now)
 
 
 def run_state(folder: str, config: Any) -> tuple[str, list[str]]:
@@ -82,16 +93,9 @@ def run_state(folder: str, config: Any) -> tuple[str, list[str]]:
     result = read_result(folder)
     if not result:
         return "missing", []
-    is_finished = result.get("finished") is True
-    old = result.get("config") or {}
-    lines = differing_settings(old, config, () if is_finished else MAY_CHANGE)
-    folders = [own_images(old), own_images(config)]
-    if folders[0] != folders[1]:
-        lines.append(f"the folder of images: was {folders[0]}, now {folders[1]}")
-    lines += changed_files(result, config)
-    if lines:
-        return "other settings", lines
-    return "finished" if is_finished else "unfinished", []
+    found = "finished" if result.get("finished") is True else "unfinished"
+    lines = differing_runs(result, identity(config), () if found == "finished" else MAY_CHANGE)
+    return "other settings" if lines else found, lines
 
 
 def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
@@ -106,10 +110,11 @@ def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
         ValueError: it holds a run with other settings; the message names them.
     """
     state, lines = run_state(cfg.OUTPUT_DIR, cfg)
-    old = read_result(cfg.OUTPUT_DIR)
-    if old:
-        was = {"--eval-only": old.get("epochs_done") is None, "tested": old.get("tested") or {}}
-        lines += differing_settings(was, {"--eval-only": is_test, "tested": state == "finished" and tested})
+    if state != "missing":
+        old = read_result(cfg.OUTPUT_DIR)
+        lines += differing_settings({"--eval-only": old.get("epochs_done") is None}, {"--eval-only": is_test})
+        if state == "finished":
+            lines += differing_settings({"tested": old.get("tested") or {}}, {"tested": tested or {}})
     if lines:
         raise ValueError(
             "\n  ".join([f"{cfg.OUTPUT_DIR} holds a run with other settings:", *lines])
@@ -117,32 +122,6 @@ def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
             "aside and start afresh"
         )
     return state == "finished"
-
-
-def changed_files(result: dict[str, Any], config: Any) -> list[str]:
-    """A line for each file that the settings name and whose content is no longer the one of a result."""
-    files = {
-        ("init_weights", "MODEL.INIT_WEIGHTS"): config["MODEL"]["INIT_WEIGHTS"],
-        ("class_names", "DATASET.FOLDER_CLASS_NAMES"): class_names_file(config),
-    }
-    return [
-        f"{setting}: {path or 'no file'} has other content now"
-        for (key, setting), path in files.items()
-        if result.get(key, digest_of_file(path)) != digest_of_file(path)
-    ]
-
-
-def class_names_file(config: Any) -> str:
-    """The file that DATASET.FOLDER_CLASS_NAMES names; empty if there is none."""
-    path = config["DATASET"].get("FOLDER_CLASS_NAMES", "")
-    return path and os.path.join(own_images(config), os.path.expanduser(path))
-
-
-def own_images(config: Any) -> str:
-    """The folder that DATASET.FOLDER_PATH names; empty for a benchmark dataset."""
-    dataset = config.get("DATASET", {})
-    path = dataset.get("FOLDER_PATH", "")
-    return path and os.path.realpath(os.path.join(os.path.expanduser(dataset["ROOT"]), path))
 
 
 def read_result(folder: str) -> dict[str, Any]:
@@ -177,16 +156,15 @@ def hold_folder(folder: str, force: bool) -> Iterator[None]:
 
     acquire()
     try:
-        traces = ("result.json", "log.txt", os.path.join("*", "checkpoint"))
-        if force and any(glob.glob(os.path.join(glob.escape(folder), trace)) for trace in traces):
+        traces = ("result.json", "log.txt", "*/checkpoint")
+        if force and any(any(Path(folder).glob(trace)) for trace in traces):
             aside = f"{folder}.old-{time.strftime('%Y-%m-%d-%H-%M-%S')}"
             os.rename(folder, aside)
             lock.release()
             print(f"Moved the run that was in {folder} to {aside}")
             acquire()
-        for name in ("*.part", os.path.join("*", "*.part")):  # left by a killed run
-            for path in glob.glob(os.path.join(glob.escape(folder), name)):
-                os.remove(path)
+        for path in (*Path(folder).glob("*.part"), *Path(folder).glob("*/*.part")):  # left by a killed run
+            path.unlink()
         yield
     finally:
         lock.release()
@@ -237,8 +215,13 @@ class RunRecord:
         }
         self._start = time.monotonic() - (self._result["train_seconds"] or 0.0)
         if epochs_done is not None:
-            lines = "".join(_metrics_until(os.path.join(source, METRICS_NAME), epochs_done))
-            write_whole(os.path.join(self.folder, METRICS_NAME), lambda file: file.write(lines.encode()))
+            metrics = Path(source, METRICS_NAME)
+            lines = metrics.read_text("utf-8").splitlines(True) if epochs_done and metrics.is_file() else []
+            # A crash may have cut the last one short.
+            kept = [line for line in lines if line[-1] == "\n" and json.loads(line)["epoch"] <= epochs_done]
+            write_whole(
+                os.path.join(self.folder, METRICS_NAME), lambda file: file.write("".join(kept).encode())
+            )
         self._write()
 
     def add_metrics(self, line: dict[str, Any]) -> None:
@@ -265,71 +248,38 @@ class RunRecord:
         write_whole(os.path.join(self.folder, RESULT_NAME), lambda file: file.write(f"{text}\n".encode()))
 
 
-def recorded_config(cfg: Any, read: Sequence[str]) -> dict[str, Any]:
-    """The config as plain data.
-
-    Args:
-        read: the nodes and keys of TRAINER that the method reads; the others are left out. () keeps all.
-    """
-    config = plain(cfg)
-    if read:
-        of_trainer = config["TRAINER"].items()
-        config["TRAINER"] = {key: value for key, value in of_trainer if key in ("NAME", *read)}
-    return config
-
-
-def identity(cfg: Any, read: Sequence[str], lab2cname: dict[int, str], rows: Iterable[Any]) -> dict[str, Any]:
-    """What makes a training the one it is, as its checkpoints hold it.
+def identity(cfg: Any, read: Sequence[str] = ()) -> dict[str, Any]:
+    """What makes a run the one it is, as far as its config says it.
 
     Args:
         cfg: the config.
-        read: the method's own node first; see `recorded_config`.
-        lab2cname: label -> class name.
-        rows: the training images.
+        read: the nodes and keys of TRAINER that the method reads, its own first; the others are left out. ()
+            keeps all.
     """
+    config = plain(cfg)
+    nodes = config["TRAINER"]
+    if read:
+        config["TRAINER"] = {key: value for key, value in nodes.items() if key in ("NAME", *read)}
+    method = dict(nodes.get(read[0] if read else cfg.TRAINER.NAME.upper(), {}))
+    method |= dict(flat({f"TRAINER.{key}": nodes[key] for key in read[1:]}))
     backbone = cfg.MODEL.BACKBONE.NAME
-    config = recorded_config(cfg, read)
-    method = dict(config["TRAINER"].get(read[0] if read else cfg.TRAINER.NAME.upper(), {}))
-    method |= dict(flat({f"TRAINER.{key}": config["TRAINER"][key] for key in read[1:]}))
+    is_file = os.path.isfile(os.path.expanduser(backbone))
+    folder, names = cfg.DATASET.get("FOLDER_PATH", ""), cfg.DATASET.get("FOLDER_CLASS_NAMES", "")
+    if folder:
+        folder = os.path.realpath(os.path.join(os.path.expanduser(cfg.DATASET.ROOT), folder))
     return {
         "trainer": cfg.TRAINER.NAME,
-        "backbone": os.path.basename(backbone) if os.path.isfile(os.path.expanduser(backbone)) else backbone,
+        "backbone": os.path.basename(backbone) if is_file else backbone,
         "dataset": cfg.DATASET.NAME,
         "shots": cfg.DATASET.NUM_SHOTS,
         "seed": cfg.SEED,
         "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
-        "classnames": [lab2cname[label] for label in sorted(lab2cname)],
         "method": {key: value for key, value in method.items() if key != "PREC"},
-        "input": plain(cfg.INPUT),
+        "input": config["INPUT"],
+        "images": folder,
+        "class_names": digest_of_file(names and os.path.join(folder, os.path.expanduser(names))),
         "init_weights": digest_of_file(cfg.MODEL.INIT_WEIGHTS),
-        "train_rows": digest_of_rows(rows, cfg.DATASET.ROOT),
         "config": config,
-    }
-
-
-def description(cfg: Any, read: Sequence[str], dataset: Any, device: Any) -> dict[str, Any]:
-    """What identifies a run and what it runs on, as `result.json` holds it."""
-    return {
-        "trainer": cfg.TRAINER.NAME,
-        "backbone": cfg.MODEL.BACKBONE.NAME,
-        "dataset": getattr(dataset, "title", cfg.DATASET.NAME),
-        "data": getattr(
-            dataset, "identity", None
-        ),  # which images and split, where DATASET.NAME does not say it
-        "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
-        "shots": cfg.DATASET.NUM_SHOTS,
-        "seed": cfg.SEED,
-        "init_weights": digest_of_file(cfg.MODEL.INIT_WEIGHTS),
-        "class_names": digest_of_file(class_names_file(cfg)),
-        "n_classes": dataset.num_classes,
-        "n_train_x": len(dataset.train_x or ()),
-        "n_val": len(dataset.val or ()),
-        "n_test": len(dataset.test or ()),
-        "device": device_name(device),
-        "versions": collect_versions(),
-        "commit": git_commit(),
-        "modified": is_modified(),
-        "config": recorded_config(cfg, read),
     }
 
 
@@ -377,20 +327,6 @@ def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _metrics_until(path: str, n_epochs: int) -> Iterator[str]:
-    """The lines of the first `n_epochs` epochs, less one that a crash cut short."""
-    if n_epochs == 0 or not os.path.isfile(path):
-        return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                if json.loads(line)["epoch"] <= n_epochs and line.endswith("\n"):
-                    yield line
-            except (ValueError, KeyError, TypeError):
-                continue
-
-
 def _now() -> str:
-    return (
-        datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
-    )  # tells a training from the one before
+    # to the millisecond, which tells a training from the one before
+    return datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
