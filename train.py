@@ -130,17 +130,15 @@ def in_words(cfg: Any, is_test: bool) -> str:
 
 
 def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) -> None:
-    """Train or test as the flags say; a finished run is skipped.
+    """Train or test as the arguments `argv` say, which are parsed in `args`; a finished run is skipped.
 
-    Args:
-        argv: the arguments, for the log.
-        args: the same, parsed.
-        entries: further entries of the run's record.
+    `entries` are further ones of the run's record.
     """
-    from dassl.engine import TRAINER_REGISTRY, build_trainer
+    from dassl.data.datasets import build_dataset
+    from dassl.engine import TRAINER_REGISTRY
     from dassl.record import hold_folder, is_finished, read_result
-    from dassl.utils import collect_env_info, set_random_seed, setup_logger
-    from dassl.utils.signals import raise_if_stopped, stop_signals
+    from dassl.utils import setup_logger
+    from dassl.utils.signals import stop_signals
 
     cfg = setup_cfg(args)
     if not cfg.TRAINER.NAME:
@@ -152,64 +150,70 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
             "--model-dir and --load-epoch choose what --eval-only tests: give them with it. To train on, "
             "--resume FOLDER resumes a run, and MODEL.INIT_WEIGHTS FILE starts from its prompts"
         )
-    if args.model_dir and not entries["tested"]:
-        folder, ended = os.path.abspath(args.model_dir), read_result(args.model_dir).get("ended")
-        entries = {**entries, "tested": {"folder": folder, "ended": ended, "epoch": args.load_epoch}}
+    tested = None
+    if args.model_dir:
+        ended = read_result(args.model_dir).get("ended")
+        tested = {"folder": os.path.abspath(args.model_dir), "ended": ended, "epoch": args.load_epoch}
+    if args.force:
+        build_dataset(cfg)  # a mistyped folder is named before a run is moved aside
     with stop_signals(), hold_folder(cfg.OUTPUT_DIR, args.force):
-        if not args.no_train and is_finished(cfg, args.eval_only, entries["tested"]):
+        if not args.no_train and is_finished(cfg, args.eval_only, tested):
             print(f"Results are there: {cfg.OUTPUT_DIR} (--force runs it afresh)")
             return
         setup_logger(cfg.OUTPUT_DIR)
-        print(in_words(cfg, args.eval_only))
-        print(f"Command: python train.py {shlex.join(argv)}")
-        pairs = [f"{key} {value}" for key, value in changed_settings(cfg).items()]
-        print(textwrap.fill(f"Settings that are not the defaults: {', '.join(pairs)}", 110))
-        if cfg.VERBOSE:
-            print(cfg)
-        print(collect_env_info())
-        if cfg.SEED != -1:
-            print(f"Setting fixed seed: {cfg.SEED}")
-            set_random_seed(cfg.SEED)
         try:
-            trainer = build_trainer(cfg)
-            trainer.record.extra = entries
-            raise_if_stopped()
-            if args.eval_only:
-                given = args.model_dir or cfg.MODEL.INIT_WEIGHTS
-                if given and not trainer.get_model_names():
-                    raise ValueError(
-                        f"{cfg.TRAINER.NAME} learns nothing, so {given} would not be tested: leave it out, "
-                        "or give the method of that training as --trainer"
-                    )
-                if trainer.get_model_names() and not args.model_dir and not cfg.MODEL.INIT_WEIGHTS:
-                    raise ValueError(
-                        f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: "
-                        "without it, untrained prompts would be tested"
-                    )
-                trainer.load_model(args.model_dir, epoch=args.load_epoch)
-                trainer.begin_record()
-                trainer.test()
-                trainer.finish_record()
-            elif not args.no_train:
-                trainer.train()
+            train_or_test(argv, args, cfg, {**entries, "tested": tested})
         except Exception as error:
             if hasattr(sys.stdout, "file"):
                 print(f"Error: {error}", file=sys.stdout.file)  # the log; the terminal gets it from main
             raise
 
 
-def main(
-    argv: Sequence[str] | None = None,
-    protocol: str = "",
-    part: str = "",
-    tested: dict[str, Any] | None = None,
-) -> int:
+def train_or_test(argv: Sequence[str], args: argparse.Namespace, cfg: Any, entries: dict[str, Any]) -> None:
+    """The same in the run's own folder, with a log."""
+    from dassl.engine import build_trainer
+    from dassl.utils import collect_env_info, set_random_seed
+    from dassl.utils.signals import raise_if_stopped
+
+    print(in_words(cfg, args.eval_only))
+    print(f"Command: python train.py {shlex.join(argv)}")
+    pairs = [f"{key} {value}" for key, value in changed_settings(cfg).items()]
+    print(textwrap.fill(f"Settings that are not the defaults: {', '.join(pairs)}", 110))
+    if cfg.VERBOSE:
+        print(cfg)
+    print(collect_env_info())
+    if cfg.SEED != -1:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    trainer = build_trainer(cfg)
+    trainer.record.extra = entries
+    raise_if_stopped()
+    if args.eval_only:
+        learns, given = bool(trainer.get_model_names()), args.model_dir or cfg.MODEL.INIT_WEIGHTS
+        if given and not learns:
+            raise ValueError(
+                f"{cfg.TRAINER.NAME} learns nothing, so {given} would not be tested: leave it out, or give "
+                "the method of that training as --trainer"
+            )
+        if learns and not given:
+            raise ValueError(
+                f"--eval-only of {cfg.TRAINER.NAME} needs --model-dir, the folder of a trained run: without "
+                "it, untrained prompts would be tested"
+            )
+        trainer.load_model(args.model_dir, epoch=args.load_epoch)
+        trainer.begin_record()
+        trainer.test()
+        trainer.finish_record()
+    elif not args.no_train:
+        trainer.train()
+
+
+def main(argv: Sequence[str] | None = None, **entries: str) -> int:
     """Run the command line; it can be called many times in one process.
 
     Args:
         argv: the arguments; `sys.argv` by default.
-        protocol, part: what the run is for, such as base2new and base; entries of the run's record.
-        tested: the training that a test tests: its `folder`, and when that `ended`.
+        entries: of the run's record: `protocol` and `part`, such as base2new and base.
 
     Returns:
         0 when the run is done or was finished before, 2 after a mistake that the user can correct, 143 or 130
@@ -224,10 +228,9 @@ def main(
     import torch  # isort: skip  # after dassl, which sets what OpenMP reads
 
     gc.freeze()  # no later collection walks what was imported
-    entries = {"protocol": protocol, "part": part, "tested": tested}
     was_deterministic, n_threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     try:
-        return run_command(lambda: run(argv, args, entries), args.debug)
+        return run_command(lambda: run(argv, args, {"protocol": "", "part": "", **entries}), args.debug)
     except Stopped as stop:
         print(f"Stopped by {stop.name}; the same command resumes at the last finished epoch", file=sys.stderr)
         return int(stop.code or 0)

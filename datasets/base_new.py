@@ -7,6 +7,15 @@ from .splits import Row, Split
 SUBSAMPLE_CHOICES = ("all", "base", "new")
 
 
+def check_n_classes(n_classes: int, origin: str) -> None:
+    """Raises a ValueError if a half of the classes would be one class."""
+    if n_classes < 4:
+        raise ValueError(
+            f"{origin}: a half of its {n_classes} classes would be one class, which any model gets right: "
+            "base and new need four classes or more. Run on all classes instead (few_shot.sh)."
+        )
+
+
 def select_classes(split: Split, choice: str) -> Split:
     """The rows of the chosen classes, with labels from 0.
 
@@ -19,11 +28,7 @@ def select_classes(split: Split, choice: str) -> Split:
     labels = sorted({row.label for row in split.train})
     n_base = (len(labels) + 1) // 2
     halves = {"base": labels[:n_base], "new": labels[n_base:]}
-    if len(labels) < 4:
-        raise ValueError(
-            f"{split.origin}: a half of its {len(labels)} classes would be one class, which any model gets "
-            "right: base and new need four classes or more. Run on all classes instead (few_shot.sh)."
-        )
+    check_n_classes(len(labels), split.origin)
     tested = {row.label for row in split.test}
     for half, of_half in halves.items():
         if not tested.intersection(of_half):

@@ -17,12 +17,13 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 from .arguments import PAPER_METHODS, VERBS, runs_of
-from .facts import REPO
-from .run import Run, state
+from .facts import REPO, dataset_name
+from .run import Run, check_halves, state
 
 # What imports torch is imported where it is needed, so that --help answers at once.
 
@@ -142,6 +143,10 @@ def run_verb(args: argparse.Namespace) -> int:
     if args.jobs < 1 or len(set(gpus)) < len(gpus):
         raise ValueError(f"--jobs takes 1 or more, --gpus each GPU once; received {args.jobs}, {args.gpus!r}")
     runs = runs_of(args)
+    for run in {replace(run, seed=0, shots=0, training=None): run for run in runs}.values():
+        # A plan of other datasets answers at once, without torch.
+        if run.part in ("base", "new") and (not args.plan or dataset_name(run.dataset) == "Folder"):
+            check_halves(run, data)
     if args.plan:
         print_plan(runs, data, output)
         return 0

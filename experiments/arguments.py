@@ -61,7 +61,10 @@ def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[d
     names = [name.strip("[]") for name in usage.split()]
     n_required = sum(not name.startswith("[") for name in usage.split()) - (may_lack_seed and "SEED" in names)
     if not n_required <= len(words) <= len(names):
-        raise ValueError(f"{verb} takes {usage} [KEY VALUE ...]; received {' '.join(given) or 'nothing'}")
+        raise ValueError(
+            f"{verb} takes {usage} [KEY VALUE ...]; received {' '.join(given) or 'nothing'}. SHOTS=4 in the "
+            "environment gives the images a class"
+        )
     if len(pairs) % 2:
         raise ValueError(f"settings are pairs of KEY VALUE; received {' '.join(pairs)}")
     settings = []
@@ -151,6 +154,10 @@ def choice_of(args: argparse.Namespace) -> Choice:
         raise ValueError(f"the classes must be all, base or new; received {part!r}")
     of_protocol = args.verb.startswith(("few_shot", "base2new"))  # which choose the numbers themselves
     shots = words.get("SHOTS") or os.environ.get("SHOTS") or ("" if of_protocol else "16")
+    if args.verb in ("main", "eval"):
+        settings = (*context_of(words), *settings)
+    if "EPOCHS" in words:
+        settings = (("OPTIM.MAX_EPOCH", str(numbers("EPOCHS", words["EPOCHS"], 1)[0])), *settings)
     return Choice(
         methods=names,
         datasets=datasets,
@@ -158,9 +165,7 @@ def choice_of(args: argparse.Namespace) -> Choice:
         shots=(-1,) if shots == "all" else numbers("SHOTS", shots, 1) if shots else (),  # -1: all images
         config=words.get("CFG") or os.environ.get("CFG", ""),
         source=source,
-        epochs=numbers("EPOCHS", words["EPOCHS"], 1)[0] if "EPOCHS" in words else None,
         settings=settings,
-        context=context_of(words) if args.verb in ("main", "eval") else (),
         part=part,
     )
 

@@ -21,7 +21,7 @@ from dassl.record import differing_settings, read_result
 from prepare.sources import fetch_command, is_present, load_table
 
 from .protocols import launcher
-from .run import Run, config_of
+from .run import Run, config_of, state
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # what train.main gives after Ctrl-C and SIGTERM
 Report = Callable[[Run, int | None], None]  # a run begins (None), or ends with an exit status
@@ -78,26 +78,19 @@ def make(run: Run, place: Place) -> int:
     """Makes one run through train.py's main, unless it is finished; gives the exit status."""
     import train
 
-    folder = place.output / run.folder
-    old = read_result(str(folder))
-    is_forced, load_epoch, tested = place.force, None, None
+    found, _ = state(run, place.data, place.output)
+    flags = ["--debug"] * place.debug + ["--force"] * (place.force or found == "outdated")
+    load_epoch = None
     if run.training:
         training = finished_training(run.training, place)
-        tested = {"folder": str(place.output / run.training.folder), "ended": training["ended"]}
         if training["config"]["TEST"]["FINAL_MODEL"] != "best_val":
             load_epoch = training["epochs_done"]
-        if (
-            old.get("finished")
-            and (old.get("tested") or tested)["ended"] != tested["ended"]
-            and not is_forced
-        ):
-            print(f"Testing again, since the training is newer than the test: {folder}")
-            is_forced = True
-    if is_forced or not old.get("finished"):
+    if found == "outdated" and not place.force:
+        print(f"Testing again, since the training is newer than the test: {place.output / run.folder}")
+    if found not in ("finished", "other settings") or place.force:
         offer_dataset(run, place.data)
     words = run.arguments(place.data, place.output, load_epoch)
-    flags = ["--debug"] * place.debug + ["--force"] * is_forced
-    return train.main(flags + words, protocol=run.protocol, part=run.part, tested=tested)
+    return train.main(flags + words, protocol=run.protocol, part=run.part)
 
 
 def make_all(runs: Sequence[Run], place: Place, n_workers: int = 1, gpus: Sequence[str] = ()) -> int:

@@ -20,10 +20,8 @@ class Choice:
     shots: tuple[int, ...] = ()  # training images a class
     config: str = ""  # a name that each of the methods has
     source: str = ""  # the dataset that cross-dataset transfer trains on
-    epochs: int | None = None  # OPTIM.MAX_EPOCH of the trainings
-    settings: Pairs = ()  # for every run
+    settings: Pairs = ()  # for every run that knows them
     point: str = ""  # name of the grid point
-    context: Pairs = ()  # of CoOp's own launchers: what NCTX, CSC and CTP stand for
     part: str = "all"  # of zero-shot CLIP's own launcher: all, base or new
 
 
@@ -31,10 +29,8 @@ def own_settings(choice: Choice, method: str) -> Pairs:
     """The settings for a method: not those of another chosen method, nor of training for zero-shot CLIP."""
     others = {methods()[name].node for name in choice.methods} - {methods()[method].node}
     of_others = tuple(f"TRAINER.{node}." for node in others)
-    pairs = tuple(pair for pair in choice.settings if not pair[0].startswith(of_others))
-    if not methods()[method].takes_steps:
-        return tuple(pair for pair in pairs if not pair[0].startswith(TRAINING_NODES))
-    return pairs if choice.epochs is None else (("OPTIM.MAX_EPOCH", str(choice.epochs)), *pairs)
+    unread = of_others if methods()[method].takes_steps else (*of_others, *TRAINING_NODES)
+    return tuple(pair for pair in choice.settings if not pair[0].startswith(unread))
 
 
 def first_run(
@@ -45,7 +41,7 @@ def first_run(
         protocol, shots, seed = "zero_shot", 0, 1
         part = part if part in ("base", "new") else "all"
     config, settings = methods()[method].choose(protocol, dataset, shots, choice.config)
-    pairs = (*settings.items(), *choice.context, *own_settings(choice, method))
+    pairs = (*settings.items(), *own_settings(choice, method))
     return Run(protocol, method, dataset, part, shots, seed, config, pairs, point=choice.point)
 
 

@@ -98,6 +98,25 @@ def config_of(run: Run, data: Path, output: Path) -> Any:
     return train.setup_cfg(train.build_parser().parse_args(run.arguments(data, output)))
 
 
+def check_halves(run: Run, data: Path) -> None:
+    """Raises a ValueError for a base or new half that makes no sense, before anything is trained."""
+    from dassl.engine import TRAINER_REGISTRY
+    from datasets.base_new import check_n_classes
+    from datasets.folder_layout import read_class_folders
+    from datasets.folder_lists import read_list
+
+    cfg = config_of(run, data, Path())
+    if run.training and not TRAINER_REGISTRY.get(run.method).chosen(cfg).serves_other_classes(cfg):
+        raise ValueError(
+            f"{run.method} learns for each class of its training with these settings, so that new classes "
+            "cannot be tested. Run on all classes instead (few_shot.sh)"
+        )
+    folder, listed = data / Path(cfg.DATASET.FOLDER_PATH).expanduser(), cfg.DATASET.FOLDER_LIST
+    if cfg.DATASET.NAME == "Folder" and cfg.DATASET.FOLDER_PATH and folder.is_dir():
+        images = read_list(folder / listed)[0] if listed else read_class_folders(folder)[0]
+        check_n_classes(len({image.class_name for image in images}), str(folder))
+
+
 def state(run: Run, data: Path, output: Path) -> tuple[str, list[str]]:
     """The state of a run, and a line for each setting that differs from those of the run in its folder.
 
@@ -109,9 +128,9 @@ def state(run: Run, data: Path, output: Path) -> tuple[str, list[str]]:
         return "missing", []
     from dassl.record import read_result, run_state
 
-    found, lines = run_state(str(folder), config_of(run, data, output))
-    tested = (read_result(str(folder)).get("tested") or {}).get("ended")
-    if found == "finished" and run.training and tested:
+    record = read_result(str(folder))
+    if run.training and record.get("finished") and record.get("tested"):
         ended = read_result(str(output / run.training.folder)).get("ended")
-        found = "finished" if tested == ended else "outdated"
-    return found, lines
+        if record["tested"]["ended"] != ended:
+            return "outdated", []
+    return run_state(str(folder), config_of(run, data, output))

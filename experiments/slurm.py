@@ -23,7 +23,7 @@ from dassl.record import hold_folder, is_held, read_result
 
 from .execution import Place, chains, make_all
 from .facts import REPO
-from .run import Run, state
+from .run import Run, config_of, state
 
 JOBS = "slurm/jobs.jsonl"  # below the output folder: a line a job, with the folders of its runs
 SHORT_NAMES = {"gpus": "gpus_per_node", "cpus": "cpus_per_task"}
@@ -76,8 +76,8 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
         for run, (found, lines) in states.items():
             if found == "other settings":
                 raise ValueError("\n  ".join([f"{place.output / run.folder} has other settings:", *lines]))
-    is_queued = {folder for folder, (_, found) in submitted(place.output).items() if found}
-    todo = [run for run in runs if run.folder not in is_queued]
+    queued = {folder: job for folder, (job, found) in submitted(place.output).items() if found}
+    todo = [run for run in runs if run.folder not in queued]
     todo = [run for run in todo if place.force or states[run][0] != "finished"]
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs are finished or queued already")
@@ -87,6 +87,10 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
             shares.append([])
         shares[-1] += chain
     if place.force:  # once, and not when a job is requeued
+        from dassl.data.datasets import build_dataset
+
+        for run in {run.dataset: run for run in todo}.values():
+            build_dataset(config_of(run, place.data, place.output))  # a mistyped folder is named before
         for run in todo:
             with hold_folder(str(place.output / run.folder), force=True):
                 pass
@@ -94,7 +98,9 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
         # jobs inherit it
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
         executor = SlurmExecutor(place.output / "slurm")
-        executor.update_parameters(job_name="experiments", **parameters_of(parameters))
+        due = {queued[run.training.folder] for run in todo if run.training and run.training.folder in queued}
+        after = {"dependency": f"afterany:{':'.join(sorted(due))}"} if due else {}
+        executor.update_parameters(job_name="experiments", **parameters_of(parameters) | after)
         try:
             jobs = executor.submit_array([Job(share, replace(place, force=False)) for share in shares])
         except FailedJobError as error:  # sbatch's own words, such as of a partition that it does not know
@@ -132,32 +138,25 @@ def print_status(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f"{output} is no folder; give that of the runs, such as output")
     found: dict[str, list[str]] = {"finished": [], "running": [], "queued": [], "not finished": []}
     jobs = submitted(output)
-    for parent, names, files in os.walk(output):
-        names[:] = sorted(name for name in names if ".old-" not in name)
-        if "log.txt" not in files:
-            continue
-        folder = os.path.relpath(parent, output)
-        job, job_state = jobs.pop(folder, ("", ""))
-        if read_result(parent).get("finished"):
+    begun = {str(log.parent.relative_to(output)) for log in output.rglob("log.txt")}
+    for folder in sorted({folder for folder in begun if ".old-" not in folder} | jobs.keys()):
+        job, job_state = jobs.get(folder, ("", ""))
+        log = output / (f"{folder}/log.txt" if folder in begun else f"slurm/{job}_0_log.err")
+        if read_result(str(output / folder)).get("finished"):
             found["finished"].append(folder)
-        elif is_held(parent):
-            found["running"].append(f"{folder}{last_lines(Path(parent, 'log.txt'), 1)}")
+        elif folder in begun and is_held(str(output / folder)):
+            found["running"].append(f"{folder}{last_lines(log, 1)}")
         elif job_state:
             found["queued"].append(f"{folder}: job {job} is {job_state}")
         else:
-            found["not finished"].append(f"{folder}{last_lines(Path(parent, 'log.txt'))}")
-    for folder, (job, job_state) in jobs.items():
-        if job_state:
-            found["queued"].append(f"{folder}: job {job} is {job_state}")
-        else:
-            found["not finished"].append(f"{folder}{last_lines(output / f'slurm/{job}_0_log.err')}")
+            found["not finished"].append(f"{folder}{last_lines(log, 3)}")
     for word, lines in found.items():
         print(f"{word}: {len(lines)}")
         if word != "finished":
             print("".join(f"  {line}\n" for line in lines), end="")
 
 
-def last_lines(log: Path, n: int = 3) -> str:
+def last_lines(log: Path, n: int) -> str:
     """The last lines of a log that are not empty, each on a line of its own."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else f"there is no {log}"
     return "".join(f"\n    {line}" for line in [line for line in text.splitlines() if line.strip()][-n:])

@@ -121,6 +121,11 @@ class PromptTrainer(ClipTrainer):
         return ()
 
     @classmethod
+    def serves_other_classes(cls, cfg: Any) -> bool:
+        """Whether what is learned can be tested on other classes than those of the training."""
+        return not cls.class_specific(cfg)
+
+    @classmethod
     def chosen(cls, cfg: Any) -> type["PromptTrainer"]:
         """The class that trains with `cfg`: this one, unless a setting chooses another."""
         return cls
@@ -201,7 +206,7 @@ class PromptTrainer(ClipTrainer):
         prompt_learner = self.build_prompt_learner(cfg, clip_model, self.dm.dataset.classnames)
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
         self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME, bool(self.class_specific(cfg)))
-        if self.class_specific(cfg):
+        if not self.serves_other_classes(cfg):
             self.compared_in_test = (*self.compared_in_test, "classnames")
         if cfg.MODEL.INIT_WEIGHTS:
             self.load_initial_weights(cfg.MODEL.INIT_WEIGHTS)

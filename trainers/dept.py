@@ -213,10 +213,9 @@ class DePT(PromptTrainer):
             return {name: value for name, value in found.items() if name not in CLASSIFIER}
         return found | {name: found[name][rows] for name in cls.class_specific(cfg)}
 
-    def build_model(self) -> None:
-        super().build_model()
-        if not super().class_specific(self.cfg):  # a test of other classes leaves out the second head
-            self.compared_in_test = type(self).compared_in_test
+    @classmethod
+    def serves_other_classes(cls, cfg: Any) -> bool:
+        return not super().class_specific(cfg)  # a test of other classes leaves out the second head
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The base's arrays at OPTIM.LR, and the second head's at LR_EXP times that."""

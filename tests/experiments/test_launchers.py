@@ -136,10 +136,15 @@ def test_base_to_new_is_skipped_refused_and_made_again(verb: Verb, tmp_path: Pat
     with pytest.MonkeyPatch.context() as patch:  # other images under the same relative path
         patch.setenv("DATA", "elsewhere")
         assert "folder of images" in verb(command, status=2)[1]
+        assert "is no folder" in verb(f"{command} --force", status=2)[1]
+    assert not list((tmp_path / "runs").rglob("*.old-*")), "nothing was moved aside"
     verb("base2new_train --force --method MPL folder 1 1")
     after, _ = verb(command)
     assert after.count("Results are there") == 1 and "Testing again" in after
     assert after.splitlines()[-1] == out.splitlines()[-1]
+    shutil.rmtree(tmp_path / "images/red")
+    for more in ("", " --plan"):
+        assert "few_shot" in verb(f"{command}{more}", status=2)[1], "three classes"
 
 
 def test_the_best_on_val_is_tested_where_the_training_did(verb: Verb, tmp_path: Path) -> None:
@@ -201,10 +206,11 @@ def test_jobs_of_slurm_are_requeued_cancelled_and_submitted_again(verb: Verb, tm
         subprocess.run(words, check=True)
 
     assert "partition" in verb("few_shot --method MPL folder 1 --slurm partition=nowhere,time=9", status=2)[1]
-    command = "few_shot --method MPL,VPT folder 1 OPTIM.MAX_EPOCH 60 --slurm time=9 --runs-per-job 1"
+    command = "base2new_train --method MPL,VPT folder 1 60 --slurm time=9 --runs-per-job 1"
     told = verb(command)[0]
     first, second = re.findall(r"\d+_\d", told)
     assert "2 runs are finished or queued" in verb(command)[0]
+    assert "Submitted 1 runs" in verb("base2new_test --method MPL folder 1 60 --slurm time=9")[0]
     deadline = time.monotonic() + 120
     while not 1 <= done("MPL") < 60 and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -213,12 +219,12 @@ def test_jobs_of_slurm_are_requeued_cancelled_and_submitted_again(verb: Verb, tm
     while done("MPL") and f"job {first} is PENDING" not in verb("status")[0] and time.monotonic() < deadline:
         time.sleep(0.1)
     slurm("scontrol", "update", f"JobId={first}", "StartTime=now")  # else two minutes later
-    told = verb(f"{command} --wait")[0]
-    assert "Submitted 1 runs in 1 jobs" in told and "2 of 2 runs are finished" in told
-    (metrics,) = (tmp_path / "runs").rglob("MPL/*/seed1/metrics.jsonl")
+    told = verb(f"{command.replace('_train', '')} --wait")[0]
+    assert "Submitted 2 runs in 1 jobs" in told and "4 of 4 runs are finished" in told
+    (metrics,) = (tmp_path / "runs/base2new/train_base").rglob("MPL/*/seed1/metrics.jsonl")
     assert [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()] == list(range(1, 61))
     assert len(list(metrics.parent.glob("log.txt*"))) == 2, "it did not resume"
-    assert "finished: 2\n" in verb("status")[0]
+    assert "finished: 4\n" in verb("status")[0]
 
 
 def test_status_shows_the_end_of_the_log_of_a_failed_run(verb: Verb) -> None:

@@ -189,12 +189,13 @@ def test_what_is_no_grid(grid: str) -> None:
 
 REFUSED = [  # command, variables, a part of the message
     ("base2new --method MPL shape 1", "", "nearest: shapes"),
-    ("base2new --method MLP shapes 1", "", "nearest: MPL"),
+    ("base2new --method mpl shapes 1", "", "nearest: MPL"),
+    ("base2new --method CoOp shapes 1 TRAINER.COOP.CSC True", "CFG=rn50", "few_shot"),
     ("base2new --method MPL shapes one", "", "'one'"),
     ("base2new --method MPL shapes", "", "DATASET SEED"),
     ("base2new --method MPL shapes 1 2 3", "", "DATASET SEED"),
     ("base2new --method MPL shapes 1 0", "", "EPOCHS"),
-    ("few_shot --method MPL shapes 1 4", "", "DATASET SEED"),
+    ("few_shot --method MPL shapes 1 4", "", "SHOTS=4"),
     ("xd_train --method MPL shapes 1", "SHOTS=many", "SHOTS"),
     ("xd_test --method MPL shapes 1", "SOURCE=shapes", "SOURCE"),
     ("base2new --method MPL shapes 1 --fource", "", "--fource"),
