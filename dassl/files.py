@@ -23,10 +23,10 @@ def check_isfile(fpath: str) -> bool:
 
 def read_json(fpath: str) -> Any:
     """The content of a JSON file; a ValueError that names the file where it is not JSON."""
-    with open(fpath, encoding="utf-8") as file:
+    with open(fpath, encoding="utf-8-sig") as file:
         try:
             return json.load(file)
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise ValueError(f"{fpath} is not valid JSON ({error}); write or download it again") from error
 
 

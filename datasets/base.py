@@ -1,19 +1,17 @@
 """What every dataset reader does; a dataset's own file holds its facts."""
 
 import os
-import random
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DatasetBase, Datum
-from dassl.utils import write_json
 
 from .base_new import select_classes
 from .fewshot import sample_split
-from .images import contents, missing_images
-from .make_split import SPLIT_SEED, class_folder_rows, split_classes
-from .splits import PARTS, Split, read_split_file
+from .images import contents, list_folders, missing_images
+from .make_split import class_folder_rows, divide
+from .splits import Split, read_split_file, write_split
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -92,23 +90,19 @@ class ImageDataset(DatasetBase):
         Args:
             makes_split: makes a split and keeps it if the split file is absent.
         """
-        if not self.image_folder.is_dir():
-            folders = (self.root, self.folder, self.image_folder)
-            raise self._missing(next(folder for folder in folders if not folder.is_dir()))
-        absent = [path for path in self.list_paths() if not path.exists()]
-        if absent and makes_split and self.split_file:
-            split = self.make_split(random.Random(SPLIT_SEED))
+        absent = [path for path in (self.image_folder, *self.list_paths()) if not path.exists()]
+        if self.split_file and makes_split and absent == self.list_paths():
+            split = self.make_split()
             split.check_classes()
-            rows = {part: getattr(split, part) for part in PARTS}
-            write_json({"made_by": "DATASET.MAKE_SPLIT; not the published split", **rows}, str(absent[0]))
+            write_split(split, "DATASET.MAKE_SPLIT; not the published split", absent[0])
         elif absent:
-            raise self._missing(absent[0])
+            raise self._missing(next(path for path in (self.root, self.folder, *absent) if not path.exists()))
         split = self.read_split()
         if split.note:
             print(split.note)
         split.check_classes()
         if not self.is_listed:
-            paths = {row.path: None for row in (*split.train, *split.val, *split.test)}
+            paths = dict.fromkeys(row.path for row in (*split.train, *split.val, *split.test))
             missing = missing_images(paths, self.image_folder)
             if missing:
                 raise FileNotFoundError(
@@ -123,10 +117,12 @@ class ImageDataset(DatasetBase):
         """The split as the dataset's files state it."""
         return read_split_file(self.folder / self.split_file)
 
-    def make_split(self, rng: random.Random) -> Split:
-        """A split for DATASET.MAKE_SPLIT, shuffled with `rng`."""
-        rows = class_folder_rows(self.image_folder, self.folder_names, self.folders_left_out)
-        return split_classes(rows, rng)
+    def make_split(self) -> Split:
+        """A split for DATASET.MAKE_SPLIT."""
+        folders = [name for name in list_folders(self.image_folder) if name not in self.folders_left_out]
+        names = {folder: self.folder_names.get(folder, folder) for folder in folders}
+        train, val, test = divide(class_folder_rows(self.image_folder, names), 0.5, 0.2)
+        return Split(train, val, test)
 
     def _missing(self, path: Path) -> FileNotFoundError:
         """What is missing, what is expected, and how to get it."""

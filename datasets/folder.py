@@ -1,8 +1,8 @@
 """Own images: class folders, alone or inside train, val and test folders, or a list (docs/OWN_IMAGES.md)."""
 
+import contextlib
 import hashlib
 import os
-import random
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
@@ -11,14 +11,14 @@ from typing import Any
 
 from clip.tokenizer import same_tokens
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import write_json
+from dassl.utils import read_json
 
 from .base import ImageDataset
 from .folder_layout import OwnImage, read_class_folders
 from .folder_lists import read_list
 from .images import list_folders, unreadable
-from .make_split import SPLIT_SEED
-from .splits import PARTS, Row, Split, checked_rows, read_json, read_split_file
+from .make_split import SPLIT_SEED, divide
+from .splits import Row, Split, checked_rows, write_split
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -62,9 +62,10 @@ class Folder(ImageDataset):
     def read_split(self) -> Split:
         """The split that a list or the folders state, or else one that is drawn once and kept."""
         labels: dict[str, int] = {}
-        list_path = self.folder / os.path.expanduser(self.settings.FOLDER_LIST)
-        if self.settings.FOLDER_LIST:
-            images, labels = read_list(list_path)
+        list_name = self.settings.FOLDER_LIST
+        stated_by = self.folder / os.path.expanduser(list_name)
+        if list_name:
+            images, labels = read_list(stated_by)
         else:
             images, left_out = read_class_folders(self.folder)
             checked_rows([(image.path, 0, image.class_name) for image in images], str(self.folder))
@@ -75,15 +76,21 @@ class Folder(ImageDataset):
                 )
         self._check_files([image.path for image in images])
         names = self._class_names({image.class_name for image in images})
-        split_from = str(list_path)
         if not images[0].part:
-            name = f"split_own-{list_path.name}.json" if self.settings.FOLDER_LIST else "split_own.json"
-            images, split_from = self._apply_kept_split(images, name)
-        labels = labels or _labels_of(images)
-        split = _to_split(images, labels, names, str(list_path))
+            stated_by = self._kept_split(images, f"-{stated_by.name}" if list_name else "")
+            images, labels = self._read_kept(stated_by, images)
+        labels = labels or {name: label for label, name in enumerate(sorted(names))}
+        split = Split([], [], [], str(stated_by))
+        for image in images:
+            row = Row(image.path, labels[image.class_name], names[image.class_name])
+            getattr(split, image.part).append(row)
         if not split.val:
             print(f"{self.title}: there are no val images, so TEST.FINAL_MODEL best_val cannot be used.")
-        self.identity = {"pictures": str(self.folder), "split": split_from, "split_sha256": split.digest()}
+        self.identity = {
+            "pictures": str(self.folder),
+            "split": str(stated_by),
+            "split_sha256": split.digest(),
+        }
         return split
 
     def _check_files(self, paths: Sequence[str]) -> None:
@@ -103,39 +110,38 @@ class Folder(ImageDataset):
                     "follow your own links with DATASET.FOLDER_LINKS True."
                 )
 
-    def _apply_kept_split(self, images: Sequence[OwnImage], name: str) -> tuple[list[OwnImage], str]:
-        """The images with their part, by the kept split or one drawn and kept now; and where it is kept.
+    def _kept_split(self, images: Sequence[OwnImage], suffix: str) -> Path:
+        """The split file, drawn now if there is none: beside the images, or below DATASET.ROOT if that
+        folder cannot be written.
 
-        That is beside the images or, if their folder cannot be written, below DATASET.ROOT.
+        Of the n images of a class, round(0.3 n) go to test, round(0.2 n) to val and the rest to train, as in
+        the published readers.
         """
-        key = hashlib.sha256(str(self.folder).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-        places = (self.folder / name, self.root / "own_splits" / f"{self.folder.name}-{key}" / name)
+        key = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]
+        folders = (self.folder, self.root / "own_splits" / f"{self.folder.name}-{key}")
+        places = [folder / f"split_own{suffix}.json" for folder in folders]
         for place in places:
             if place.exists():
-                return self._read_kept(place, images), str(place)
-        drawn = draw_split(images)
+                return place
         # A split that named damaged images would no longer fit when they are removed.
-        damaged = unreadable([self.folder / image.path for image in drawn])
+        damaged = list(unreadable([self.folder / image.path for image in images]).values())
         if damaged:
-            reasons = list(damaged.values())
-            raise ValueError(f"{len(damaged):,} images cannot be read: {'; '.join(reasons[:5])}")
-        split = _to_split(drawn, _labels_of(drawn), {}, "")
+            raise ValueError(f"{len(damaged):,} images cannot be read: {'; '.join(damaged[:5])}")
+        labels = {name: label for label, name in enumerate(sorted({image.class_name for image in images}))}
+        rows = sorted((labels[name], path, name) for path, name, _ in images)
+        test, val, train = divide([Row(path, label, name) for label, path, name in rows], 0.3, 0.2)
         how = f"drawn (seed {SPLIT_SEED}, 50/20/30 a class)"
         for place in places:
-            try:
-                rows = {part: getattr(split, part) for part in PARTS}
-                write_json({"made_by": f"DATASET.NAME Folder: {how}", **rows}, str(place))
-            except OSError:
-                continue
-            print(f"{self.title}: no split is stated, so one was {how} and kept as {place}")
-            return drawn, str(place)
+            with contextlib.suppress(OSError):
+                write_split(Split(train, val, test), f"DATASET.NAME Folder: {how}", place)
+                print(f"{self.title}: no split is stated, so one was {how} and kept as {place}")
+                return place
         raise OSError(
             f"Neither {places[0]} nor {places[1]} can be written, to keep the split that was drawn."
         )
 
-    def _read_kept(self, place: Path, images: Sequence[OwnImage]) -> list[OwnImage]:
-        split = read_split_file(place)
-        kept = [OwnImage(row.path, row.name, part) for part in PARTS for row in getattr(split, part)]
+    def _read_kept(self, place: Path, images: Sequence[OwnImage]) -> tuple[list[OwnImage], dict[str, int]]:
+        kept, labels = read_list(place)
         present = {image.path: image.class_name for image in images}
         gone = [image.path for image in kept if present.get(image.path) != image.class_name]
         if gone:
@@ -150,7 +156,7 @@ class Folder(ImageDataset):
                 f"are left out; delete {place} to draw a new one, whose results are not comparable with "
                 "the old ones."
             )
-        return kept
+        return kept, labels
 
     def _class_names(self, classes: Collection[str]) -> dict[str, str]:
         """Class -> its name in prompts; ValueError if two are the same tokens."""
@@ -162,7 +168,13 @@ class Folder(ImageDataset):
                     f"DATASET.FOLDER_CLASS_NAMES: there is no {path}. Put the file into the folder of the "
                     "images, or give its whole path."
                 )
-            names |= read_class_names(path, classes)
+            renamed = read_json(str(path))
+            if not isinstance(renamed, dict) or not renamed.keys() <= set(classes):
+                raise ValueError(
+                    f'{path} needs {{"class": "name"}}, where the classes are among '
+                    f"{', '.join(sorted(classes)):.300}; it holds {renamed!r:.300}."
+                )
+            names |= {key: name.strip() for key, name in renamed.items()}
         for one, other in same_tokens(list(names.values())):
             raise ValueError(
                 f"CLIP cannot tell the class names {one!r} and {other!r} apart: put their images together, "
@@ -175,55 +187,3 @@ class Folder(ImageDataset):
                 "part of the name: give words with DATASET.FOLDER_CLASS_NAMES (docs/OWN_IMAGES.md)."
             )
         return names
-
-
-def draw_split(images: Sequence[OwnImage]) -> list[OwnImage]:
-    """The images with a part each, drawn class by class with a fixed seed.
-
-    Of the n images of a class, round(0.3 n) go to test, then round(0.2 n) to val if one is left for train,
-    and the rest to train: 10 give 5, 2 and 3; 2 give 1, 0 and 1. The shares are those of the published
-    readers.
-    """
-    by_class: dict[str, list[OwnImage]] = {}
-    for image in sorted(images):
-        by_class.setdefault(image.class_name, []).append(image)
-    rng = random.Random(SPLIT_SEED)
-    drawn = []
-    for name in sorted(by_class):
-        n = len(by_class[name])
-        if n < 2:
-            raise ValueError(f"Class {name!r} has one image; it needs two, to train on and to test on.")
-        n_test = round(0.3 * n)
-        n_val = min(round(0.2 * n), n - n_test - 1)
-        parts = ["test"] * n_test + ["val"] * n_val + ["train"] * (n - n_test - n_val)
-        shuffled = rng.sample(by_class[name], n)
-        drawn += [image._replace(part=part) for image, part in zip(shuffled, parts, strict=True)]
-    return drawn
-
-
-def read_class_names(path: Path, classes: Collection[str]) -> dict[str, str]:
-    """Class -> its name, of some of the `classes`, from a JSON file."""
-    renamed = read_json(path)
-    if not isinstance(renamed, dict):
-        raise ValueError(f'{path} needs classes and names, such as {{"n02089867": "walker hound"}}.')
-    for key, name in renamed.items():
-        if key not in classes:
-            raise ValueError(f"{path} names {key!r:.80}; the classes are {', '.join(sorted(classes)):.300}.")
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"{path} calls the class {key!r} {name!r:.80}, which is no name.")
-    return {key: name.strip() for key, name in renamed.items()}
-
-
-def _labels_of(images: Sequence[OwnImage]) -> dict[str, int]:
-    return {name: label for label, name in enumerate(sorted({image.class_name for image in images}))}
-
-
-def _to_split(
-    images: Sequence[OwnImage], labels: dict[str, int], names: dict[str, str], origin: str
-) -> Split:
-    """The images as rows; `names` says what a class is called, if not like its folder."""
-    split = Split([], [], [], origin)
-    for image in images:
-        name = names.get(image.class_name, image.class_name)
-        getattr(split, image.part).append(Row(image.path, labels[image.class_name], name))
-    return split

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from .images import SUFFIXES, list_folders, list_images
+from .images import SUFFIXES, is_image, list_folders, list_images
 
 PART_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Name of a folder, or entry in a list, in lower case -> part of the split."""
@@ -30,13 +30,12 @@ def read_class_folders(folder: Path) -> tuple[list[OwnImage], list[str]]:
 
     Images may lie in folders below their class's. Hidden files and folders are passed over.
     """
-    tops = _part_folders(folder) or {"": ""}
     images: list[OwnImage] = []
     left_out: list[str] = []
-    for top, part in tops.items():
-        left_out += [f"{top}/{name}".lstrip("/") for name in list_images(folder / top)]
+    for top, part in _part_folders(folder).items():
+        left_out += [str(Path(top, name)) for name in list_images(folder / top)]
         for name in _class_folders(folder / top):
-            found, others = _images_below(folder, f"{top}/{name}".lstrip("/"))
+            found, others = _images_below(folder, folder / top / name)
             if not found:
                 endings = ", ".join(sorted(SUFFIXES))
                 raise ValueError(f"{folder / top / name} holds no images, which end in {endings}.")
@@ -52,31 +51,31 @@ def _class_folders(folder: Path) -> list[str]:
 
 
 def _part_folders(folder: Path) -> dict[str, str]:
-    """Folder -> part, if the folders are parts of a split; empty if they are classes."""
+    """Folder of class folders -> part of the split; {"": ""} if `folder` itself holds the class folders."""
     names = _class_folders(folder)
     parts = {name: PART_OF[name.lower()] for name in names if name.lower() in PART_OF}
-    if not parts or (len(parts) < len(names) and not {"train", "test"} <= set(parts.values())):
-        return {}
-    splits = (["test", "train"], ["train", "val"], ["test", "train", "val"])
-    if len(parts) < len(names) or sorted(parts.values()) not in splits:
-        found = ", ".join(names)
-        raise ValueError(f"{folder} holds {found:.200}: classes, or parts of a split? {EXPECTED}")
-    if "test" not in parts.values():  # as in ImageNet, whose val is what everyone tests on
+    stated = sorted(parts.values())
+    if len(parts) == len(names) and stated in (["test", "train"], ["test", "train", "val"]):
+        return parts
+    if len(parts) == len(names) and stated == ["train", "val"]:
+        # As in ImageNet, whose val is what everyone tests on.
         print(f"{folder} has no test folder: the images of val are the test images, and val is empty.")
         return {name: "test" if part == "val" else part for name, part in parts.items()}
-    return parts
+    if parts and (len(parts) == len(names) or {"train", "test"} <= set(stated)):
+        found = ", ".join(names)
+        raise ValueError(f"{folder} holds {found:.200}: classes, or parts of a split? {EXPECTED}")
+    return {"": ""}
 
 
-def _images_below(folder: Path, class_folder: str) -> tuple[list[str], list[str]]:
+def _images_below(folder: Path, class_folder: Path) -> tuple[list[str], list[str]]:
     """The images in and below a class folder, relative to `folder` and sorted; and what else is there."""
     images: list[str] = []
     others: list[str] = []
-    for parent, folders, files in os.walk(folder / class_folder):
+    for parent, folders, files in os.walk(class_folder):
         at = Path(parent).relative_to(folder).as_posix()
         folders[:] = [name for name in folders if not name.startswith(".")]
         others += [f"{at}/{name}" for name in folders if os.path.islink(f"{parent}/{name}")]  # not followed
         for name in files:
             if not name.startswith("."):
-                is_image = os.path.splitext(name)[1].lower() in SUFFIXES
-                (images if is_image else others).append(f"{at}/{name}")
+                (images if is_image(name) else others).append(f"{at}/{name}")
     return sorted(images), others

@@ -3,17 +3,18 @@
 CSV has a line of column names, "path,class,split"; JSON holds a list of objects with these keys.
 """
 
-import csv
 import io
 import posixpath
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from dassl.utils import read_json
 
 from .folder_layout import PART_OF, OwnImage
-from .splits import PARTS, checked_rows, read_json, read_split_file, read_text
+from .splits import PARTS, checked_rows, read_split_file, read_text
 
-COLUMNS = ("path", "class", "split")  # upper and lower case alike; other columns are passed over
+if TYPE_CHECKING:
+    import pandas as pd
 
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t", ".txt": ",;\t"}
 """Ending of a list -> what may separate its columns; the most frequent one in the first line does."""
@@ -26,20 +27,15 @@ def read_list(path: Path) -> tuple[list[OwnImage], dict[str, int]]:
         path: .csv, .tsv or .txt; or .json, which may also be a split file.
     """
     labels: dict[str, int] = {}
-    suffix = path.suffix.lower()
-    if suffix == ".json" and isinstance(read_json(path), dict):
+    if path.suffix.lower() == ".json" and isinstance(read_json(str(path)), dict):
         split = read_split_file(path)
         split.check_classes()
         images = [OwnImage(row.path, row.name, part) for part in PARTS for row in getattr(split, part)]
         labels = {name: label for label, name in split.class_names().items()}
         if len(labels) < len(split.class_names()):
             raise ValueError(f"{path}: two labels have the same class name.")
-    elif suffix == ".json":
-        images = _to_images(_json_records(path), path)
-    elif suffix in DELIMITERS:
-        images = _to_images(_csv_records(path, DELIMITERS[suffix]), path)
     else:
-        raise ValueError(f"{path} ends in {path.suffix!r}; lists end in {', '.join(DELIMITERS)} or .json.")
+        images = _to_images(_read_table(path), path)
     once: dict[str, OwnImage] = {}
     for image in images:
         image = image._replace(path=posixpath.normpath(image.path))  # "./a.jpg" and "a.jpg" are one image
@@ -51,51 +47,45 @@ def read_list(path: Path) -> tuple[list[OwnImage], dict[str, int]]:
     return list(once.values()), labels
 
 
-def _to_images(records: Sequence[dict[str, Any]], path: Path) -> list[OwnImage]:
-    if not records or not {"path", "class"} <= set(records[0]):
-        found = ", ".join(records[0]) if records else "no rows"
-        raise ValueError(f"{path} needs the columns path and class, and may have split; it has {found:.200}.")
-    rows = checked_rows([(record.get("path"), 0, record.get("class")) for record in records], str(path))
-    images = []
-    for row, record in zip(rows, records, strict=True):
-        part = str(record.get("split") or "").lower()
+def _to_images(table: "pd.DataFrame", path: Path) -> list[OwnImage]:
+    if table.empty or not {"path", "class"} <= set(table):
+        found = ", ".join(map(str, table))
+        raise ValueError(f"{path} needs rows with path, class and perhaps split; its columns: {found:.200}.")
+    rows = checked_rows(zip(table["path"], [0] * len(table), table["class"], strict=True), str(path))
+    parts = table["split"].str.lower() if "split" in table else [""] * len(table)
+    for part in parts:
         if part and part not in PART_OF:
-            raise ValueError(f"{path}: {row.path!r} has split {part!r:.80}; it takes {', '.join(PART_OF)}.")
-        images.append(OwnImage(row.path, row.name, PART_OF.get(part, "")))
-    return images
-
-
-def _json_records(path: Path) -> list[dict[str, Any]]:
-    data = read_json(path)
-    if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data):
-        raise ValueError(f"{path} is neither a list of objects with {', '.join(COLUMNS)} nor a split file.")
+            raise ValueError(f"{path} has the split {part!r:.80}; it takes {', '.join(PART_OF)}.")
     return [
-        {
-            key.strip().lower(): value.strip() if isinstance(value, str) else value
-            for key, value in entry.items()
-        }
-        for entry in data
+        OwnImage(row.path, row.name, PART_OF.get(part, "")) for row, part in zip(rows, parts, strict=True)
     ]
 
 
-def _csv_records(path: Path, delimiters: str) -> list[dict[str, Any]]:
-    text = read_text(path).lstrip("\r\n")
-    header = text.partition("\n")[0]
-    delimiter = max(delimiters, key=header.count)
-    lines = io.StringIO(text, newline="")
-    reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-    records = []
-    try:
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        for record in reader:
-            if None in record:  # where DictReader puts what is too much
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: more fields than the {len(reader.fieldnames)} columns. "
-                    f"A field that holds {delimiter!r} stands in double quotes."
-                )
-            fields = {name: (value or "").strip() for name, value in record.items()}
-            if any(fields.values()):
-                records.append(fields)
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: it is not valid CSV ({error}).") from error
-    return records
+def _read_table(path: Path) -> "pd.DataFrame":
+    """The columns, with names in lower case; cells without surrounding white space, empty ones as ""."""
+    import pandas as pd  # slow to import, and only lists need it
+
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        table = pd.DataFrame(read_json(str(path)))
+    elif suffix in DELIMITERS:
+        text = read_text(path).lstrip()
+        delimiter = max(DELIMITERS[suffix], key=text.partition("\n")[0].count)
+        try:
+            table = pd.read_csv(
+                io.StringIO(text),
+                sep=delimiter,
+                dtype=str,
+                skipinitialspace=True,
+                keep_default_na=False,  # a class may be called "None"
+                na_values=[""],
+            )
+        except ValueError as error:  # more fields than columns, no line at all
+            message = f"{path}: {error}. A field that holds {delimiter!r} stands in double quotes."
+            raise ValueError(message) from error
+        if not isinstance(table.index, pd.RangeIndex):
+            raise ValueError(f"{path}: its rows have more fields than its first line has names.")
+    else:
+        raise ValueError(f"{path} ends in {path.suffix!r}; lists end in {', '.join(DELIMITERS)} or .json.")
+    table = table.rename(columns=lambda name: str(name).strip().lower()).dropna(how="all").fillna("")
+    return table.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)

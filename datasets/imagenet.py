@@ -1,13 +1,15 @@
 """ImageNet (ILSVRC 2012): 1,281,167 training images of 1,000 classes; val has 50,000 and is also test."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import ImageDataset
 from .images import list_folders, list_images
-from .splits import Row, Split, read_lines
+from .make_split import class_folder_rows
+from .splits import Split, read_lines
 
 PUBLISHED_NAMES = Path(__file__).parents[1] / "prepare/imagenet_classnames.txt"
 
@@ -34,9 +36,12 @@ class ImageNet(ImageDataset):
     def read_split(self) -> Split:
         """Rows by listing; a label is the place of the class's folder in the sorted order of images/train."""
         names, note = read_class_names(self.list_paths()[0])
-        labels = {wnid: label for label, wnid in enumerate(list_folders(self.image_folder / "train"))}
-        train = rows_of_folders(self.image_folder, "train/", labels, names)
-        test = rows_of_folders(self.image_folder, "val/", labels, names)
+        wnids = class_folders(self.image_folder / "train", names)
+        class_folders(self.image_folder / "val", wnids)
+        train, test = (
+            class_folder_rows(self.image_folder, {f"{part}/{wnid}": names[wnid] for wnid in wnids})
+            for part in ("train", "val")
+        )
         return Split(train, test, test, str(self.image_folder), note=note)
 
 
@@ -48,18 +53,13 @@ def read_class_names(path: Path) -> tuple[dict[str, str], str]:
     """
     names: dict[str, str] = {}
     for line in read_lines(path):
-        wnid, _, name = line.partition(" ")
-        if not name.strip() or wnid in names or not line.isprintable():
+        wnid, _, name = map(str.strip, line.partition(" "))
+        if not name or wnid in names or re.match(r"\d+ ", name) or "," in name:
             raise ValueError(
-                f'{path}: the line {line!r:.200} is not "wnid name" with a new wnid. The published list is '
-                f"{PUBLISHED_NAMES}."
-            )
-        names[wnid] = name.strip()
-        if re.match(r"\d+ ", names[wnid]) or "," in name:
-            raise ValueError(
-                f"{path} is another list than the published one: it holds {line!r:.80}. Copy "
+                f'{path} is not the published list of lines "wnid name": it holds {line!r:.80}. Copy '
                 f"{PUBLISHED_NAMES} there."
             )
+        names[wnid] = name
     published = dict(line.split(" ", 1) for line in read_lines(PUBLISHED_NAMES))
     differ = [wnid for wnid, name in names.items() if published.get(wnid) != name]
     if not differ:
@@ -69,31 +69,20 @@ def read_class_names(path: Path) -> tuple[dict[str, str], str]:
     return names, f"{path}: {count} are not the published ones: {differ[0]} is {first}, for example."
 
 
-def rows_of_folders(
-    image_folder: Path, part: str, labels: dict[str, int], names: dict[str, str]
-) -> list[Row]:
-    """Rows of the class folders below `image_folder`/`part`, by label, and the images of each sorted.
-
-    Args:
-        part: "train/" or "val/"; empty for class folders in the image folder itself.
-        labels: class folder -> label.
-        names: class folder -> class name.
-    """
-    rows = []
-    folders = list_folders(image_folder / part)
-    loose = [] if folders else list_images(image_folder / part)
+def class_folders(folder: Path, classes: Collection[str]) -> list[str]:
+    """The class folders in `folder`, sorted; ValueError for one that is none of `classes`."""
+    names = list_folders(folder)
+    loose = [] if names else list_images(folder)
     if loose:
         raise ValueError(
-            f"{image_folder / part} holds {len(loose):,} images, such as {loose[0]}, and no class folders. "
-            f"Expected are {image_folder / part / 'n01440764'}/….JPEG and so on; ImageNet's devkit says "
-            "which class a validation image has (docs/DATASETS.md)."
+            f"{folder} holds {len(loose):,} images, such as {loose[0]}, and no class folders. Expected are "
+            f"{folder / 'n01440764'}/….JPEG and so on; ImageNet's devkit says which class a validation image "
+            "has (docs/DATASETS.md)."
         )
-    for folder in sorted(folders, key=lambda folder: labels.get(folder, -1)):
-        if folder not in labels or folder not in names:
+    for name in names:
+        if name not in classes:
             raise ValueError(
-                f"{image_folder / part} holds {folder!r}, which is no class: a class has a line in "
-                "classnames.txt and, in ImageNet, a folder in images/train."
+                f"{folder} holds {name!r}, which is no class: a class has a line in classnames.txt and, in "
+                "ImageNet, a folder in images/train."
             )
-        images = list_images(image_folder / part / folder)
-        rows += [Row(f"{part}{folder}/{image}", labels[folder], names[folder]) for image in images]
-    return rows
+    return names

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from .base import ImageDataset
-from .imagenet import ImageNet, read_class_names, rows_of_folders
-from .images import list_folders
+from .imagenet import ImageNet, class_folders, read_class_names
+from .make_split import class_folder_rows
 from .splits import Split
 
 
@@ -22,12 +22,10 @@ class ImageNetVariant(ImageDataset):
 
     def name_folders(self, names: dict[str, str]) -> dict[str, str]:
         """Class folder -> class name in order of label, from wnid -> class name in ImageNet's order."""
-        return {wnid: names[wnid] for wnid in list_folders(self.image_folder) if wnid in names}
+        return {wnid: names[wnid] for wnid in class_folders(self.image_folder, names)}
 
     def read_split(self) -> Split:
         """Rows by listing, for test and (the same) for train."""
-        names_of_wnids, note = read_class_names(self.list_paths()[0])
-        names = self.name_folders(names_of_wnids)
-        labels = {folder: label for label, folder in enumerate(names)}
-        rows = rows_of_folders(self.image_folder, "", labels, names)
+        names, note = read_class_names(self.list_paths()[0])
+        rows = class_folder_rows(self.image_folder, self.name_folders(names))
         return Split(rows, [], rows, str(self.image_folder), note=note)

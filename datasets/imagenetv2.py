@@ -14,6 +14,7 @@ class ImageNetV2(ImageNetVariant):
 
     def name_folders(self, names: dict[str, str]) -> dict[str, str]:
         """Folder i is the i-th wnid in sorted order, counted from 0; folders may also be wnids themselves."""
-        if all(folder.startswith("n") for folder in list_folders(self.image_folder)):
+        folders = list_folders(self.image_folder)
+        if all(folder.startswith("n") for folder in folders):
             return super().name_folders(names)
-        return {str(i): names[wnid] for i, wnid in enumerate(sorted(names))}
+        return {str(i): names[wnid] for i, wnid in zip(range(len(folders)), sorted(names), strict=False)}

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
-from dassl.utils import ImageError, read_image
+from dassl.utils import ImageError, listdir_nohidden, read_image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 """Endings, in lower case, of the files that count as images where a folder is listed."""
@@ -13,8 +14,11 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", 
 
 def list_images(folder: Path) -> list[str]:
     """Names of the images in `folder`, sorted, without hidden files."""
-    names = (name for name in os.listdir(folder) if not name.startswith("."))
-    return sorted(name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
+    return [name for name in listdir_nohidden(str(folder), sort=True) if is_image(name)]
+
+
+def is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def list_folders(folder: Path) -> list[str]:
@@ -25,23 +29,19 @@ def list_folders(folder: Path) -> list[str]:
 
 def contents(folder: Path) -> str:
     """The first names in `folder`, for a message."""
-    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    names = listdir_nohidden(str(folder), sort=True)
     more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more if names else "nothing"
 
 
 def missing_images(paths: Iterable[str], image_folder: Path) -> list[str]:
     """Those of `paths` that are not in `image_folder`; lists each folder once, which is quick on any disk."""
-    listed: dict[str, set[str]] = {}
-    missing = []
-    for path in paths:
-        folder, name = os.path.split(path)
-        if folder not in listed:
-            is_there = (image_folder / folder).is_dir()
-            listed[folder] = set(os.listdir(image_folder / folder)) if is_there else set()
-        if name not in listed[folder]:
-            missing.append(path)
-    return missing
+
+    @cache
+    def names_in(folder: str) -> set[str]:
+        return set(os.listdir(image_folder / folder)) if (image_folder / folder).is_dir() else set()
+
+    return [path for path in paths if os.path.basename(path) not in names_in(os.path.dirname(path))]
 
 
 def unreadable(paths: Sequence[Path]) -> dict[Path, str]:

@@ -4,50 +4,33 @@ Such a split is not the published one. It depends on the images alone, not on th
 """
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .images import list_folders, list_images
-from .splits import Row, Split, checked_rows, read_lines, rows_by_label
+from .images import list_images
+from .splits import Row, checked_rows, read_lines, rows_by_label
 
 SPLIT_SEED = 1  # our choice
 
 
-def class_folder_rows(image_folder: Path, names: Mapping[str, str], left_out: Collection[str]) -> list[Row]:
-    """Rows of a folder of class folders, all in sorted order.
-
-    Args:
-        names: folder -> class name, where they differ.
-        left_out: folders that are no class.
-    """
-    folders = [folder for folder in list_folders(image_folder) if folder not in left_out]
+def class_folder_rows(image_folder: Path, names: Mapping[str, str]) -> list[Row]:
+    """The images of class folders, sorted within each; `names` is folder -> class name in order of label."""
     return [
-        Row(f"{folder}/{image}", label, names.get(folder, folder))
-        for label, folder in enumerate(folders)
+        Row(f"{folder}/{image}", label, name)
+        for label, (folder, name) in enumerate(names.items())
         for image in list_images(image_folder / folder)
     ]
 
 
-def split_classes(rows: Sequence[Row], rng: random.Random) -> Split:
-    """Train, val and test: 50/20/30 of every class, as in the published readers."""
-    train, val, test = _divide(rows, (0.5, 0.2), rng)
-    return Split(train, val, test)
-
-
-def hold_out_val(rows: Sequence[Row], rng: random.Random) -> tuple[list[Row], list[Row]]:
-    """Train and val: 80/20 of every class, where a dataset has a test list of its own."""
-    val, train = _divide(rows, (0.2,), rng)
-    return train, val
-
-
-def _divide(rows: Sequence[Row], shares: Sequence[float], rng: random.Random) -> list[list[Row]]:
-    """Shuffles every class and cuts it into these shares and the rest."""
+def divide(rows: Sequence[Row], *shares: float) -> list[list[Row]]:
+    """Shuffles every class and cuts it into these shares and the rest; a class may get no second part."""
+    rng = random.Random(SPLIT_SEED)
     parts: list[list[Row]] = [[] for _ in range(len(shares) + 1)]
     for items in rows_by_label(rows).values():
         sizes = [round(len(items) * share) for share in shares]
         sizes.append(len(items) - sum(sizes))
-        if min(sizes) < 1:
+        if sizes[0] < 1 or sizes[-1] < 1:
             raise ValueError(f"Class {items[0].name!r} has {len(items)} images, too few to be split.")
         items = rng.sample(items, len(items))
         for part, size in zip(parts, sizes, strict=True):

@@ -1,14 +1,13 @@
 """Oxford Flowers: 8,189 images of 102 kinds of flower (ICVGIP 2008)."""
 
-import random
-
 import numpy as np
 
 from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import read_json
 
 from .base import ImageDataset
-from .make_split import read_mat, split_classes
-from .splits import Row, Split, read_json
+from .make_split import divide, read_mat
+from .splits import Row, Split
 
 
 @DATASET_REGISTRY.register()
@@ -19,12 +18,13 @@ class OxfordFlowers(ImageDataset):
     source = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
     split_source = "https://drive.google.com/file/d/1Pp0sRXzZFZq15zVOzKjKBu4A9i01nozT/view"
 
-    def make_split(self, rng: random.Random) -> Split:
+    def make_split(self) -> Split:
         """50/20/30 a class; entry i of imagelabels.mat is the label, from 1, of image_{i+1}."""
-        names = read_json(self.folder / "cat_to_name.json")
+        names = read_json(str(self.folder / "cat_to_name.json"))
         labels = np.ravel(read_mat(self.folder / "imagelabels.mat")["labels"])
         rows = [
             Row(f"image_{number:05d}.jpg", int(label) - 1, names[str(label)])
             for number, label in enumerate(labels, 1)
         ]
-        return split_classes(rows, rng)
+        train, val, test = divide(rows, 0.5, 0.2)
+        return Split(train, val, test)

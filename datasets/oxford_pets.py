@@ -1,11 +1,9 @@
 """Oxford-IIIT Pets: 7,349 images of 37 breeds of cat and dog (CVPR 2012)."""
 
-import random
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import ImageDataset
-from .make_split import hold_out_val, read_listed
+from .make_split import divide, read_listed
 from .splits import Row, Split
 
 
@@ -17,10 +15,10 @@ class OxfordPets(ImageDataset):
     source = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
     split_source = "https://drive.google.com/file/d/1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs/view"
 
-    def make_split(self, rng: random.Random) -> Split:
+    def make_split(self) -> Split:
         """Train and val from trainval.txt, test from test.txt."""
         lists = self.folder / "annotations"
-        train, val = hold_out_val(read_listed(lists / "trainval.txt", _row), rng)
+        val, train = divide(read_listed(lists / "trainval.txt", _row), 0.2)
         return Split(train, val, read_listed(lists / "test.txt", _row))
 
 

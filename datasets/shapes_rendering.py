@@ -18,17 +18,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-IMAGE_SIZE = 64
-"""Side of an image, in pixels."""
+IMAGE_SIZE = 64  # pixels
+SEED = 20250214  # root of every image's generator
+SUPERSAMPLING = 3  # the outline is sampled at this many points a pixel along each axis, and averaged
 
-SEED = 20250214
-"""Root of every image's generator."""
-
+# Split -> images a class. 32 leave the seeds a choice when 16 are drawn; 60 keep an evaluation short.
 SPLITS: dict[str, int] = {"train": 32, "val": 8, "test": 60}
-"""Split -> images a class. 32 leave the seeds a choice when 16 are drawn; 60 keep an evaluation short."""
-
-SUPERSAMPLING = 3
-"""The outline is sampled at this many points a pixel along each axis, and averaged."""
 
 # Hue range in degrees. Neighbours (red, orange, yellow) nearly touch, as colour words do.
 COLOUR_HUES: dict[str, tuple[float, float]] = {
@@ -40,12 +35,8 @@ COLOUR_HUES: dict[str, tuple[float, float]] = {
     "purple": (268, 300),
 }
 
+# Lowest and highest gain of the red, green and blue light.
 COOL_LIGHT = ((0.45, 0.85, 0.95), (0.7, 1.1, 1.2))
-"""Lowest and highest gain of the red, green and blue light."""
-
-
-def _circle(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
-    return x**2 + y**2 <= 0.85
 
 
 def _cross(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
@@ -58,10 +49,6 @@ def _heart(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
     x, y = 1.2 * x, 0.12 - 1.15 * y  # image rows grow downwards; the heart's point looks down
     ring = x * x + y * y - 1
     return ring * ring * ring <= x * x * y * y * y
-
-
-def _square(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
-    return np.maximum(abs(x), abs(y)) <= 0.8
 
 
 def _star(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
@@ -80,15 +67,15 @@ def _triangle(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
     return np.max([x * np.cos(a) + y * np.sin(a) for a in angles], axis=0) <= 0.52
 
 
+# Form name -> test of which points (x right, y down, the form within about the unit disc) lie inside.
 FORMS: dict[str, Callable[[np.ndarray, np.ndarray, Generator], np.ndarray]] = {
-    "circle": _circle,
+    "circle": lambda x, y, rng: x**2 + y**2 <= 0.85,
     "cross": _cross,
     "heart": _heart,
-    "square": _square,
+    "square": lambda x, y, rng: np.maximum(abs(x), abs(y)) <= 0.8,
     "star": _star,
     "triangle": _triangle,
 }
-"""Form name -> test of which points (x right, y down, the form within about the unit disc) lie inside."""
 
 
 def class_names() -> list[str]:
@@ -110,10 +97,8 @@ def render(split: str, label: int, index: int) -> np.ndarray:
     """Image `index` of class `label` in train, val or test; uint8 RGB [S, S, 3]."""
     rng = np.random.default_rng([SEED, list(SPLITS).index(split), label, index])
     colour, form = class_names()[label].split()
-    scene = _background(rng)
-    scene = _with_clutter(scene, rng)
-    scene = _with_object(scene, colour, form, rng)
-    return _photographed(scene, rng)
+    scene = _with_clutter(_background(rng), rng)
+    return _photographed(_with_object(scene, colour, form, rng), rng)
 
 
 def _background(rng: Generator) -> np.ndarray:
@@ -121,10 +106,7 @@ def _background(rng: Generator) -> np.ndarray:
     hue = rng.uniform(0, 360)
     first = hsv_to_rgb(hue, rng.uniform(0, 0.5), rng.uniform(0.15, 0.95))
     second = hsv_to_rgb(hue + rng.uniform(-60, 60), rng.uniform(0, 0.5), rng.uniform(0.15, 0.95))
-    x, y = _grid(1)
-    angle = rng.uniform(0, 2 * np.pi)
-    along = x * np.cos(angle) + y * np.sin(angle)
-    across = -x * np.sin(angle) + y * np.cos(angle)
+    along, across = _turned(*_grid(1), rng.uniform(0, 2 * np.pi))
     period = rng.uniform(4, 12)
     kind = rng.integers(4)
     if kind == 0:
@@ -143,19 +125,12 @@ def _with_clutter(scene: np.ndarray, rng: Generator) -> np.ndarray:
     x, y = _grid(1)
     for _ in range(rng.integers(0, 3)):
         centre_x, centre_y = rng.uniform(-1, 1, 2)
-        angle = rng.uniform(0, np.pi)
-        u = (x - centre_x) * np.cos(angle) + (y - centre_y) * np.sin(angle)
-        v = -(x - centre_x) * np.sin(angle) + (y - centre_y) * np.cos(angle)
-        length, width = rng.uniform(0.08, 0.5), rng.uniform(0.05, 0.14)
-        distance = (
-            np.maximum(abs(u) / length, abs(v) / width)
-            if rng.random() < 0.5
-            else np.hypot(u / length, v / width)
-        )
+        u, v = _turned(x - centre_x, y - centre_y, rng.uniform(0, np.pi))
+        u, v = abs(u) / rng.uniform(0.08, 0.5), abs(v) / rng.uniform(0.05, 0.14)
+        distance = np.maximum(u, v) if rng.random() < 0.5 else np.hypot(u, v)
         cover = rng.uniform(0.5, 0.95) * np.clip((1 - distance) * 4, 0, 1)
-        scene = _mix(
-            scene, hsv_to_rgb(rng.uniform(0, 360), rng.uniform(0.1, 0.8), rng.uniform(0.2, 0.95)), cover
-        )
+        colour = hsv_to_rgb(rng.uniform(0, 360), rng.uniform(0.1, 0.8), rng.uniform(0.2, 0.95))
+        scene = _mix(scene, colour, cover)
     return scene
 
 
@@ -165,9 +140,8 @@ def _with_object(scene: np.ndarray, colour: str, form: str, rng: Generator) -> n
     shadow = _blurred(np.roll(mask, tuple(rng.integers(-4, 5, 2)), (0, 1)), 4)
     scene = scene * (1 - rng.uniform(0, 0.6) * shadow)[..., None]
     surface = hsv_to_rgb(rng.uniform(*COLOUR_HUES[colour]), rng.uniform(0.55, 1), rng.uniform(0.55, 1))
-    x, y = _grid(1)
-    angle = rng.uniform(0, 2 * np.pi)
-    light = 1 + rng.uniform(0, 0.5) * (x * np.cos(angle) + y * np.sin(angle))
+    along, _ = _turned(*_grid(1), rng.uniform(0, 2 * np.pi))
+    light = 1 + rng.uniform(0, 0.5) * along
     light = light + rng.uniform(0, 0.6) * (_clouds(int(rng.integers(3, 14)), rng) - 0.5)
     return _mix(scene, np.clip(surface * light[..., None], 0, 1), mask * rng.uniform(0.85, 1))
 
@@ -179,9 +153,8 @@ def _object_mask(form: str, rng: Generator) -> np.ndarray:
     room = 0.95 - size
     x, y = x - rng.uniform(-room, room), y - rng.uniform(-room, room)
     squash, squash_angle, turn = rng.uniform(0.7, 1), rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi)
-    u = x * np.cos(squash_angle) + y * np.sin(squash_angle)
-    v = (-x * np.sin(squash_angle) + y * np.cos(squash_angle)) / squash
-    u, v = u * np.cos(turn) + v * np.sin(turn), -u * np.sin(turn) + v * np.cos(turn)
+    u, v = _turned(x, y, squash_angle)
+    u, v = _turned(u, v / squash, turn)
     inside = FORMS[form](u / size, v / size, rng)
     return inside.reshape(IMAGE_SIZE, SUPERSAMPLING, IMAGE_SIZE, SUPERSAMPLING).mean(axis=(1, 3))
 
@@ -206,6 +179,11 @@ def _grid(samples: int) -> tuple[np.ndarray, np.ndarray]:
     n = IMAGE_SIZE * samples
     line = (np.arange(n) + 0.5) * 2 / n - 1
     return np.broadcast_to(line, (n, n)), np.broadcast_to(line[:, None], (n, n))
+
+
+def _turned(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates along axes that are turned by `angle`, in radians."""
+    return x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
 
 
 def _clouds(cells: int, rng: Generator) -> np.ndarray:

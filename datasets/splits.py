@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
+from dassl.utils import read_json, write_json
+
 PARTS = ("train", "val", "test")
 
 
@@ -42,12 +44,7 @@ class Split:
 
     def digest(self) -> str:
         """SHA-256 of all rows in their order."""
-        sha = hashlib.sha256()
-        for rows in (self.train, self.val, self.test):
-            for row in rows:
-                sha.update(json.dumps(row).encode())
-            sha.update(b"\n")
-        return sha.hexdigest()
+        return hashlib.sha256(json.dumps([self.train, self.val, self.test]).encode()).hexdigest()
 
     def class_names(self) -> dict[int, str]:
         """Label -> class name, in order of label; ValueError if a label has two names."""
@@ -77,7 +74,7 @@ class Split:
 
 def read_split_file(path: Path) -> Split:
     """The split in a JSON file, checked row by row."""
-    data = read_json(path)
+    data = read_json(str(path))
     if not isinstance(data, dict) or not all(isinstance(data.get(part), list) for part in PARTS):
         raise ValueError(f"{path} is no split file: it lacks lists of rows under {', '.join(PARTS)}.")
     train, val, test = (checked_rows(data[part], f"{path}, {part!r}") for part in PARTS)
@@ -87,31 +84,26 @@ def read_split_file(path: Path) -> Split:
     return Split(train, val, test, str(path), is_own=True, note=note)
 
 
+def write_split(split: Split, made_by: str, path: Path) -> None:
+    """Keeps a split that was made here; `made_by` says how."""
+    write_json({"made_by": made_by, **{part: getattr(split, part) for part in PARTS}}, str(path))
+
+
 def checked_rows(rows: Iterable[Any], where: str) -> list[Row]:
     """The rows of a file as `Row`, with "/" in their paths; `where` opens the ValueError for a wrong one."""
     checked = []
-    for i, row in enumerate(rows):
-        wrong = _wrong_with(row)
-        if wrong:
-            raise ValueError(f"{where}, row {i}: {wrong}; received {row!r:.200}.")
-        checked.append(Row(row[0].replace("\\", "/"), row[1], row[2]))
+    for row in rows:
+        match row:
+            case [str(path), int(label), str(name)] if path.strip() and label >= 0 and name.strip():
+                parts = PureWindowsPath(path)  # splits at "/" and "\"
+                if parts.drive or parts.root or ".." in parts.parts:
+                    raise ValueError(f"{where}: the path {path!r:.200} is not inside the image folder.")
+                checked.append(Row(path.replace("\\", "/"), label, name))
+            case _:
+                raise ValueError(
+                    f"{where}: {row!r:.200} is not [path, label, class name], with a label from 0."
+                )
     return checked
-
-
-def _wrong_with(row: Any) -> str:
-    if not isinstance(row, list | tuple) or len(row) != 3:
-        return "it is not [path, label, class name]"
-    path, label, name = row
-    if not isinstance(path, str) or not path.strip():
-        return "its path is not a string with something in it"
-    if not isinstance(name, str) or not name.strip():
-        return "its class name is not a string with something in it"
-    if type(label) is not int or label < 0:  # not isinstance, for which True is an integer
-        return "its label is not an integer from 0"
-    parts = PureWindowsPath(path)  # splits at "/" and at "\"
-    if parts.drive or parts.root or ".." in parts.parts:
-        return "its path is not inside the image folder"
-    return ""
 
 
 def read_text(path: Path) -> str:
@@ -127,15 +119,6 @@ def read_text(path: Path) -> str:
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file without surrounding white space, empty ones left out."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds."""
-    text = read_text(path)
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): write or fetch it again.") from error
 
 
 def rows_by_label(rows: Iterable[Row]) -> dict[int, list[Row]]:

@@ -1,11 +1,9 @@
 """Stanford Cars: 16,185 images of 196 models of car (3dRR 2013)."""
 
-import random
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import ImageDataset
-from .make_split import hold_out_val, read_mat
+from .make_split import divide, read_mat
 from .splits import Row, Split, checked_rows
 
 
@@ -17,7 +15,7 @@ class StanfordCars(ImageDataset):
     source = "https://github.com/pytorch/vision/issues/7545"  # where to find them: the authors' page is gone
     split_source = "https://drive.google.com/file/d/1ObCFbaAgVu0I-k_Au-gIUcefirdAuizT/view"
 
-    def make_split(self, rng: random.Random) -> Split:
+    def make_split(self) -> Split:
         """Train and val from the devkit's training annotations, test from the labelled test annotations."""
         names = read_mat(self.folder / "devkit/cars_meta.mat")["class_names"]
 
@@ -28,7 +26,7 @@ class StanfordCars(ImageDataset):
                 found.append(Row(f"{image_folder}/{entry['fname']}", label, year_first(names[label])))
             return checked_rows(found, str(self.folder / mat_file))
 
-        train, val = hold_out_val(rows("cars_train", "devkit/cars_train_annos.mat"), rng)
+        val, train = divide(rows("cars_train", "devkit/cars_train_annos.mat"), 0.2)
         return Split(train, val, rows("cars_test", "cars_test_annos_withlabels.mat"))
 
 

@@ -1,11 +1,9 @@
 """SUN397: 39,700 images (in the published split) of 397 kinds of scene (CVPR 2010)."""
 
-import random
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import ImageDataset
-from .make_split import hold_out_val, read_listed
+from .make_split import divide, read_listed
 from .splits import Row, Split, read_lines
 
 
@@ -17,7 +15,7 @@ class SUN397(ImageDataset):
     source = "https://vision.princeton.edu/projects/2010/SUN/"
     split_source = "https://drive.google.com/file/d/1y2RD81BYuiyvebdN-JymPfyWYcd8_MUq/view"
 
-    def make_split(self, rng: random.Random) -> Split:
+    def make_split(self) -> Split:
         """Train and val from Training_01.txt, test from Testing_01.txt; labels are lines of ClassName.txt."""
         labels = {scene: label for label, scene in enumerate(read_lines(self.folder / "ClassName.txt"))}
 
@@ -25,7 +23,7 @@ class SUN397(ImageDataset):
             scene = line.rpartition("/")[0]
             return Row(line.lstrip("/"), labels[scene], scene_name(scene))
 
-        train, val = hold_out_val(read_listed(self.folder / "Training_01.txt", row), rng)
+        val, train = divide(read_listed(self.folder / "Training_01.txt", row), 0.2)
         return Split(train, val, read_listed(self.folder / "Testing_01.txt", row))
 
 

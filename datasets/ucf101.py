@@ -1,12 +1,11 @@
 """UCF101: the middle frames of 13,320 videos of 101 human actions (arXiv 1212.0402)."""
 
-import random
 import re
 
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import ImageDataset
-from .make_split import hold_out_val, read_listed
+from .make_split import divide, read_listed
 from .splits import Row, Split, read_lines
 
 
@@ -19,22 +18,18 @@ class UCF101(ImageDataset):
     source = "https://drive.google.com/file/d/10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O/view"
     split_source = "https://drive.google.com/file/d/1I0S0q91hJfsV9Gf4xDIjgDq4AqBNJb1y/view"
 
-    def make_split(self, rng: random.Random) -> Split:
+    def make_split(self) -> Split:
         """Train and val from trainlist01.txt, test from testlist01.txt, labels (from 1) by classInd.txt."""
         lists = self.folder / "ucfTrainTestlist"
-        labels = {}
-        for line in read_lines(lists / "classInd.txt"):
-            number, action = line.split()
-            labels[action] = int(number) - 1
+        numbers = (line.split() for line in read_lines(lists / "classInd.txt"))
+        labels = {action: int(number) - 1 for number, action in numbers}
 
-        def row(
-            line: str,
-        ) -> Row:  # "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi", perhaps with a number after it
+        def row(line: str) -> Row:  # "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1", or without the number
             action, video = line.split()[0].split("/")
             frame = video.removesuffix(".avi") + ".jpg"
             return Row(f"{action_name(action)}/{frame}", labels[action], action_name(action))
 
-        train, val = hold_out_val(read_listed(lists / "trainlist01.txt", row), rng)
+        val, train = divide(read_listed(lists / "trainlist01.txt", row), 0.2)
         return Split(train, val, read_listed(lists / "testlist01.txt", row))
 
 

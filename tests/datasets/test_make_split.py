@@ -137,9 +137,8 @@ def test_a_present_split_file_is_used(tmp_path, capsys):
 
 def test_a_class_too_small_to_split_is_named(tmp_path):
     lay_out_folders(tmp_path, "Food101")
-    for n in (1, 2, 3):
-        put(tmp_path / f"food-101/images/tiny/{n}.jpg")
-        assert f"'tiny' has {n} images" in refused("Food101", tmp_path, make_split=True)
+    put(tmp_path / "food-101/images/tiny/1.jpg")
+    assert "'tiny' has 1 images" in refused("Food101", tmp_path, make_split=True)
     assert not list(tmp_path.glob("*/split_*.json"))
 
 

@@ -2,16 +2,13 @@
 
 import json
 import random
-from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from datasets.base_new import select_classes
-from datasets.fewshot import draw_few_shots, sample_split
+from datasets.fewshot import sample_split
 from datasets.imagenet import PUBLISHED_NAMES
 from datasets.splits import Row, Split
 from tests.datasets import conftest
@@ -137,23 +134,6 @@ def test_root_may_be_relative_or_of_the_home_folder(tmp_path, monkeypatch):
 
 # Few-shot samples and halves of any split
 
-ROWS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 99)), min_size=1, max_size=60).map(
-    lambda pairs: [Row(f"{label}/{i}.jpg", label, f"c{label}") for label, i in pairs]
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(ROWS, st.integers(1, 8), st.integers(0, 2**32))
-def test_a_sample_has_k_rows_a_label_or_all(rows, k, seed):
-    drawn = draw_few_shots(rows, k, random.Random(seed))
-    assert not Counter(drawn) - Counter(rows)
-    assert Counter(row.label for row in drawn) == {
-        label: min(n, k) for label, n in Counter(r.label for r in rows).items()
-    }
-    split = Split(rows, rows[::2], rows[1::2])
-    first = sample_split(split, k, seed)
-    assert first == sample_split(split, k, seed) and first.train == drawn and first.test == split.test
-
 
 def test_a_k_above_what_a_class_has_is_told(capsys):
     rows = [Row(f"{i}", i % 3, f"c{i % 3}") for i in range(11)]
@@ -268,8 +248,9 @@ def test_imagenet_folders_that_do_not_fit_are_named(tmp_path):
     (tmp_path / "imagenet/images/val").rename(tmp_path / "val")
     assert "images/val" in refused("ImageNet", tmp_path)
     LAYOUTS["ImageNetV2"](tmp_path, "ImageNetV2")
-    (tmp_path / VARIANT_FOLDERS["ImageNetV2"] / "3").rename(tmp_path / "3")
-    assert "label 3" in refused("ImageNetV2", tmp_path)
+    missing = tmp_path / VARIANT_FOLDERS["ImageNetV2"] / "3"
+    missing.rename(tmp_path / "3")
+    assert str(missing) in refused("ImageNetV2", tmp_path)
 
 
 ROW = ["ash/x.jpg", 0, "ash"]
