@@ -6,8 +6,8 @@ Exit status: 0, 1 if some images could not be read, 2 for an error in an argumen
 # torch and the models are imported where they are needed, so that --help answers at once.
 import argparse
 import contextlib
+import csv
 import json
-import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +16,13 @@ from typing import Any
 
 from dassl.command import run_command
 
-CLASSES_HELP = "class names, one a line; by default those of the training"
+SHARED: dict[str, dict[str, Any]] = {  # arguments of several verbs
+    "prompts": {"help": "prompts.safetensors, or the run's folder that holds it"},
+    "--backbone": {"help": "path of the CLIP's weights, if their name is not known here"},
+    "--device": {"help": "such as cpu or cuda:0; by default a GPU if there is one"},
+    "--classes": {"metavar": "FILE", "help": "class names, one a line; by default those of the training"},
+    "--top": {"type": int, "default": 5, "help": "classes or words shown (default 5)"},
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,32 +30,23 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m classify", description="Use trained prompts.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def add_verb(name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+    def add_verb(name: str, run: Callable, text: str, *shared: str) -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=text, description=text)
         verb.set_defaults(run=run)
-        if name not in ("convert", "evaluate"):
-            verb.add_argument("prompts", help="prompts.safetensors, or the run's folder that holds it")
-        if name not in ("convert", "evaluate", "show"):
-            verb.add_argument(
-                "--backbone", help="path of the CLIP's weights, if their name is not known here"
-            )
-        if name in ("predict", "words", "page"):
-            verb.add_argument("--device", help="such as cpu or cuda:0; by default a GPU if there is one")
-        if name in ("predict", "words"):
-            verb.add_argument("--top", type=int, default=5, help="classes or words shown (default 5)")
+        for argument in shared:
+            verb.add_argument(argument, **SHARED[argument])
         return verb
 
-    predict = add_verb("predict", run_predict, "classify images, and evaluate them if they are labelled")
+    text = "classify images, and evaluate them if they are labelled"
+    predict = add_verb("predict", run_predict, text, *SHARED)
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV")
     add = predict.add_argument
     add("images", nargs="+", help="images and folders; images in folders of class names are labelled")
-    add("--classes", metavar="FILE", help=CLASSES_HELP)
     add("--labels", metavar="FILE", help="CSV or JSON with the path and the class of each image")
     add("--evaluation", metavar="FOLDER", default="evaluation", help="for the outcome on labelled images")
-    to_folder: dict[str, Any] = {"metavar": "FOLDER", "nargs": "?", "const": "explanations"}
-    add("--explain", **to_folder, help="draw where the class token looks, a PNG an image, in this folder")
+    add("--explain", metavar="FOLDER", help="draw there where the class token looks, a PNG an image")
     add("--precision", help="fp16, bf16, amp or fp32; by default the training's, on a CPU fp32")
     add("--batch-size", type=int, default=32, help="images computed at a time (default 32)")
 
@@ -60,10 +57,10 @@ def build_parser() -> argparse.ArgumentParser:
         "pairs", nargs="*", metavar="KEY VALUE", help="right after RUN, such as DATASET.ROOT data"
     )
 
-    export = add_verb("export", run_export, "write a program from images to logits")
+    text = "write a program from images to logits"
+    export = add_verb("export", run_export, text, "prompts", "--backbone", "--classes")
     export.add_argument("--onnx", metavar="FILE", help="an ONNX file, for onnxruntime and others")
     export.add_argument("--torch-export", metavar="FILE", help="for torch.export.load (.pt2)")
-    export.add_argument("--classes", "--names", metavar="FILE", help=CLASSES_HELP)
 
     convert = add_verb("convert", run_convert, "convert between prompt files and checkpoints")
     convert.add_argument("source", help="prompts.safetensors, model.pth.tar-<epoch>, or a run's folder")
@@ -77,32 +74,38 @@ def build_parser() -> argparse.ArgumentParser:
     add("--dataset", default="", help="name of the dataset")
     add("pairs", nargs="*", metavar="KEY VALUE", help="settings, right after the source")
 
-    add_verb("show", run_show, "print what a prompt file says of its training")
-    add_verb("words", run_words, "show the words nearest to the prompts, and how far each array moved")
-    page = add_verb("page", run_page, "try the prompts on a local page (gradio: requirements-page.txt)")
-    page.add_argument("--classes", metavar="FILE", help=CLASSES_HELP)
+    add_verb("show", run_show, "print what a prompt file says of its training", "prompts")
+    text = "show the words nearest to the prompts, and how far each array moved"
+    add_verb("words", run_words, text, "prompts", "--backbone", "--device", "--top")
+    text = "try the prompts on a local page (gradio: requirements-page.txt)"
+    page = add_verb("page", run_page, text, "prompts", "--backbone", "--device", "--classes")
     page.add_argument("--port", type=int, help="port of 127.0.0.1; by default 7860, or the next free one")
     page.add_argument("--open", action="store_true", help="open the page in the default browser")
     return parser
 
 
+def load_classifier(args: argparse.Namespace, device: str | None = None, precision: str | None = None) -> Any:
+    """The classifier of the prompts that the arguments name."""
+    from datasets.splits import read_lines
+
+    from .classifier import PromptClassifier
+
+    names = read_lines(Path(args.classes)) if vars(args).get("classes") else None
+    with contextlib.redirect_stdout(sys.stderr):  # notes on the weights; stdout is for what was asked
+        return PromptClassifier.load(args.prompts, names, args.backbone, device, precision)
+
+
 def run_predict(args: argparse.Namespace) -> int:
     """Classify images and print the predictions; 1 if some could not be read."""
-    import pandas as pd
     from tqdm import tqdm
 
-    from .classifier import Prediction, PromptClassifier, UnreadableImage, find_images
-    from .evaluation import COLUMNS, labels_of_folders, labels_of_list, report
-    from .names import read_names
+    from .classifier import Prediction, UnreadableImage, find_images
+    from .evaluation import labels_of_folders, labels_of_list, report
 
-    if args.top < 1 or args.batch_size < 1:
-        raise ValueError(f"--top is {args.top} and --batch-size is {args.batch_size}; both take 1 or more")
-    if args.explain and Path(args.explain).is_file():
-        raise ValueError(f"--explain takes a folder, and {args.explain} is a file: put --explain at the end")
-    names = read_names(args.classes) if args.classes else None
     paths = [path for given in args.images for path in find_images(given)]
-    with contextlib.redirect_stdout(sys.stderr):  # notes on the weights; stdout is for the predictions
-        classifier = PromptClassifier.load(args.prompts, names, args.backbone, args.device, args.precision)
+    if args.explain:
+        Path(args.explain).mkdir(parents=True, exist_ok=True)
+    classifier = load_classifier(args, args.device, args.precision)
     if args.labels:
         labels = labels_of_list(Path(args.labels), paths, args.images, classifier.classnames)
     else:
@@ -121,54 +124,37 @@ def run_predict(args: argparse.Namespace) -> int:
         about |= {"pictures": pictures, "unreadable": [vars(one) for one in unreadable]}
         print(json.dumps(about, indent=2, ensure_ascii=False))
     elif args.csv:
-        rows = [(one.source, 1 + i, *s.values()) for one in predictions for i, s in enumerate(scores_of(one))]
-        table = pd.DataFrame(rows, columns=["picture", "rank", "class", "probability", "logit"])
-        print(table.to_csv(index=False, lineterminator="\n"), end="")
-    elif predictions:
-        print_predictions(predictions)
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["picture", "rank", "class", "probability", "logit"])
+        for one in predictions:
+            writer.writerows([one.source, i, *s.values()] for i, s in enumerate(scores_of(one), 1))
+    else:
+        width = max((len(str(one.source)) for one in predictions), default=0)
+        for one in predictions:
+            print(f"{one.source:<{width}}  {one}")
     if labels and predictions:
-        table = pd.DataFrame(
-            [(one.source, labels[str(one.source)], one.name, one.probability) for one in predictions],
-            columns=COLUMNS,
-        )
-        outcome = report(table, list(dict.fromkeys(classifier.classnames)), Path(args.evaluation))
+        rows = [(one.source, labels[str(one.source)], one.name, one.probability) for one in predictions]
+        outcome = report(rows, list(dict.fromkeys(classifier.classnames)), Path(args.evaluation))
         print(outcome, file=sys.stderr if args.json or args.csv else sys.stdout)
     if args.explain:
-        write_explanations(classifier, [one.source for one in predictions], Path(args.explain))
-    for one in unreadable:
-        print(f"Skipped {one.source}: {one.reason}", file=sys.stderr)
+        write_explanations(classifier, [str(one.source) for one in predictions], Path(args.explain))
+    for bad in unreadable:
+        print(f"Skipped {bad.source}: {bad.reason}", file=sys.stderr)
     if unreadable:
         print(f"{len(unreadable)} of {len(paths)} images could not be read", file=sys.stderr)
     return 1 if unreadable else 0
 
 
-def print_predictions(predictions: Sequence[Any]) -> None:
-    """Print a line an image: its path, then class and percentage of the most probable classes."""
-    ranks = range(2, len(predictions[0].scores) + 1)
-    lines = [["image", "class", "%", *(head for rank in ranks for head in (f"{rank}.", "%"))]]
-    for one in predictions:
-        lines.append([one.source])
-        for score in one.scores:
-            lines[-1] += [score.name, f"{100 * score.probability:.1f}"]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [
-            f"{cell:>{width}}" if column > 0 and column % 2 == 0 else f"{cell:<{width}}"
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
-
-
-def write_explanations(classifier: Any, sources: Sequence[Any], folder: Path) -> None:
-    """Draw where the class token looks, a PNG an image; images of one name in two folders get numbers."""
+def write_explanations(classifier: Any, sources: Sequence[str], folder: Path) -> None:
+    """Draw where the class token looks, a PNG an image; the second of one name gets its number, too."""
     from .attention import attention_figures
 
-    folder.mkdir(parents=True, exist_ok=True)
-    taken: dict[str, int] = {}
-    for source, figure in zip(sources, attention_figures(classifier, sources), strict=True):
-        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem)
-        taken[stem] = taken.get(stem, 0) + 1
-        path = folder / (f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png")
+    drawn: set[Path] = set()
+    figures = zip(sources, attention_figures(classifier, sources), strict=True)
+    for number, (source, figure) in enumerate(figures, 1):
+        path = folder / f"{Path(source).stem}.png"
+        path = path.with_stem(f"{path.stem}-{number}") if path in drawn else path
+        drawn.add(path)
         figure.savefig(path, dpi=150)
         print(f"Explained {source} in {path}", file=sys.stderr)
 
@@ -184,14 +170,11 @@ def run_evaluate(args: argparse.Namespace) -> None:
 
 def run_export(args: argparse.Namespace) -> None:
     """Write the programs that are asked for, each compared with PyTorch."""
-    from .classifier import PromptClassifier
     from .export import write_onnx, write_torch_export
-    from .names import read_names
 
     if not (args.onnx or args.torch_export):
         raise ValueError("nothing to write: give --onnx FILE or --torch-export FILE")
-    names = read_names(args.classes) if args.classes else None
-    classifier = PromptClassifier.load(args.prompts, names, args.backbone, "cpu", "fp32")
+    classifier = load_classifier(args, "cpu", "fp32")
     for path, write in ((args.torch_export, write_torch_export), (args.onnx, write_onnx)):
         if path:
             write(classifier, path)
@@ -200,10 +183,10 @@ def run_export(args: argparse.Namespace) -> None:
 
 def run_convert(args: argparse.Namespace) -> None:
     """Read a prompt file or a checkpoint and write what is asked for."""
+    from datasets.splits import read_lines
     from trainers.prompt_file import PromptFile
 
     from .convert import describe, find_source, from_checkpoint, to_checkpoint
-    from .names import read_names
 
     if not (args.safetensors or args.pth_tar):
         raise ValueError("nothing to write: give --safetensors FILE or --pth-tar FOLDER")
@@ -211,7 +194,7 @@ def run_convert(args: argparse.Namespace) -> None:
     if source.suffix == ".safetensors":
         file = PromptFile.read(source)
     else:
-        names = read_names(args.classes) if args.classes else ()
+        names = read_lines(Path(args.classes)) if args.classes else ()
         settings = (args.config_file, args.pairs, args.dataset)
         file = from_checkpoint(source, args.method, args.backbone, names, *settings)
     if args.safetensors:
@@ -237,35 +220,29 @@ def run_words(args: argparse.Namespace) -> None:
     """Print the nearest words of each text vector, and how far each array moved."""
     import pandas as pd
 
-    from .classifier import PromptClassifier
     from .words import moves, nearest_words
 
-    if args.top < 1:
-        raise ValueError(f"--top is {args.top}; it takes 1 or more")
-    with contextlib.redirect_stdout(sys.stderr):
-        classifier = PromptClassifier.load(args.prompts, backbone=args.backbone, device=args.device)
+    classifier = load_classifier(args, args.device)
     file, model = classifier.file, classifier.model
     if not file.learned:
         raise ValueError(f"{file.method} learns no prompts: its file holds templates")
-    words, moved = nearest_words(model.prompt_learner, model.clip, args.top), moves(file, model.clip)
-    if words:
+    if words := nearest_words(model.prompt_learner, model.clip, args.top):
         print("Nearest words of the learned text vectors, with their distances")
         table = pd.DataFrame(words)
-        table["cell"] = table["word"] + table["euclidean"].map(" {:.3f}".format)
-        print(table.pivot(index=["layer", "prompt"], columns="rank", values="cell").to_string(), "\n")
-    print("How far the learned arrays moved (Euclidean norms)")
-    print(pd.DataFrame(moved).to_string(index=False, float_format="{:.4f}".format, na_rep="—"))
-    print("start: from words, from the draw of the run's seed, or unknown")
+        table["word"] += table["distance"].map(" {:.3f}".format)
+        print(table.pivot(index=["layer", "prompt"], columns="rank", values="word").to_string(), "\n")
+    if moved := moves(file, model.clip):
+        print("How far the learned arrays moved from their start (Euclidean norms)")
+        print(pd.DataFrame(moved).to_string(index=False, float_format="{:.4f}".format))
+    else:
+        print("The seed of the training is not known, so neither is where the arrays started")
 
 
 def run_page(args: argparse.Namespace) -> None:
     """Serve the page on this machine until interrupted."""
-    from .classifier import PromptClassifier
-    from .names import read_names
     from .page import HOST, build_page
 
-    names = read_names(args.classes) if args.classes else None
-    page = build_page(PromptClassifier.load(args.prompts, names, args.backbone, args.device))
+    page = build_page(load_classifier(args, args.device))
     page.launch(server_name=HOST, server_port=args.port, inbrowser=args.open, share=False)
 
 

@@ -6,13 +6,14 @@ token through all layers. Each layer counts as half the residual path and half t
 Letters of shapes: B images, L tokens that a layer sees, G patches a side, S sources (all tokens that join).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from clip import PromptSchedule
@@ -53,16 +54,13 @@ def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
     prompts = model.prompt_learner.vision()
     blocks = cast(list[Any], visual.transformer.resblocks)
     handles = [block.attn.register_forward_pre_hook(keep_weights) for block in blocks]
-    try:
-        model.image_features(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    model.image_features(images)
+    for handle in handles:
+        handle.remove()
     if prompts is not None and prompts.inside:
         for i, layer in enumerate(found):
-            n_prompts = layer.shape[-1] - 1 - visual.n_patches
-            order = torch.arange(layer.shape[-1], device=layer.device)
-            order = torch.cat([order[:1], order[1 + n_prompts :], order[1 : 1 + n_prompts]])
+            first = layer.shape[-1] - visual.n_patches  # of the patches, behind class token and prompts
+            order = [0, *range(first, layer.shape[-1]), *range(1, first)]
             found[i] = layer[:, order][:, :, order]
     return found
 
@@ -95,9 +93,8 @@ def look(model: PromptedCLIP, images: Tensor) -> Tensor:
     prompts = model.prompt_learner.vision()
     shares = rollout(attention_of(model, images), None if prompts is None else prompts.schedule)
     assert isinstance(model.clip.visual, VisionTransformer)
-    n_patches = model.clip.visual.n_patches
-    side = round(n_patches**0.5)
-    return shares[:, 1 : 1 + n_patches].unflatten(1, (side, side)).cpu()
+    side = math.isqrt(model.clip.visual.n_patches)
+    return shares[:, 1 : 1 + side**2].unflatten(1, (side, side)).cpu()
 
 
 @torch.no_grad()
@@ -115,8 +112,7 @@ def attention_figures(classifier: PromptClassifier, paths: Sequence[str | Path])
     for path in paths:
         image = read_image(str(path))
         side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        square = image.crop((left, top, left + side, top + side))  # what CLIP is shown
+        square = ImageOps.fit(image, (side, side))  # the part that CLIP is shown
         images = classifier.transform(image)[None].to(classifier.device)
         rows = [(label, look(model, images)[0], classifier.logits(images)[0])]
         if plain is not None:
@@ -131,18 +127,16 @@ def _draw(square: Image.Image, rows: list[tuple[str, Tensor, Tensor]], names: Se
 
     most, extent = max(float(shares.max()) for _, shares, _ in rows), (0, square.width, square.height, 0)
     figure = Figure(figsize=(9, 3 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), 3, squeeze=False)
-    for (label, shares, logits), axes in zip(rows, grid, strict=True):
+    for (label, shares, logits), axes in zip(rows, figure.subplots(len(rows), 3, squeeze=False), strict=True):
         axes[0].imshow(square)
         axes[0].set_title(label, loc="left")
-        axes[1].imshow(square.convert("L"), cmap="gray", extent=extent)
+        axes[1].imshow(square.convert("L"), cmap="gray")
         axes[1].imshow(shares.numpy(), cmap="inferno", vmin=0, vmax=most, alpha=0.7, extent=extent)
         axes[1].set_title(f"{float(shares.sum()):.0%} of the attention is on patches", size=9)
         for ax in axes[:2]:
             ax.set(xticks=[], yticks=[])
-        probabilities = logits.float().softmax(dim=-1).cpu()
-        best = probabilities.argsort(descending=True)[:N_BARS].tolist()
-        axes[2].barh([names[i] for i in best], [float(probabilities[i]) for i in best])
+        best = logits.float().softmax(dim=-1).cpu().topk(min(N_BARS, len(names)))
+        axes[2].barh([names[i] for i in best.indices], best.values.tolist())
         axes[2].invert_yaxis()
         axes[2].set(xlim=(0, 1), title="Probabilities")
     return figure

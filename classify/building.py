@@ -22,7 +22,6 @@ def default_cfg() -> Any:
     cfg = get_cfg_default()
     datasets.extend_cfg(cfg)
     trainers.extend_cfg(cfg)
-    cfg.VERBOSE = False
     return cfg
 
 
@@ -47,8 +46,8 @@ def build_model(
         ValueError: the file's arrays are not those of its method with its settings in this CLIP, a class name
             is too long, or the method learned context for each class and a name is none of them.
     """
-    trainer, values = TRAINER_REGISTRY.get(file.method), file.learned
-    precision = precision or Precision(device_type=clip_model.logit_scale.device.type)
+    trainer, values, device = TRAINER_REGISTRY.get(file.method), file.learned, clip_model.logit_scale.device
+    precision = precision or Precision(device_type=device.type)
     is_class_specific = False
     if file.templates:
         fixed = FixedPrompts(clip_model, classnames, file.templates)
@@ -63,4 +62,4 @@ def build_model(
         is_class_specific = bool(trainer.class_specific(cfg))
     LearnedParameters(model, file.method, is_class_specific).load_state_dict(values)
     model.keeps_text = True  # the prompts stay as they are
-    return model.requires_grad_(False).eval().to(clip_model.logit_scale.device)
+    return model.requires_grad_(False).eval().to(device)

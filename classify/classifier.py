@@ -24,12 +24,11 @@ from dassl.utils.images import to_rgb
 from datasets.images import SUFFIXES
 from trainers.backbone import BackboneIdentity
 from trainers.cocoop import ConditionallyPromptedCLIP
-from trainers.precision import Precision, check_precision, choose_precision
+from trainers.precision import Precision, choose_precision
 from trainers.prompt_file import PromptFile
 from trainers.prompted_clip import PromptedCLIP
 
 from .building import build_model, cfg_of
-from .names import check_names
 
 BATCH_SIZE = 32  # images computed at a time (our choice: well under 2 GB with ViT-B/16)
 N_THREADS = 8  # that decode images, at most (our choice: more than this wait for the disk)
@@ -99,12 +98,7 @@ class PromptClassifier:
     ) -> None:
         self.file = file
         self.device = clip_model.logit_scale.device
-        if classnames is None or tuple(classnames) == file.classnames:
-            self._classnames = file.classnames
-            for one, other in same_tokens(file.classnames):  # as ImageNet has "missile" twice
-                warnings.warn(f"CLIP cannot tell the classes {one!r} and {other!r} of the training apart")
-        else:
-            self._classnames = check_names(classnames)
+        self._classnames = self._checked(file.classnames if classnames is None else classnames)
         self.model: PromptedCLIP = build_model(file, clip_model, self._classnames, precision)
         self.transform: Any = build_transform(cfg_of(file), is_train=False)
 
@@ -130,29 +124,22 @@ class PromptClassifier:
             ValueError: it is no prompt file, it belongs to another CLIP, or the device is not here.
         """
         file = PromptFile.read(path)
-        if precision is not None:
-            check_precision(precision, "precision")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.zeros(1, device=device).device
         except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch without CUDA
-            raise ValueError(
-                f"there is no device {str(device)!r} here: {str(error).splitlines()[0]}"
-            ) from error
+            raise ValueError(f"there is no device {str(device)!r} here: {error}") from error
         name = str(backbone or file.backbone.name)
         try:
             clip_model = clip.load(name)
+            found = BackboneIdentity.of(clip_model, name)
+            if differences := file.backbone.differences(found):
+                raise ValueError(f"{name} is another one: {'; '.join(differences)}")
         except ValueError as error:
             raise ValueError(
-                f"{path} was learned in the CLIP {file.backbone.name}, and {name} cannot be loaded: give the "
-                f"path of its weights (--backbone). {error}"
+                f"{path} was learned in the CLIP {file.backbone.name}: give the path of its weights "
+                f"(--backbone). {error}"
             ) from error
-        found = BackboneIdentity.of(clip_model, name)
-        if differences := "; ".join(file.backbone.differences(found)):
-            raise ValueError(
-                f"{path} was learned in the CLIP {file.backbone.name}, and {name} is another one: "
-                f"{differences}. Give the weights of the training (--backbone)"
-            )
         if file.backbone.sha256 != found.sha256:
             warnings.warn(
                 f"the weights {name} are rounded differently from those that {path} was learned in: expect "
@@ -171,16 +158,27 @@ class PromptClassifier:
 
     @classnames.setter
     def classnames(self, names: Sequence[str]) -> None:
-        if tuple(names) not in (self._classnames, self.file.classnames):
-            names = check_names(names)
-        if tuple(names) != self._classnames:
-            self.model = build_model(self.file, self.model.clip, names, self.model.precision)
-            self._classnames = tuple(names)
+        checked = self._checked(names)
+        if checked != self._classnames:
+            self.model = build_model(self.file, self.model.clip, checked, self.model.precision)
+            self._classnames = checked
 
-    @property
-    def depends_on_image(self) -> bool:
-        """Whether each image has class features of its own, as in CoCoOp."""
-        return isinstance(self.model, ConditionallyPromptedCLIP)
+    def _checked(self, names: Sequence[str]) -> tuple[str, ...]:
+        """`names` without surrounding spaces, if CLIP can tell them apart; those of the training always."""
+        if isinstance(names, str):
+            raise TypeError(f'class names are a list such as ["a heron", "a stork"], not the text {names!r}')
+        if is_of_training := tuple(names) == self.file.classnames:
+            checked = self.file.classnames
+        else:
+            checked = tuple(name.strip() for name in names)
+        if not checked or not all(checked):
+            raise ValueError(f"class names are needed, and none of them empty; received {list(names)[:5]}")
+        for one, other in same_tokens(checked):
+            message = f"CLIP cannot tell the class names {one!r} and {other!r} apart"
+            if not is_of_training:  # as ImageNet has "missile" twice
+                raise ValueError(f"{message}: give each class once")
+            warnings.warn(message, stacklevel=3)
+        return checked
 
     @torch.no_grad()
     def encode_image(self, images: Any) -> Tensor:
@@ -190,15 +188,11 @@ class PromptClassifier:
     @torch.no_grad()
     def encode_text(self, images: Any = None) -> Tensor:
         """Normalised float32 features `[C, E]` of the class names; of CoCoOp, `[B, C, E]` for `images`."""
-        if self.depends_on_image != (images is not None):
-            need = (
-                "depend on the image: give images" if images is None else "are those of all images: give none"
-            )
-            raise ValueError(f"class features of {self.file.method} {need}")
-        if isinstance(self.model, ConditionallyPromptedCLIP):
-            features = [self.model.image_features(batch) for batch in self._batches(images)]
-            return torch.cat([self.model.text_features_of(batch) for batch in features])
-        return self.model.text_features()
+        if not isinstance(self.model, ConditionallyPromptedCLIP):
+            return self.model.text_features()
+        if images is None:
+            raise ValueError(f"class features of {self.file.method} depend on the image: give images")
+        return torch.cat([self.model.outputs(batch)[2] for batch in self._batches(images)])
 
     @torch.no_grad()
     def logits(self, images: Any) -> Tensor:
@@ -211,21 +205,21 @@ class PromptClassifier:
         Raises:
             ImageError: a file cannot be read; `stream` goes on with the others.
         """
+        listed, is_one = _listed(images)
         predictions = []
-        for found in self.stream(_listed(images), top):
+        for found in self.stream(listed, top):
             if isinstance(found, UnreadableImage):
                 raise ImageError(found.reason)
             predictions.append(found)
-        is_file = isinstance(images, (str, Path)) and Path(images).expanduser().is_file()
-        return predictions[0] if is_file or _is_one(images) else predictions
+        return predictions[0] if is_one else predictions
 
     @torch.no_grad()
     def stream(
         self, images: Sequence[Any], top: int = 5, batch_size: int = BATCH_SIZE
     ) -> Iterator[Prediction | UnreadableImage]:
         """What `classify` gives for a list, one by one, and an `UnreadableImage` for what cannot be read."""
-        if top < 1:
-            raise ValueError(f"top is {top}; at least 1 class is shown")
+        if top < 1 or batch_size < 1:
+            raise ValueError(f"top is {top} and batch_size is {batch_size}; both take 1 or more")
         for batch in self._prepared(images, batch_size):
             tensors = [prepared for _, prepared in batch if isinstance(prepared, Tensor)]
             rows = iter(self.model(torch.stack(tensors).to(self.device)).float().cpu() if tensors else ())
@@ -242,10 +236,7 @@ class PromptClassifier:
 
     def _batches(self, images: Any) -> Iterator[Tensor]:
         """Batches `[B, 3, R, R]` on the device."""
-        listed = _listed(images)
-        if not listed:
-            raise ValueError("no image is given: the list is empty")
-        for batch in self._prepared(listed, BATCH_SIZE):
+        for batch in self._prepared(_listed(images)[0], BATCH_SIZE):
             for _, prepared in batch:
                 if isinstance(prepared, ImageError):
                     raise prepared
@@ -268,10 +259,9 @@ class PromptClassifier:
             return self.transform(to_rgb(image))
         size = self.model.clip.config.image_size
         if not isinstance(image, Tensor) or image.shape != (3, size, size) or not image.is_floating_point():
-            what = f"{image.dtype} {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
             raise ValueError(
                 "an image is a path, a PIL image, or what classifier.transform makes of one, float "
-                f"[3, {size}, {size}]; received {what}"
+                f"[3, {size}, {size}]; received {getattr(image, 'shape', image)!r:.80}"
             )
         return image.to(self.device)
 
@@ -290,12 +280,9 @@ def find_images(path: str | Path) -> list[Path]:
     return sorted(visible, key=lambda file: (file.parent, file.name))
 
 
-def _is_one(images: Any) -> bool:
-    return isinstance(images, Image.Image) or (isinstance(images, Tensor) and images.ndim == 3)
-
-
-def _listed(images: Any) -> list[Any]:
-    """Any form of images as a list of single ones."""
+def _listed(images: Any) -> tuple[list[Any], bool]:
+    """Any form of images as a list of single ones, and whether `images` is one and no list."""
     if isinstance(images, (str, Path)):
-        return list(find_images(images))
-    return [images] if _is_one(images) else list(images)
+        return list(find_images(images)), Path(images).expanduser().is_file()
+    is_one = isinstance(images, Image.Image) or (isinstance(images, Tensor) and images.ndim == 3)
+    return [images] if is_one else list(images), is_one

@@ -1,11 +1,10 @@
 """How often predictions on labelled images are right: figures, a table of classes and a confusion picture."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from clip.tokenizer import tokens_of
@@ -16,21 +15,21 @@ from datasets.folder_lists import read_list
 
 from .building import default_cfg
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-COLUMNS = ("image", "class", "predicted", "probability")  # of predictions.csv
 MAX_NUMBERS = 20  # classes up to which the confusion picture has numbers in its cells
 
 
 def labels_of_folders(paths: Sequence[Path], classnames: Sequence[str]) -> dict[str, str]:
     """Path -> class name, where every image lies in a folder of its class's name; else nothing."""
     name_of = {tokens_of(name): name for name in classnames}
-    found = {str(path): name_of.get(tokens_of(path.absolute().parent.name)) for path in paths}
-    others = {Path(path).absolute().parent.name for path, name in found.items() if name is None}
-    if others and len({path.absolute().parent for path in paths}) > 1:
-        print(f"Not evaluated: no class is called {', '.join(sorted(others)[:5])}", file=sys.stderr)
-    return {} if others else {path: str(name) for path, name in found.items()}
+    folder_of = {path: path.absolute().parent.name for path in paths}
+    others = sorted({folder for folder in folder_of.values() if tokens_of(folder) not in name_of})
+    if others and len(set(folder_of.values())) > 1:
+        print(
+            f"Not evaluated: no class is called {', '.join(others[:5])}. Where the folders have other "
+            "names than the classes, give --labels; for a run's own images: python -m classify evaluate RUN",
+            file=sys.stderr,
+        )
+    return {} if others else {str(path): name_of[tokens_of(name)] for path, name in folder_of.items()}
 
 
 def labels_of_list(
@@ -56,16 +55,19 @@ def labels_of_list(
     return labels
 
 
-def report(table: "pd.DataFrame", names: Sequence[str], folder: Path) -> str:
+def report(predictions: Iterable[tuple[Any, str, str, float]], names: Sequence[str], folder: Path) -> str:
     """Compare predictions with true classes; write what was found, and give it as a text.
 
     Args:
-        table: an image a row, with the columns image, class, predicted and probability.
+        predictions: path, true class, predicted class and its probability of each image.
         names: all classes, each once.
         folder: gets predictions.csv, confusion.csv and confusion.png, with a row for each true class.
     """
     import pandas as pd
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay
 
+    table = pd.DataFrame(predictions, columns=["image", "class", "predicted", "probability"])
     counts = pd.crosstab(table["class"], table["predicted"]).reindex(index=names, columns=names, fill_value=0)
     n_true, n_predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.to_numpy().diagonal()
     f1 = (2 * correct / (n_true + n_predicted).clip(lower=1))[n_true > 0]
@@ -74,7 +76,18 @@ def report(table: "pd.DataFrame", names: Sequence[str], folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "predictions.csv", index=False)
     counts.to_csv(folder / "confusion.csv")
-    _draw(counts, folder / "confusion.png")
+    side = min(4 + 0.3 * len(names), 40)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    shares = counts.div(n_true.clip(lower=1), axis=0).to_numpy()
+    ConfusionMatrixDisplay(shares, display_labels=names).plot(
+        include_values=len(names) <= MAX_NUMBERS,
+        values_format=".0%",
+        cmap="Blues",
+        xticks_rotation="vertical",
+        colorbar=False,
+        ax=figure.subplots(),
+    )
+    figure.savefig(folder / "confusion.png", dpi=150)
     is_equal = classes["images"].nunique() == 1
     largest = "" if is_equal else f", the largest class {100 * n_true.max() / len(table):.2f}%"
     return (
@@ -104,8 +117,6 @@ def evaluate_run(folder: Path, pairs: Sequence[str], out: Path | None = None) ->
         pairs: KEY, VALUE, … of settings that differ now, such as DATASET.ROOT.
         out: for the files of `report`; by default `evaluation` in the run's folder.
     """
-    import pandas as pd
-
     record = read_result(str(folder))
     if not record.get("finished"):
         raise ValueError(f"{folder} holds no finished run: give a folder with a result.json that is finished")
@@ -133,24 +144,4 @@ def evaluate_run(folder: Path, pairs: Sequence[str], out: Path | None = None) ->
         (image.impath, names[image.label], names[label], probability)
         for image, (label, probability) in zip(images, evaluator.kept, strict=True)
     ]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return report(table, names, out)
-
-
-def _draw(counts: "pd.DataFrame", path: Path) -> None:
-    """Draw how the images of each true class (rows) were classified (columns), as shares of the row."""
-    from matplotlib.figure import Figure
-
-    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0).to_numpy()
-    side = min(4 + 0.3 * len(counts), 40)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    ax = figure.subplots()
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ax.set(xlabel="predicted", ylabel="class")
-    ax.set_xticks(range(len(counts)), counts.columns, rotation=90)
-    ax.set_yticks(range(len(counts)), counts.index)
-    if len(counts) <= MAX_NUMBERS:
-        for (row, column), share in np.ndenumerate(shares):
-            colour = "white" if share > 0.5 else "black"
-            ax.text(column, row, counts.iat[row, column], ha="center", va="center", color=colour, size=8)
-    figure.savefig(path, dpi=150)
+    return report(rows, names, out)

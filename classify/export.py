@@ -22,7 +22,6 @@ from .classifier import PromptClassifier
 
 OUTPUTS = ("logits", "image_features", "text_features")
 ONNX_OPSET = 18  # the oldest that PyTorch's exporter writes, so that most runtimes read it
-MAX_ONE_FILE = 1_800_000_000  # bytes of weights in one ONNX file; protobuf, its container, ends at 2 GiB
 MAX_BATCH = 2**16  # images at a time; PyTorch 2.6 asks for a limit
 TOLERANCE = 1e-3  # of logits, which are of the order of 10: far above float32's rounding over a tower
 ABOUT = "about.json"  # entry of a torch.export file with the metadata
@@ -48,40 +47,30 @@ class ExportableClassifier(nn.Module):
 class ExportableConditionalClassifier(nn.Module):
     """CoCoOp with its text tower; all B * C prompts are encoded at once."""
 
-    end_index: Tensor
-    before: Tensor
-    after: Tensor
-
     def __init__(self, classifier: PromptClassifier) -> None:
         super().__init__()
         self.model = copy.deepcopy(classifier.model)
         del self.model.clip.token_embedding  # the words are embedded already
-        assert isinstance(self.model.prompt_learner, ConditionalWords)
-        prompts = self.model.prompt_learner.class_prompts
-        self.register_buffer("before", prompts.embedded[:, :1].clone())
-        self.register_buffer("after", prompts.embedded[:, 1 + prompts.n_ctx :].clone())
-        self.register_buffer("end_index", prompts.end_index)
-        del prompts.embedded
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         clip, words = self.model.clip, self.model.prompt_learner
         assert isinstance(words, ConditionalWords)
-        image_features = self.model.image_features(images)
-        contexts = words.context_of(image_features)  # [B, n, D]
-        n_images, n_classes = contexts.shape[0], self.before.shape[0]
-        contexts = contexts.unsqueeze(1).expand(-1, n_classes, -1, -1)  # [B, C, n, D]
-        before, after = (t.expand(n_images, -1, -1, -1) for t in (self.before, self.after))
-        embedded = torch.cat([before, contexts, after], dim=2).flatten(0, 1)  # [B * C, L, D]
-        features = clip.encode_embedded_text(embedded, self.end_index.repeat(n_images))
-        text_features = F.normalize(features.float(), dim=-1).unflatten(0, (-1, n_classes))  # [B, C, E]
+        prompts, image_features = words.class_prompts, self.model.image_features(images)
+        context = words.context_of(image_features).unsqueeze(1)  # [B, 1, n, D]
+        embedded = prompts.embedded.expand(images.shape[0], -1, -1, -1)  # [B, C, L, D]
+        before, after = embedded[:, :, :1], embedded[:, :, 1 + prompts.n_ctx :]
+        context = context.expand(-1, embedded.shape[1], -1, -1)
+        embedded = torch.cat([before, context, after], dim=2).flatten(0, 1)  # [B * C, L, D]
+        features = clip.encode_embedded_text(embedded, prompts.end_index.repeat(images.shape[0]))
+        text_features = F.normalize(features.float(), dim=-1).unflatten(0, (images.shape[0], -1))  # [B, C, E]
         logits = clip.logit_scale.exp() * (text_features @ image_features.unsqueeze(-1)).squeeze(-1)
         return logits, image_features, text_features
 
 
 def export_program(classifier: PromptClassifier) -> torch.export.ExportedProgram:
     """The computation of a classifier on the CPU in float32, for any number of images."""
-    kind = ExportableConditionalClassifier if classifier.depends_on_image else ExportableClassifier
-    module = kind(classifier).requires_grad_(False).eval()
+    is_conditional = isinstance(classifier.model.prompt_learner, ConditionalWords)
+    module = (ExportableConditionalClassifier if is_conditional else ExportableClassifier)(classifier).eval()
     size = classifier.model.clip.config.image_size
     batch = torch.export.Dim("batch", max=MAX_BATCH)
     with torch.no_grad():
@@ -107,7 +96,6 @@ def write_onnx(classifier: PromptClassifier, path: str | Path) -> None:
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     program = export_program(classifier)
-    n_bytes = sum(values.numel() * values.element_size() for values in program.state_dict.values())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         written = torch.onnx.export(
@@ -120,7 +108,7 @@ def write_onnx(classifier: PromptClassifier, path: str | Path) -> None:
         )
     assert written is not None
     written.model.metadata_props.update(metadata(classifier))
-    written.save(path, external_data=n_bytes > MAX_ONE_FILE)
+    written.save(path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def logits_of(images: Tensor) -> Tensor:

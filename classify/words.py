@@ -3,8 +3,6 @@
 Letters of shapes: P prompts, D width, V words of the vocabulary.
 """
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,10 +14,6 @@ from trainers.prompt_file import PromptFile
 from trainers.prompts import PromptLearner
 
 from .building import cfg_of
-
-SAME_DRAW = 5.0
-"""Standard deviations of the cosine of two unrelated random vectors, above which the learned values count as
-started from a draw (our choice: by chance one in three million)."""
 
 
 def text_vectors(learner: PromptLearner) -> dict[int, Tensor]:
@@ -44,67 +38,39 @@ def nearest_words(learner: PromptLearner, clip: CLIP, top: int) -> list[dict]:
     what the layer makes of them.
 
     Returns:
-        A row a word: layer, prompt, rank, word (`pho-` for a piece that another follows), euclidean, cosine.
+        A row a word: layer, prompt, rank, word (`pho-` for a piece that another follows), distance.
     """
     tokenizer, rows = default_tokenizer(), []
     words = clip.token_embedding.weight.float()  # [V, D]
     for layer, vectors in text_vectors(learner).items():
         distances, ids = torch.cdist(vectors, words).topk(top, largest=False)  # each [P, top]
-        cosines = F.cosine_similarity(vectors.unsqueeze(1), words[ids], dim=-1)  # [P, top]
         for prompt in range(len(vectors)):
             for rank in range(top):
                 piece = tokenizer.decode([int(ids[prompt, rank])])
-                rows.append(
-                    {
-                        "layer": layer,
-                        "prompt": prompt,
-                        "rank": rank + 1,
-                        "word": piece[:-1] if piece.endswith(" ") else f"{piece}-",
-                        "euclidean": float(distances[prompt, rank]),
-                        "cosine": float(cosines[prompt, rank]),
-                    }
-                )
+                word = piece[:-1] if piece.endswith(" ") else f"{piece}-"
+                row = {"layer": layer, "prompt": prompt, "rank": rank + 1, "word": word}
+                rows.append(row | {"distance": float(distances[prompt, rank])})
     return rows
 
 
 def moves(file: PromptFile, clip: CLIP) -> list[dict]:
-    """How far each learned array moved from its start, by Euclidean norms.
-
-    An array that two seeds draw alike has a fixed start, such as words or zeros. The others count as started
-    from the draw of the run's seed if, all together, they still resemble it more than chance allows. Else
-    their start is unknown, and `start_norm` is that of a draw like it.
+    """How far each learned array moved from what the seed of its run draws, by Euclidean norms.
 
     Returns:
-        A row an array: name, n_values, start (fixed, seed or unknown), norm, start_norm, moved, cosine; the
-        last two are None where the start is unknown.
+        A row an array: name, number of values, norm, start's norm, moved, cosine with the start. A cosine
+        near 0 says that the run started elsewhere (MODEL.INIT_WEIGHTS). No row where the seed is unknown.
     """
-    drawn, drawn_otherwise = (_drawn(file, clip, (file.seed or 0) + i) for i in (0, 1))
-    random = [name for name in file.learned if not torch.equal(drawn[name], drawn_otherwise[name])]
-    is_known = False
-    if random:
-        ours = torch.cat([file.learned[name].flatten() for name in random])
-        theirs = torch.cat([drawn[name].flatten() for name in random])
-        # the cosine of unrelated draws has the standard deviation 1 / sqrt(number of values)
-        is_known = float(F.cosine_similarity(ours, theirs, dim=0)) * len(ours) ** 0.5 > SAME_DRAW
-    rows = []
-    for name, values in file.learned.items():
-        start = "fixed" if name not in random else "seed" if is_known else "unknown"
-        own, initial = values.flatten(), drawn[name].flatten()
-        moved = float((own - initial).norm()), float(F.cosine_similarity(own, initial, dim=0))
-        row = {"name": name, "n_values": len(own), "start": start}
-        row |= {"norm": float(own.norm()), "start_norm": float(initial.norm())}
-        rows.append(
-            row | dict(zip(("moved", "cosine"), moved if start != "unknown" else (None, None), strict=True))
-        )
-    return rows
-
-
-def _drawn(file: PromptFile, clip: CLIP, seed: int) -> Mapping[str, Tensor]:
-    """The method's arrays before training, as `seed` draws them."""
-    cfg = cfg_of(file)
+    if file.seed is None or file.seed < 0:
+        return []
+    cfg, rows = cfg_of(file), []
     trainer = TRAINER_REGISTRY.get(file.method).chosen(cfg)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(max(seed, 0))
+        torch.manual_seed(file.seed)
         learner = trainer.build_prompt_learner(cfg, clip, list(file.classnames))
-        model = trainer.model_class(clip, learner)
-    return {name: parameter.detach().float().cpu() for name, parameter in model.published_names().items()}
+        drawn = trainer.model_class(clip, learner).published_names()
+    for name, values in file.learned.items():
+        own, start = values.flatten(), drawn[name].detach().float().cpu().flatten()
+        row = {"array": name, "values": len(own), "norm": own.norm().item(), "start": start.norm().item()}
+        row |= {"moved": (own - start).norm().item(), "cosine": F.cosine_similarity(own, start, dim=0).item()}
+        rows.append(row)
+    return rows

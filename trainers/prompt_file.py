@@ -27,7 +27,8 @@ TEST_TRANSFORMS = ("normalize", "instance_norm")  # entries of INPUT.TRANSFORMS 
 PLAIN_TEXTS = ("method", "dataset", "subsample", "split")  # entries of the metadata that are not JSON
 HOW_TO_MAKE = (
     f"A training of prompts leaves one as {FILE_NAME} in its folder; from a checkpoint "
-    f"(model.pth.tar-<epoch>) make one with python -m classify convert CHECKPOINT --safetensors {FILE_NAME}"
+    f"(model.pth.tar-<epoch>) make one with python -m classify convert CHECKPOINT --safetensors {FILE_NAME}. "
+    "A linear probe has none: python -m classify evaluate RUN tests it again"
 )
 
 

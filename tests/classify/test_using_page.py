@@ -63,10 +63,11 @@ def run_elsewhere(code: str, folder: Path) -> str:
     return subprocess.run(words, cwd=folder, env=environment, check=True, text=True, stdout=-1).stdout
 
 
-def test_the_page_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_right(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("onnxruntime", "onnxscript", "matplotlib"):
         pytest.importorskip(module)
     (tmp_path / "configs").symlink_to(REPO / "configs")
+    (tmp_path / "data").symlink_to(drawn)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CFG", raising=False)
     for name, value in {"DATA": tmp_path / "data", "OUTPUT": tmp_path / "output", "SHOTS": 4}.items():
