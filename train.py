@@ -152,8 +152,9 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
         )
     tested = None
     if args.model_dir:
-        ended = read_result(args.model_dir).get("ended")
-        tested = {"folder": os.path.abspath(args.model_dir), "ended": ended, "epoch": args.load_epoch}
+        training = read_result(args.model_dir)
+        tested = {"folder": os.path.abspath(args.model_dir), "epoch": args.load_epoch}
+        tested |= {key: training.get(key) for key in ("ended", "dataset", "shots")}
     if args.force:
         build_dataset(cfg)  # a mistyped folder is named before a run is moved aside
     with stop_signals(), hold_folder(cfg.OUTPUT_DIR, args.force):

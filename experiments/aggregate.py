@@ -1,17 +1,14 @@
 """Makes the papers' tables from finished runs, beside the published figures.
 
-`make_tables` gives a `Table` for each protocol, number of shots and source; `make_pivots` gives tables of
-two settings from the runs of a grid. A figure is the mean over seeds with the sample standard deviation. H
-is the harmonic mean of the mean base and the mean new accuracy; of an average it is that of the averages, as
-in the papers.
+A figure is the mean over seeds with the sample standard deviation. H is the harmonic mean of the mean base
+and the mean new accuracy; of an average it is that of the averages, as in the papers.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .facts import ELEVEN, dataset_name
-from .results import HALVES, IMAGENET, TABLE, VARIANTS, short_key
+from .results import HALVES, IMAGENET, TABLE, VARIANTS
 
 BENCHMARK = [dataset_name(name) for name in ELEVEN]
 TITLES = {
@@ -37,8 +34,9 @@ PROVENANCE = {
     "backbone": "backbone",
 }  # fmt: skip
 LEGEND = (
-    "Accuracy in percent, mean ± sample standard deviation over seeds. paper: the published figure; diff: "
-    "ours less that, * beyond the spread over seeds (beyond rounding, if nothing is trained). — is missing."
+    "Accuracy in percent, mean ± sample standard deviation over seeds; seeds: how many. H: harmonic mean of "
+    "base and new. shots: training images of each class. paper: the published figure; diff: ours less that, "
+    "* beyond the spread over seeds (beyond rounding, if nothing is trained). — is missing."
 )
 
 
@@ -55,14 +53,17 @@ def harmonic_mean(base: Any, new: Any) -> Any:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of one protocol."""
+    """A table of one protocol, or a pivot: one metric of one method by two settings."""
 
-    protocol: str
     title: str
     name: str  # of its figures' files
+    protocol: str
     metrics: Sequence[str]  # base, new and H; the shots of few-shot learning; or accuracy
     runs: pd.DataFrame  # as `results.read_runs` gives them
-    cells: pd.DataFrame  # the columns of `make_cells`, by dataset, label and metric
+    cells: pd.DataFrame  # the columns of `make_cell`, by dataset, label and metric
+    frame: pd.DataFrame  # the table as text
+    notes: Sequence[str]  # what the runs ran on, and what a reader has to know before he compares figures
+    pivot: pd.DataFrame | None = None  # the means of a pivot, with the settings as index and columns
 
     @property
     def labels(self) -> list[str]:
@@ -73,103 +74,6 @@ class Table:
     def datasets(self) -> list[str]:
         """All but the average."""
         return [name for name in self.cells.index.unique("dataset") if name != AVERAGE]
-
-    @property
-    def is_unequal(self) -> bool:
-        """Whether own images have classes of unequal size, so that accuracy alone misleads."""
-        return bool(self.runs.own.any() and self.runs.majority.notna().any())
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The table as text, with a row for each dataset and label."""
-        cells = self.cells
-        shown = {"": cells.apply(cell_text, axis=1)}
-        if self.is_unequal:
-            shown[" macro-F1"] = cells.macro_f1.map(lambda f1: "" if pd.isna(f1) else f"{f1:.2f}")
-        if cells.published.notna().any():
-            shown[" paper"] = cells.published.map(lambda mean: MISSING if pd.isna(mean) else f"{mean:.2f}")
-            shown[" diff"] = cells.apply(difference_text, axis=1)
-        rows = cells.index.droplevel("metric").unique()
-        columns = {"seeds": cells.groupby(["dataset", "label"]).apply(seeds_text)}
-        for metric in self.metrics:
-            for ending, texts in shown.items():
-                columns[head_of(metric) + ending] = texts.xs(metric, level="metric")
-        frame = pd.DataFrame(columns).reindex(rows)
-        return frame.reset_index().rename(columns={"label": "method"})
-
-    @property
-    def notes(self) -> list[str]:
-        """What the runs ran on, and what a reader has to know before he compares figures."""
-        runs, cells = self.runs, self.cells
-        notes, provenance = [], []
-        for column, head in PROVENANCE.items():
-            counts = runs[column].value_counts()
-            if len(counts) > 1:
-                values = ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
-                notes.append(f"WARNING: the runs of this table differ in {head}: {values}")
-            elif len(counts):
-                provenance.append(f"{head} {counts.index[0]}")
-        notes.append(f"on {', '.join(provenance)}")
-        seconds = [f"{label} {time:.0f} s" for label, time in training_seconds(runs).items()]
-        if seconds:
-            notes.append(f"mean training time: {', '.join(seconds)}")
-        if self.is_unequal:
-            names = runs.dataset + (" " + runs.classes).replace(" all", "")
-            shares = runs.majority.groupby(names).max().dropna()
-            told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-            notes.append(f"naming the largest class for every image would give: {told}")
-        for label, group in runs[runs.learned].groupby("label"):
-            settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
-            for key in settings.columns[settings.nunique() > 1]:
-                where = group.dataset
-                if self.protocol == "fewshot":
-                    where = where + " " + group.metric.map(head_of)
-                values = where.groupby(group[key]).unique()
-                parts = [f"{value or 'none'} for {', '.join(places)}" for value, places in values.items()]
-                notes.append(f"{label}: {key} is not the same in all cells: {', '.join(parts)}")
-        missing: dict[str, list[str]] = {}
-        for dataset, label, metric in cells[cells["mean"].isna() & cells.due].index:
-            if dataset != AVERAGE and metric != "H":
-                missing.setdefault(f"{label} on {dataset}", []).append(head_of(metric))
-        if missing:
-            told = "; ".join(f"{where} ({', '.join(metrics)})" for where, metrics in missing.items())
-            notes.append(f"missing ({MISSING}): {told}")
-        papers = set(AVERAGED[self.protocol])
-        if set(self.datasets) - set(runs.source) < papers and len(self.datasets) > 1:
-            notes.append(f"the average is over fewer datasets than the papers' {len(papers)}")
-        claim = published()["MPL_claims"].get(SECTIONS.get(self.protocol))
-        if claim and set(runs.dataset) & set(BENCHMARK):
-            notes.append(f"MPL's paper has no figures of single datasets at hand; it claims: {claim}")
-        return notes
-
-
-def head_of(metric: str) -> str:
-    """The head of a metric's column."""
-    head = {"0": "zero-shot", "1": "1 shot", "-1": "all"}.get(metric, metric)
-    return f"{head} shots" if head.isdigit() else head
-
-
-def seeds_text(cells: pd.DataFrame) -> str:
-    """How many seeds the figures of a row rest on, such as `3` or `2–3`."""
-    counts = cells.n_seeds[cells["mean"].notna()]
-    return "–".join(map(str, sorted({counts.min(), counts.max()}))) if len(counts) else "0"
-
-
-def cell_text(cell: pd.Series) -> str:
-    """Such as `71.62 ± 0.81 (2/3 seeds)`."""
-    if pd.isna(cell["mean"]):
-        return MISSING if cell.due else ""
-    spread = "" if pd.isna(cell.sample_std) else f" ± {cell.sample_std:.2f}"
-    return f"{cell['mean']:.2f}{spread}{cell.lack}"
-
-
-def difference_text(cell: pd.Series) -> str:
-    """Ours less the published figure, with a star if that is more than the spread."""
-    difference = cell["mean"] - cell.published
-    if pd.isna(difference):
-        return ""
-    allowed = cell.sample_std if cell.learned else ROUNDING
-    return f"{round(difference, 2) + 0.0:+.2f}{'*' if abs(difference) > allowed else ''}"
 
 
 def make_tables(
@@ -214,15 +118,16 @@ def make_table(
     made: list[dict[str, Any]] = []
     for label in labels:
         made += make_cells(label, runs[runs.label == label], source, datasets, metrics, n_seeds)
-    cells = pd.DataFrame(made).assign(protocol=protocol, shots=shots, trained_on=source)
-    cells = cells.set_index(["dataset", "label", "metric"])
+    cells = pd.DataFrame(made).set_index(["dataset", "label", "metric"])
     places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=cells.index.names)
-    cells = cells.reindex(places[places.isin(cells.index)])
+    cells = cells.loc[places[places.isin(cells.index)]]
     parts = [TITLES[protocol], "own images" if own else ""]
     parts.append(f"trained on {source}" if source and runs.learned.any() else "")
     parts.append(f"{'all' if shots < 0 else shots} training images a class" if shots else "")
+    title = ", ".join(filter(None, parts))
     name = "_".join(str(part) for part in (protocol, shots, source, "own" if own else "") if part)
-    return Table(protocol, ", ".join(filter(None, parts)), name, metrics, runs, cells)
+    frame, notes = make_frame(runs, cells, metrics), make_notes(runs, cells, protocol)
+    return Table(title, name, protocol, metrics, runs, cells, frame, notes)
 
 
 def label_order(label: str) -> tuple[int, str]:
@@ -246,29 +151,41 @@ def make_cells(
         n_seeds: how many seeds each figure should rest on.
     """
     learned = bool(runs.empty or runs.learned.any())
-    columns = pd.MultiIndex.from_product([[metric for metric in metrics if metric != "H"], datasets])
-    index, of = "seed", ["metric", "dataset"]
-    accuracies = runs.pivot(index=index, columns=of, values="accuracy").reindex(columns=columns)
-    f1 = runs.pivot(index=index, columns=of, values="macro_f1").reindex(columns=columns)
+    kinds = ["accuracy", "macro_f1"]
+    columns = pd.MultiIndex.from_product([kinds, [metric for metric in metrics if metric != "H"], datasets])
+    values = runs.pivot(index="seed", columns=["metric", "dataset"], values=kinds).reindex(columns=columns)
     averaged = [name for name in datasets if name != source]
-    for metric in metrics:
-        needed = "H" if "H" in metrics else metric
-        complete = [name for name in averaged if not np.isnan(figure(accuracies, needed, [name])[0])]
-        rows = [(AVERAGE, complete, len(averaged))] if len(averaged) > 1 else []
-        for name, over, n_datasets in rows + [(name, [name], 1) for name in datasets]:
-            mean, by_seed = figure(accuracies, metric, over)
-            cell = {"dataset": name, "label": label, "metric": metric, "learned": learned, "lack": ""}
-            cell |= {"mean": mean, "sample_std": by_seed.std(), "n_seeds": len(by_seed)}
-            cell["by_seed"] = ";".join(f"{seed}:{value!r}" for seed, value in by_seed.items())
-            cell["macro_f1"] = figure(f1, metric, over)[0]
-            cell["published"] = published_mean(runs, method_of(label), over, metric)
-            # Few-shot tables: what is not trained stands in the column of 0 shots, and only there.
-            cell["due"] = metric in (*HALVES, "H", "accuracy") or (metric == "0") != learned
-            if 0 < len(over) < n_datasets:
-                cell["lack"] = f" ({len(over)}/{n_datasets} datasets)"
-            elif len(by_seed) < (n_seeds if learned else 1):
-                cell["lack"] = f" ({len(by_seed)}/{n_seeds} seeds)"
-            yield cell
+    rows = {AVERAGE: averaged} if len(averaged) > 1 else {}
+    rows |= {name: [name] for name in datasets}
+    for (name, over), metric in product(rows.items(), metrics):
+        if metric.lstrip("-").isdigit() and (metric == "0") == learned:
+            continue  # in few-shot tables what is not trained stands in the column of 0 shots, and only there
+        lack, n_datasets = "", len(over)
+        if name == AVERAGE:
+            needed = "H" if "H" in metrics else metric
+            over = [one for one in over if not np.isnan(figure(values.accuracy, needed, [one])[0])]
+        mean, by_seed = figure(values.accuracy, metric, over)
+        if 0 < len(over) < n_datasets:
+            lack = f" ({len(over)}/{n_datasets} datasets)"
+        elif len(by_seed) < (n_seeds if learned else 1):
+            lack = f" ({len(by_seed)}/{n_seeds} seeds)"
+        std = by_seed.std()
+        yield {
+            "dataset": name,
+            "label": label,
+            "metric": metric,
+            "learned": learned,
+            "mean": mean,
+            "sample_std": std,
+            "n_seeds": len(by_seed),
+            "by_seed": ";".join(f"{seed}:{value!r}" for seed, value in by_seed.items()),
+            "macro_f1": figure(values.macro_f1, metric, over)[0],
+            "published": published_mean(runs, method_of(label), over, metric),
+            "lack": lack,
+            "text": MISSING
+            if np.isnan(mean)
+            else f"{mean:.2f}{'' if np.isnan(std) else f' ± {std:.2f}'}{lack}",
+        }
 
 
 def figure(values: pd.DataFrame, metric: str, datasets: Sequence[str]) -> tuple[Any, Any]:
@@ -279,13 +196,13 @@ def figure(values: pd.DataFrame, metric: str, datasets: Sequence[str]) -> tuple[
     """
 
     def average(frame: pd.DataFrame) -> tuple[Any, Any]:
-        return frame.mean().mean(), frame.dropna().mean(axis=1)
+        return frame.mean().mean(), frame.mean(axis=1, skipna=False).dropna()
 
     if metric != "H":
         return average(values[metric][datasets])
     base, new = (values[half][datasets] for half in HALVES)
     means = zip(average(base.where(new.notna())), average(new.where(base.notna())), strict=True)
-    (mean, by_seed) = (harmonic_mean(*halves) for halves in means)
+    mean, by_seed = (harmonic_mean(*halves) for halves in means)
     return mean, by_seed
 
 
@@ -307,30 +224,91 @@ def published_mean(runs: pd.DataFrame, method: str, datasets: Sequence[str], met
     return harmonic_mean(*means[HALVES]) if metric == "H" and len(names) > 1 else means.iloc[-1]
 
 
+def make_frame(runs: pd.DataFrame, cells: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """A table as text, with a row for each dataset and label."""
+    shown = {"": cells.text}
+    if runs.majority[runs.own].notna().any():  # own classes of unequal size: accuracy alone misleads
+        shown[" macro-F1"] = cells.macro_f1.map("{:.2f}".format, na_action="ignore")
+    if cells.published.notna().any():
+        shown[" paper"] = cells.published.map("{:.2f}".format, na_action="ignore").fillna(MISSING)
+        difference = cells["mean"] - cells.published
+        is_beyond = difference.abs() > cells.sample_std.where(cells.learned, ROUNDING)
+        signed = (difference.round(2) + 0.0).map("{:+.2f}".format, na_action="ignore")
+        shown[" diff"] = signed + is_beyond.map({True: "*", False: ""})
+    n_seeds = cells.n_seeds[cells["mean"].notna()].groupby(["dataset", "label"])
+    columns = {"seeds": n_seeds.agg(lambda counts: "–".join(map(str, sorted({counts.min(), counts.max()}))))}
+    for metric, (ending, texts) in product(metrics, shown.items()):
+        columns[head_of(metric) + ending] = texts.xs(metric, level="metric")
+    frame = pd.DataFrame(columns, cells.index.droplevel("metric").unique())
+    return (
+        frame.astype(object)
+        .fillna({"seeds": "0"})
+        .fillna("")
+        .reset_index()
+        .rename(columns={"label": "method"})
+    )
+
+
+def make_notes(runs: pd.DataFrame, cells: pd.DataFrame, protocol: str) -> list[str]:
+    """What the runs of a table ran on, and what a reader has to know before he compares figures."""
+    notes, provenance = [], []
+    for column, head in PROVENANCE.items():
+        counts = runs[column].value_counts()
+        if len(counts) > 1:
+            values = ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
+            notes.append(f"WARNING: the runs of this table differ in {head}: {values}")
+        provenance += [f"{head} {value}" for value in counts.index if len(counts) == 1]
+    notes.append(f"on {', '.join(provenance)}")
+    seconds = [f"{label} {time:.0f} s" for label, time in training_seconds(runs).items()]
+    if seconds:
+        notes.append(f"mean training time: {', '.join(seconds)}")
+    shares = runs[runs.own].groupby(["dataset", "classes"]).majority.max().dropna()
+    if len(shares):
+        told = ", ".join(f"{name} ({classes}) {share:.2f}" for (name, classes), share in shares.items())
+        notes.append(f"naming the largest class for every image would give: {told}")
+    for label, group in runs[runs.learned].groupby("label"):
+        settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
+        where = group.dataset
+        if protocol == "fewshot":
+            where = where + " " + group.metric.map(head_of)
+        for key in settings.columns[settings.nunique() > 1]:
+            values = where.groupby(group[key]).unique()
+            parts = [f"{value or 'none'} for {', '.join(places)}" for value, places in values.items()]
+            notes.append(f"{label}: {key} is not the same in all cells: {', '.join(parts)}")
+    missing = cells[cells["mean"].isna()].reset_index()
+    missing = missing[(missing.dataset != AVERAGE) & (missing.metric != "H")]
+    if len(missing):
+        heads = (
+            missing.metric.map(head_of).groupby([missing.label, missing.dataset], sort=False).agg(", ".join)
+        )
+        told = "; ".join(f"{label} on {name} ({metrics})" for (label, name), metrics in heads.items())
+        notes.append(f"missing ({MISSING}): {told}")
+    names, papers = set(cells.index.unique("dataset")), set(AVERAGED[protocol])
+    if AVERAGE in names and names - {AVERAGE, *runs.source} < papers:
+        notes.append(f"the average is over fewer datasets than the papers' {len(papers)}")
+    claim = published()["MPL_claims"].get(SECTIONS.get(protocol))
+    if claim and set(runs.dataset) & set(BENCHMARK):
+        notes.append(f"MPL's paper has no figures of single datasets at hand; it claims: {claim}")
+    return notes
+
+
+def head_of(metric: str) -> str:
+    """The head of a metric's column."""
+    head = {"0": "zero-shot", "1": "1 shot", "-1": "all"}.get(metric, metric)
+    return f"{head} shots" if head.isdigit() else head
+
+
 def training_seconds(runs: pd.DataFrame) -> pd.Series:
     """Mean seconds of a training by label."""
     return runs[runs.trained].groupby("label").train_seconds.mean()
 
 
-@dataclass(frozen=True)
-class Pivot:
-    """One metric of one method, with a row a value of one setting and a column a value of another."""
-
-    title: str
-    heading: str  # of its figure
-    name: str  # of its figure's file
-    cells: pd.DataFrame  # as of a `Table`
-    values: pd.DataFrame  # the means
-    frame: pd.DataFrame  # the same as text
-    notes: Sequence[str]
-
-
-def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> list[Pivot]:
-    """The pivots of every method of a table whose labels name settings.
+def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> list[Table]:
+    """One metric of each method whose runs differ in settings, as a table of these settings.
 
     Args:
         keys: the settings of the rows and of the columns, such as N_ADD_OP; by default the first two that
-            differ. Each combination of the others makes a pivot of its own.
+            differ. Further settings make further rows.
         metric: by default H, or the last of the table.
 
     Raises:
@@ -339,30 +317,33 @@ def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> lis
     metric = metric or table.metrics[-1]
     if metric not in table.metrics:
         raise ValueError(f"--metric is {metric!r}; the table {table.title!r} has {', '.join(table.metrics)}")
-    dataset = AVERAGE if len(table.datasets) > 1 else table.datasets[0]
+    dataset = table.cells.index[0][0]
     pivots = []
-    for method, runs in table.runs.groupby("method"):
-        full_keys = runs.telling.iloc[0]
-        if not full_keys:
+    for method, runs in table.runs.drop_duplicates("label").groupby("method"):
+        points = pd.DataFrame(list(runs.point))
+        if points.empty:
             continue
-        short = {key: short_key(key, full_keys) for key in full_keys}
-        wanted = [short.get(key, key) for key in keys]
-        if unknown := set(wanted) - set(short.values()):
-            differ = ", ".join(short.values())
+        wanted = [key if key in points else key.rpartition(".")[2] for key in keys]
+        if unknown := set(wanted) - set(points):
+            differ = ", ".join(points)
             raise ValueError(f"--pivot {', '.join(unknown)}: runs of {method} differ in {differ} alone")
-        points = runs.drop_duplicates("label").set_index("label")[full_keys].rename(columns=short)
         row, *others = dict.fromkeys([*wanted, *points])
         column = others.pop(0) if others else ""
-        points[""] = metric  # the only column of a grid of one setting
-        for fixed, group in points.groupby(others) if others else [((), points)]:
-            cells = table.cells.loc[[(dataset, label, metric) for label in group.index]]
-            group = group.assign(value=list(cells["mean"]), text=list(cells.apply(cell_text, axis=1)))
-            at = "".join(f", {key} {value}" for key, value in zip(others, fixed, strict=True))
-            heading = f"{metric} of {method}, {dataset}{at}"
-            name = f"heat_map_{table.protocol}_{method}_{metric}{at}"
-            values, text = (group.pivot(index=row, columns=column, values=of) for of in ("value", "text"))
-            text = text.fillna(MISSING).add_prefix(f"{column} " if column else "").rename_axis(columns=None)
-            notes = [note for note in table.notes if not note.startswith("mean training time")]
-            title = f"{table.title}: {heading}"
-            pivots.append(Pivot(title, heading, name, cells, values, text.reset_index().astype(str), notes))
+        cells = table.cells.loc[[(dataset, label, metric) for label in runs.label]]
+        points = points.assign(**{"": metric}, value=list(cells["mean"]), text=list(cells.text))
+        values, texts = (
+            points.pivot(index=[row, *others], columns=column, values=of) for of in ("value", "text")
+        )
+        texts = texts.fillna(MISSING).add_prefix(f"{column} " if column else "").rename_axis(columns=None)
+        pivots.append(
+            replace(
+                table,
+                title=f"{table.title}: {metric} of {method}, {dataset}",
+                name=f"heat_map_{table.protocol}_{method}_{metric}",
+                cells=cells,
+                frame=texts.reset_index().astype(str),
+                notes=[note for note in table.notes if not note.startswith("mean training time")],
+                pivot=values,
+            )
+        )
     return pivots

@@ -37,9 +37,11 @@ def known_datasets() -> tuple[str, ...]:
 
 @lru_cache
 def dataset_name(config: str) -> str:
-    """The registered name of a dataset's config: `eurosat` gives `EuroSAT`."""
+    """What results call the dataset of a config: `EuroSAT`, or `Folder <its name>` for own images."""
     path = REPO / f"configs/datasets/{config}.yaml"
-    return read_yaml(path)["DATASET"]["NAME"] if path.is_file() else config
+    dataset = read_yaml(path)["DATASET"] if path.is_file() else {"NAME": config}
+    folder = Path(dataset.get("FOLDER_PATH", "")).name
+    return f"{dataset['NAME']} {folder}".strip()
 
 
 def check_name(kind: str, name: str, known: Collection[str]) -> None:

@@ -1,9 +1,6 @@
 """Draws result tables: bars, few-shot curves, training curves, accuracy against time, and heat maps."""
 
-from __future__ import annotations
-
 import io
-import json
 import math
 import re
 import textwrap
@@ -17,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .aggregate import Pivot, Table, method_of, training_seconds
+from .aggregate import MISSING, Table, method_of, training_seconds
 from .facts import method_names
 
 UNTRAINED = "#777777"
@@ -28,25 +25,25 @@ STYLE: Any = {
 }  # fmt: skip
 
 
-def figures_of(table: Table | Pivot) -> list[tuple[str, Figure]]:
+def figures_of(table: Table) -> list[tuple[str, Figure]]:
     """Name and figure of everything that the runs of a table allow."""
     figures: dict[str, Figure | None] = {}
     with matplotlib.rc_context(STYLE):
-        if isinstance(table, Pivot):
-            figures[table.name] = heat_map(table)
-        elif table.protocol == "fewshot":
-            figures[f"curves_{table.name}"] = few_shot_curves(table)
+        if table.pivot is not None:
+            figures[table.name] = heat_map(table.title, table.pivot)
         else:
-            figures[f"time_{table.name}"] = accuracy_against_time(table)
+            if table.protocol == "fewshot":
+                figures[f"curves_{table.name}"] = few_shot_curves(table)
+            else:
+                figures[f"time_{table.name}"] = accuracy_against_time(table)
             if table.protocol == "base2new":
                 figures[f"bars_{table.name}"] = base_and_new_bars(table)
-        if isinstance(table, Table):
             for dataset in table.datasets:
                 figures[f"training_{table.name}_{dataset}"] = training_curves(table, dataset)
     return [(re.sub(r"[^A-Za-z0-9.-]+", "_", name), made) for name, made in figures.items() if made]
 
 
-def save_figures(tables: Sequence[Table | Pivot], folder: Path) -> list[Path]:
+def save_figures(tables: Sequence[Table], folder: Path) -> list[Path]:
     """Write every figure of the tables as PNG and SVG; gives the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -60,9 +57,9 @@ def save_figures(tables: Sequence[Table | Pivot], folder: Path) -> list[Path]:
 
 def save(figure: Figure, out: Path | io.BytesIO, kind: str) -> None:
     """Write a figure as png, svg or pdf, without a date: the same figure gives the same bytes."""
-    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     with matplotlib.rc_context(STYLE):
-        figure.savefig(out, format=kind, dpi=120, bbox_inches="tight", metadata=undated[kind])
+        figure.savefig(out, format=kind, dpi=120, bbox_inches="tight", metadata=date)
 
 
 def styles_of(table: Table) -> dict[str, dict[str, Any]]:
@@ -81,8 +78,7 @@ def styles_of(table: Table) -> dict[str, dict[str, Any]]:
 
 def panels_of(table: Table, height: float) -> tuple[Figure, dict[str, Axes]]:
     """A figure with axes of `height` inches for the average and each dataset that has runs, two in a row."""
-    has_figures = table.cells["mean"].notna().groupby("dataset").any()
-    names = [name for name in table.cells.index.unique("dataset") if has_figures[name]]
+    names = table.cells.dropna(subset="mean").index.unique("dataset")
     n_columns = min(2, len(names))
     n_rows = math.ceil(len(names) / n_columns)
     figure = Figure(figsize=(5.5 if n_columns == 1 else 9, 0.6 + height * n_rows))
@@ -109,12 +105,11 @@ def base_and_new_bars(table: Table) -> Figure:
     places = np.arange(len(labels))
     for dataset, axes in panels.items():
         for half, shift, alpha in (("base", -0.2, 1), ("new", 0.2, 0.45)):
-            cells = table.cells.xs((dataset, half), level=("dataset", "metric")).fillna({"sample_std": 0})
-            style: Any = {"xerr": cells.sample_std, "color": colours, "alpha": alpha}
-            bars = axes.barh(places + shift, cells["mean"].fillna(0), 0.36, **style)
-            texts = [f"{mean:.1f}{lack}" for mean, lack in zip(cells["mean"], cells.lack, strict=True)]
-            texts = [f"{half} missing" if text.startswith("nan") else text for text in texts]
-            axes.bar_label(bars, texts, padding=4, fontsize=8)
+            cells = table.cells.xs((dataset, half), level=("dataset", "metric"))
+            means, spreads = cells["mean"].fillna(0), cells.sample_std.fillna(0)
+            bars = axes.barh(places + shift, means, 0.36, xerr=spreads, color=colours, alpha=alpha)
+            texts = means.map("{:.1f}".format) + cells.lack
+            axes.bar_label(bars, texts.where(means > 0, f"{half} missing"), padding=4, fontsize=8)
         axes.set_yticks(places, labels)
         axes.invert_yaxis()
         axes.set_xlim(0, 115)
@@ -125,22 +120,18 @@ def base_and_new_bars(table: Table) -> Figure:
 
 def few_shot_curves(table: Table) -> Figure | None:
     """Accuracy by training images a class, with the spread over seeds; dashed lines are zero-shot."""
-    shots = [int(metric) for metric in table.metrics if int(metric) > 0]
-    if not shots:  # zero-shot or all images alone
+    shots = [metric for metric in table.metrics if metric != "0"]
+    if not shots:
         return None
     figure, panels = panels_of(table, 3.0)
     for dataset, axes in panels.items():
         for label, style in styles_of(table).items():
             cells = table.cells.xs((dataset, label), level=("dataset", "label"))
-            if cells.learned.any():
-                cells = cells.loc[[str(k) for k in shots]]
-                axes.errorbar(shots, cells["mean"], cells.sample_std, capsize=3, label=label, **style)
+            if cells.learned.all():
+                names = ["all" if k == "-1" else k for k in shots]  # equally far apart, as powers of two are
+                axes.errorbar(names, cells["mean"], cells.sample_std, capsize=3, label=label, **style)
             else:
                 axes.axhline(cells["mean"]["0"], color=style["color"], ls="--", label=f"{label}, not trained")
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(shots, [str(k) for k in shots])
-        axes.minorticks_off()
-        axes.set_xlim(shots[0] / 1.3, shots[-1] * 1.3)
         axes.set_xlabel("training images a class")
         axes.set_ylabel("accuracy (%)")
     add_legend(figure, axes)
@@ -148,22 +139,18 @@ def few_shot_curves(table: Table) -> Figure | None:
 
 
 def accuracy_against_time(table: Table) -> Figure | None:
-    """Accuracy (H for base-to-new) against the mean time of a training; dashed lines are not trained."""
-    figure = Figure(figsize=(5.5, 4))
-    axes = figure.add_subplot()
+    """Accuracy (H for base-to-new) against the mean time of a training, 0 for what is not trained."""
     dataset, metric = table.cells.index[0][0], table.metrics[-1]
     cells = table.cells.xs((dataset, metric), level=("dataset", "metric"))
     cells = cells.assign(seconds=training_seconds(table.runs)).dropna(subset="mean")
     if cells.seconds.isna().all():
         return None
-    styles = styles_of(table)
-    for label, cell in cells.iterrows():
-        style = styles[label]
-        if pd.notna(cell.seconds):
-            axes.errorbar(cell.seconds, cell["mean"], cell.sample_std, ls="", capsize=3, label=label, **style)
-        elif not cell.learned:
-            axes.axhline(cell["mean"], color=style["color"], ls="--", label=f"{label}, not trained")
-    axes.set_xlim(0, 1.15 * cells.seconds.max())
+    cells.seconds = cells.seconds.where(cells.learned, 0.0)
+    figure = Figure(figsize=(5.5, 4))
+    axes = figure.add_subplot()
+    for label, style in styles_of(table).items():
+        cell = cells[cells.index == label]
+        axes.errorbar(cell.seconds, cell["mean"], cell.sample_std, ls="", capsize=3, label=label, **style)
     axes.set_xlabel("mean training time of a run (seconds)")
     axes.set_ylabel("H (%)" if metric == "H" else "accuracy (%)")
     axes.set_title(f"{dataset}: accuracy against training time", loc="left")
@@ -179,18 +166,17 @@ def training_curves(table: Table, dataset: str) -> Figure | None:
     figure = Figure(figsize=(5.5, 5))
     loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for label, style in styles_of(table).items():
-        for n, folder in enumerate(runs.folder[runs.label == label]):
+        name = label
+        for folder in runs.folder[runs.label == label]:
             path = Path(folder, "metrics.jsonl")
-            if not path.is_file():
+            lines = pd.read_json(path, lines=True) if path.is_file() else pd.DataFrame()
+            if lines.empty:  # as of the linear probe, which is fitted without steps
                 continue
-            lines = path.read_text(encoding="utf-8").splitlines()  # a killed run may have cut the last one
-            lines = [json.loads(line) for line in lines if line.endswith("}")]
-            if not lines:  # as of the linear probe, which is fitted without steps
-                continue
-            epochs = pd.DataFrame(lines).drop_duplicates("epoch", keep="last")
+            epochs = lines.drop_duplicates("epoch", keep="last")
             done = 100 * epochs.epoch / epochs.max_epoch
-            loss.plot(done, epochs.loss_avg, color=style["color"], alpha=0.8, label=None if n else label)
+            loss.plot(done, epochs.loss_avg, color=style["color"], alpha=0.8, label=name)
             rate.step([0, *done], [*epochs.lr, epochs.lr.iloc[-1]], color=style["color"], where="post")
+            name = ""  # one entry of the legend for all seeds
     if not loss.lines:
         return None
     loss.set_title(f"Training on {dataset}", loc="left")
@@ -202,26 +188,26 @@ def training_curves(table: Table, dataset: str) -> Figure | None:
     return figure
 
 
-def heat_map(pivot: Pivot) -> Figure | None:
-    """A pivot as a heat map with the figures written in; points that were not run are empty."""
-    values = pivot.values.to_numpy(dtype=float)
-    if np.isnan(values).all():
+def heat_map(title: str, values: pd.DataFrame) -> Figure | None:
+    """A pivot with its figures written in; points that were not run are empty."""
+    values = values.astype(float)
+    n_rows, n_columns = values.shape
+    if values.isna().all(axis=None):
         return None
-    figure = Figure(figsize=(max(4, 2.2 + 0.9 * values.shape[1]), 1.8 + 0.55 * values.shape[0]))
+    figure = Figure(figsize=(max(4, 2.2 + 0.9 * n_columns), 1.8 + 0.55 * n_rows))
     axes = figure.add_subplot()
     image = axes.imshow(values, cmap="cividis", aspect="auto")
-    middle = (np.nanmin(values) + np.nanmax(values)) / 2
+    middle = (values.min(axis=None) + values.max(axis=None)) / 2
     for (row, column), value in np.ndenumerate(values):
-        text = "—" if np.isnan(value) else f"{value:.1f}"
+        text = MISSING if np.isnan(value) else f"{value:.1f}"
         colour = "white" if value < middle else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour)
-    columns = [textwrap.fill(str(value), 10) for value in pivot.values.columns]
-    axes.set_xticks(range(len(columns)), columns)
-    rows = [textwrap.fill(str(value), 20) for value in pivot.values.index]
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set_xlabel(str(pivot.values.columns.name))
-    axes.set_ylabel(str(pivot.values.index.name))
+    rows = values.index.to_frame().astype(str).agg(", ".join, axis=1)
+    axes.set_xticks(range(n_columns), [textwrap.fill(str(value), 10) for value in values.columns])
+    axes.set_yticks(range(n_rows), [textwrap.fill(text, 20) for text in rows])
+    axes.set_xlabel(str(values.columns.name))
+    axes.set_ylabel(", ".join(values.index.names))
     axes.grid(visible=False)
-    axes.set_title(pivot.heading, loc="left", fontsize=10)
+    axes.set_title(textwrap.fill(title, 60), loc="left", fontsize=10)
     figure.colorbar(image, ax=axes)
     return figure

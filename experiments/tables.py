@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from .aggregate import LEGEND, TITLES, Pivot, Table, make_pivots, make_tables, published
+from .aggregate import LEGEND, TITLES, Table, make_pivots, make_tables, published
 from .facts import check_name, dataset_name, known_datasets, method_names
 from .figures import figures_of, save, save_figures
-from .results import read_runs
+from .results import TABLE, read_runs
 
 STYLE = """body { margin: 1rem auto; max-width: 60rem; padding: 0 1rem; font-family: sans-serif; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
@@ -20,50 +20,50 @@ th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid #d8de
 img { display: block; max-width: 100%; }"""
 
 
-def read_tables(args: argparse.Namespace) -> tuple[Sequence[Table | Pivot], list[str]]:
+def read_tables(args: argparse.Namespace) -> tuple[list[Table], list[str]]:
     """The tables that the arguments ask for, and a line for each run that is left out."""
-    protocols = [name.replace("_", "") for name in args.protocols or TITLES]
     runs, notes = read_runs(args.folders)
-    datasets = [dataset_name(name) for name in args.datasets]
-    known = {
-        "protocol": (protocols, TITLES),
-        "method": (args.methods, sorted({*method_names(), *runs.method})),
-        "dataset": (datasets, sorted({"all", *map(dataset_name, known_datasets()), *runs.dataset})),
-    }
-    for kind, (names, all_names) in known.items():
+    found = set(runs.dataset)
+    protocols = [name.replace("_", "") for name in args.protocols or TITLES]
+    own = {name.removeprefix("Folder "): name for name in found}
+    datasets = [own.get(name, dataset_name(name)) for name in args.datasets]
+    for kind, names, known in (
+        ("protocol", protocols, TITLES),
+        ("method", args.methods, sorted({*method_names(), *runs.method})),
+        ("dataset", datasets, sorted({"all", *map(dataset_name, known_datasets()), *found})),
+    ):
         for name in names:
-            check_name(kind, name, all_names)
+            check_name(kind, name, known)
     tables = make_tables(runs, protocols, args.methods, datasets, [int(seed) for seed in args.seeds])
     if not tables:
-        found = ", ".join(runs.dataset.unique()) or "none"
-        raise ValueError("\n".join([f"no finished run is of what was asked for; datasets: {found}", *notes]))
-    if args.pivot is None:
-        return tables, notes
-    pivots = [pivot for table in tables for pivot in make_pivots(table, args.pivot, args.metric)]
-    if not pivots:
-        raise ValueError("--pivot needs runs of one method that differ in a setting, as --grid makes them")
-    return pivots, notes
+        head = f"no finished run is of what was asked for; datasets: {', '.join(sorted(found))}"
+        raise ValueError("\n".join([head, *notes]))
+    if args.pivot is not None:
+        tables = [pivot for table in tables for pivot in make_pivots(table, args.pivot, args.metric)]
+        if not tables:
+            raise ValueError(
+                "--pivot needs runs of one method that differ in a setting, as --grid makes them"
+            )
+    return tables, notes
 
 
 def write_tables(args: argparse.Namespace) -> None:
-    tables, left_out = read_tables(args)
-    writers = {"text": to_text, "markdown": to_markdown, "latex": to_latex, "csv": to_csv}
-    text = to_html(tables, left_out) if args.format == "html" else writers[args.format](tables)
-    warnings = [note for table in tables for note in table.notes if note.startswith("WARNING")]
-    for note in left_out + warnings:
-        print(note, file=sys.stderr)
+    tables, notes = read_tables(args)
+    notes += [note for table in tables for note in table.notes if note.startswith("WARNING")]
     if args.figures:
-        for path in save_figures(tables, args.figures):
-            print(f"Drawn: {path}", file=sys.stderr)
+        notes += [f"Drawn: {path}" for path in save_figures(tables, args.figures)]
+    writers = {"text": to_text, "markdown": to_markdown, "latex": to_latex, "csv": to_csv, "html": to_html}
+    text = writers[args.format](tables)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text, encoding="utf-8")
-        print(f"Written: {args.out}", file=sys.stderr)
+        notes.append(f"Written: {args.out}")
     else:
         sys.stdout.write(text)
+    print(*notes, sep="\n", end="\n" * bool(notes), file=sys.stderr)
 
 
-def to_text(tables: Sequence[Table | Pivot]) -> str:
+def to_text(tables: Sequence[Table]) -> str:
     parts = ["\n".join([table.title, table.frame.to_string(index=False), *table.notes]) for table in tables]
     return "\n\n".join([*parts, LEGEND]) + "\n"
 
@@ -73,7 +73,7 @@ def as_markdown(frame: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 
-def to_markdown(tables: Sequence[Table | Pivot]) -> str:
+def to_markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         notes = [f"- {note}" for note in table.notes]
@@ -81,7 +81,7 @@ def to_markdown(tables: Sequence[Table | Pivot]) -> str:
     return "\n\n".join([*parts, LEGEND.replace("*", "\\*")]) + "\n"
 
 
-def to_latex(tables: Sequence[Table | Pivot]) -> str:
+def to_latex(tables: Sequence[Table]) -> str:
     parts = [f"% needs \\usepackage{{booktabs}}\n% {LEGEND}"]
     for table in tables:
         notes = "".join(f"% {note}\n" for note in table.notes)
@@ -89,16 +89,20 @@ def to_latex(tables: Sequence[Table | Pivot]) -> str:
     return "\n".join(parts)
 
 
-def to_csv(tables: Sequence[Table | Pivot]) -> str:
+def to_csv(tables: Sequence[Table]) -> str:
     """A line a figure, with every digit."""
-    cells = pd.concat([table.cells[table.cells.due] for table in tables]).reset_index()
+    frames = []
+    for table in tables:
+        protocol, shots, source, _ = table.runs[TABLE].iloc[0]
+        frames.append(table.cells.assign(protocol=protocol, shots=shots, trained_on=source))
+    cells = pd.concat(frames).reset_index().rename(columns={"label": "method"})
     cells["difference"] = cells["mean"] - cells.published
     columns = "protocol shots trained_on dataset method metric mean sample_std n_seeds by_seed published"
     columns += " difference macro_f1"
-    return cells.rename(columns={"label": "method"})[columns.split()].to_csv(index=False)
+    return cells[columns.split()].to_csv(index=False)
 
 
-def to_html(tables: Sequence[Table | Pivot], left_out: Sequence[str]) -> str:
+def to_html(tables: Sequence[Table]) -> str:
     """One page with every table and figure inside."""
     parts = ["<!DOCTYPE html>", f"<meta charset='utf-8'><title>Results</title><style>{STYLE}</style>"]
     parts += ["<h1>Results</h1>", f"<p>{LEGEND}</p>"]
@@ -112,5 +116,4 @@ def to_html(tables: Sequence[Table | Pivot], left_out: Sequence[str]) -> str:
             parts.append(f"<img alt='{html.escape(name)}' src='data:image/png;base64,{data}'>")
     sources = [f"{names}: {paper}" for names, paper in published()["sources"].items()]
     parts += ["<h2>Published figures</h2>", *(f"<p>{html.escape(source)}</p>" for source in sources)]
-    parts += [f"<p>{html.escape(note)}</p>" for note in left_out]
     return "\n".join(parts) + "\n"

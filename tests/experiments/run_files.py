@@ -1,7 +1,5 @@
 """Writes folders of runs as train.py leaves them, with accuracies that a test knows."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -16,25 +14,27 @@ def write_run(folder: Path, method: str, dataset: str, accuracy: float | None, *
     """A finished run; `given` overrides fields of result.json, `settings` and `optim` parts of its config."""
     config = {
         "OUTPUT_DIR": str(folder),
+        "MODEL": {"INIT_WEIGHTS": ""},
         "OPTIM": {"MAX_EPOCH": 5, "LR": 0.002} | given.pop("optim", {}),
+        "DATASET": {"FOLDER_CLASS_NAMES": given.pop("class_names", "")},
         "DATALOADER": {"NUM_WORKERS": len(str(folder)) % 7},
         "TRAINER": {method.upper(): {"PREC": "fp16"} | given.pop("settings", {})},
     }
     record = {
         "finished": True, "trainer": method, "backbone": "ViT-B/16", "dataset": dataset, "subsample": "all",
-        "shots": 16, "seed": 1, "split": "test", "accuracy": accuracy, "macro_f1": accuracy, "majority": None,
-        "ended": "2026-01-01T01:00:00+00:00",
-        "data": None, "train_seconds": None, "loaded_from": {}, "device": "Tesla T4", "commit": "0123abcd",
-        "computed_in": "fp16", "versions": {"torch": "2.6.0"}, "config": config,
+        "shots": 16, "seed": 1, "part": "", "split": "test", "accuracy": accuracy, "macro_f1": accuracy,
+        "majority": None, "data": None, "train_seconds": None, "tested": None, "device": "Tesla T4",
+        "commit": "0123abcd", "modified": False, "computed_in": "fp16", "versions": {"torch": "2.6.0"},
+        "ended": "2026-01-01T01:00:00+00:00", "config": config,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_text(json.dumps(record | given))
     return folder
 
 
-def checkpoint_of(training: Path) -> dict[str, str]:
-    """`loaded_from` of a test of `training`."""
-    return {"prompt_learner": str(training / "prompt_learner/model.pth.tar-5")}
+def training_of(training: Path, dataset: str, shots: int = 16) -> dict[str, Any]:
+    """What the record of a test says of its training."""
+    return {"folder": str(training), "dataset": dataset, "shots": shots}
 
 
 def write_base2new(
@@ -49,8 +49,8 @@ def write_base2new(
     if base is not None:
         write_run(train, method, dataset, base, subsample="base", train_seconds=seconds, **given)
     if new is not None:
-        loaded = checkpoint_of(train) if is_trained else {}
-        write_run(test, method, dataset, new, subsample="new", loaded_from=loaded, **given)
+        tested = training_of(train, dataset, given["shots"]) if is_trained else None
+        write_run(test, method, dataset, new, subsample="new", tested=tested, **given)
 
 
 def tables_of(root: Path, **asked: Any) -> list[Table]:

@@ -1,7 +1,5 @@
 """Tables of runs whose accuracies are known."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math
@@ -11,9 +9,9 @@ import pandas as pd
 import pytest
 
 from experiments.__main__ import main as experiments
-from experiments.aggregate import AVERAGE, Table, make_pivots, published
+from experiments.aggregate import AVERAGE, make_pivots, published
 from experiments.results import read_runs
-from tests.experiments.run_files import cell, checkpoint_of, tables_of, write_base2new, write_run
+from tests.experiments.run_files import cell, tables_of, training_of, write_base2new, write_run
 
 
 def main(*words: object) -> int:
@@ -23,33 +21,24 @@ def main(*words: object) -> int:
 METHODS = ("ZeroshotCLIP", "CoOp", "CoCoOp", "MaPLe", "PromptSRC")
 
 
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """The published figures as runs of three seeds, spread by 0.3; one run where nothing is trained."""
-    root = tmp_path_factory.mktemp("papers")
+def test_published_figures_as_runs_give_the_published_averages(tmp_path):
+    """Of three seeds, spread by 0.3; of one run where nothing is trained."""
     for method in METHODS:
         for dataset, figures in published()["base_to_new"][method].items():
             for seed in (1,) if method == "ZeroshotCLIP" else (1, 2, 3):
                 shift = 0 if method == "ZeroshotCLIP" else 0.3 * (seed - 2)
                 if dataset != AVERAGE:
                     accuracies = (figures["base"] + shift, figures["new"] + shift)
-                    write_base2new(root, method, dataset, seed, *accuracies)
-    (table,) = tables_of(root)
-    return table
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_published_figures_as_runs_give_the_published_averages(papers, method):
-    for metric, printed in published()["base_to_new"][method][AVERAGE].items():
-        figure = cell(papers, AVERAGE, method, metric)
-        assert figure["mean"] == pytest.approx(printed, abs=0.02)  # MaPLe's base is 0.01 off its own column
-        assert figure.published == printed
-
-
-def test_spread_is_the_sample_standard_deviation(papers):
-    assert cell(papers, "EuroSAT", "MaPLe", "base").sample_std == pytest.approx(0.3)  # 0.245 with n below
-    assert cell(papers, AVERAGE, "MaPLe", "new").sample_std == pytest.approx(0.3)
-    assert math.isnan(cell(papers, "EuroSAT", "ZeroshotCLIP", "base").sample_std)
+                    write_base2new(tmp_path, method, dataset, seed, *accuracies)
+    (table,) = tables_of(tmp_path)
+    for method in METHODS:
+        for metric, printed in published()["base_to_new"][method][AVERAGE].items():
+            figure = cell(table, AVERAGE, method, metric)
+            assert figure["mean"] == pytest.approx(printed, abs=0.02)  # MaPLe's base is 0.01 off its column
+            assert figure.published == printed
+    assert cell(table, "EuroSAT", "MaPLe", "base").sample_std == pytest.approx(0.3)  # 0.245 with n below
+    assert cell(table, AVERAGE, "MaPLe", "new").sample_std == pytest.approx(0.3)
+    assert math.isnan(cell(table, "EuroSAT", "ZeroshotCLIP", "base").sample_std)
 
 
 def test_differences_from_the_published_are_marked_beyond_the_spread(tmp_path):
@@ -65,20 +54,16 @@ def test_differences_from_the_published_are_marked_beyond_the_spread(tmp_path):
 
 
 def test_figures_that_papers_do_not_give_are_left_out(tmp_path):
+    for i, given in enumerate(({"backbone": "RN50"}, {"shots": 4})):
+        write_base2new(tmp_path / str(i), "MaPLe", "EuroSAT", 1, 90.0, 80.0, **given)
+        assert not tables_of(tmp_path / str(i))[0].cells.published.notna().any()
     for dataset in ("EuroSAT", "UCF101"):
-        write_base2new(tmp_path, "KgCoOp", dataset, 1, 80.0, 70.0)
-    (table,) = tables_of(tmp_path)
+        write_base2new(tmp_path / "2", "KgCoOp", dataset, 1, 80.0, 70.0)
+    (table,) = tables_of(tmp_path / "2")
     h = published()["base_to_new"]["KgCoOp"]["EuroSAT"]["H"]
     assert cell(table, "EuroSAT", "KgCoOp", "H").published == h
     assert pd.isna(cell(table, "EuroSAT", "KgCoOp", "base").published)
     assert pd.isna(cell(table, AVERAGE, "KgCoOp", "H").published)
-
-
-@pytest.mark.parametrize("given", [{"backbone": "RN50"}, {"shots": 4}])
-def test_published_figures_stand_beside_comparable_runs_alone(tmp_path, given):
-    write_base2new(tmp_path, "MaPLe", "EuroSAT", 1, 90.0, 80.0, **given)
-    (table,) = tables_of(tmp_path)
-    assert not table.cells.published.notna().any()
 
 
 def test_missing_cells_are_marked(tmp_path):
@@ -93,12 +78,11 @@ def test_missing_cells_are_marked(tmp_path):
     assert frame.loc[(AVERAGE, "MaPLe"), "base"] == "50.00 ± 0.00 (1/2 datasets)"
     assert cell(table, AVERAGE, "MPL", "base")["mean"] == 80.0
     assert any("MaPLe on EuroSAT (base, new)" in note for note in table.notes)
-
-
-def test_what_is_asked_for_and_not_there_is_missing(tmp_path):
-    write_base2new(tmp_path, "MPL", "EuroSAT", 1, 90.0, 80.0)
-    (table,) = tables_of(tmp_path, methods=["CoOp", "MPL"], datasets=["EuroSAT", "UCF101"], seeds=[1, 2])
-    assert (table.datasets, table.labels) == (["EuroSAT", "UCF101"], ["CoOp", "MPL"])
+    (table,) = tables_of(tmp_path, methods=["CoOp", "MPL"], datasets=["EuroSAT", "UCF101"], seeds=[1, 4])
+    assert (table.datasets, table.labels) == (
+        ["EuroSAT", "UCF101"],
+        ["CoOp", "MPL"],
+    )  # asked for and not there
     assert cell(table, "EuroSAT", "MPL", "base").lack == " (1/2 seeds)"
 
 
@@ -108,12 +92,13 @@ def test_runs_that_cannot_be_used_are_named(tmp_path):
     write_run(tmp_path / "untested", "MPL", "UCF101", None)
     write_run(tmp_path / "val", "MPL", "UCF101", 1.0, split="val")
     write_run(tmp_path / "seed1.old-20260101", "MPL", "UCF101", 1.0, train_seconds=1.0)
-    write_run(tmp_path / "gone", "MPL", "UCF101", 1.0, loaded_from=checkpoint_of(tmp_path / "nowhere"))
+    write_run(tmp_path / "unknown", "MPL", "UCF101", 1.0, tested={"folder": str(tmp_path / "nowhere")})
+    write_run(tmp_path / "again", "MPL", "UCF101", 1.0, tested=training_of(tmp_path / "seed1", "UCF101"))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/result.json").write_text('{"finished": tr')
     runs, notes = read_runs([tmp_path])
     assert len(runs) == 2
-    for name in ("unfinished", "untested", "val", "gone", "broken"):
+    for name in ("unfinished", "untested", "val", "unknown", "again", "broken"):
         assert sum(f"/{name}" in note for note in notes) == 1, notes
 
 
@@ -124,19 +109,14 @@ def test_differing_hardware_and_precision_are_warned_of(tmp_path):
     assert len(warnings) == 2 and "Tesla T4 (2 runs), NVIDIA A100 (2 runs)" in warnings[0]
 
 
-def test_a_mean_is_over_runs_of_equal_settings(tmp_path):
+def test_a_mean_is_over_runs_of_equal_settings_of_which_the_newer_counts(tmp_path):
     write_base2new(tmp_path, "MPL", "EuroSAT", 1, 80.0, 70.0, optim={"MAX_EPOCH": 1})
     write_base2new(tmp_path, "MPL", "EuroSAT", 2, 90.0, 80.0)
     (table,) = tables_of(tmp_path)
     assert table.labels == ["MPL (MAX_EPOCH 1)", "MPL (MAX_EPOCH 5)"]
-    assert list(table.cells["mean"].loc["EuroSAT", :, "base"]) == [80.0, 90.0]
-
-
-def test_the_newer_of_two_equal_runs_counts(tmp_path):
-    write_base2new(tmp_path / "b", "MPL", "EuroSAT", 1, 50.0, 50.0)
-    write_base2new(tmp_path / "a", "MPL", "EuroSAT", 1, 60.0, 60.0, ended="2026-02-01T00:00:00+00:00")
-    assert cell(tables_of(tmp_path)[0], "EuroSAT", "MPL", "base")["mean"] == 60.0
-    assert sum("/b/" in note for note in read_runs([tmp_path])[1]) == 2
+    write_base2new(tmp_path / "newer", "MPL", "EuroSAT", 2, 60.0, 60.0, ended="2026-02-01T00:00:00+00:00")
+    assert list(tables_of(tmp_path)[0].cells["mean"].loc["EuroSAT", :, "base"]) == [80.0, 60.0]
+    assert sum("a newer run" in note for note in read_runs([tmp_path])[1]) == 2
 
 
 def test_own_images_have_their_own_table(tmp_path):
@@ -152,12 +132,13 @@ def test_own_images_have_their_own_table(tmp_path):
 
 def test_macro_f1_and_the_largest_class_where_own_classes_are_unequal(tmp_path):
     for i, names in enumerate(("", "/home/names.json")):
-        more = {"macro_f1": 20.0, "majority": 50.6, "data": {"split_sha256": str(i)}}
-        more["config"] = {"DATASET": {"FOLDER_CLASS_NAMES": names}, "TRAINER": {}}
-        write_run(tmp_path / str(i), "MPL", "Folder cats", 40.0, train_seconds=1.0, **more)
+        more = {"macro_f1": 20.0, "majority": 50.6, "data": {"pictures": "/cats", "split_sha256": str(i)}}
+        more |= {"class_names": names, "train_seconds": 1.0}
+        write_run(tmp_path / str(i), "MPL", "Folder cats", 40.0, **more)
     (table,) = tables_of(tmp_path)
     assert table.labels == ["MPL (FOLDER_CLASS_NAMES names.json)", "MPL (FOLDER_CLASS_NAMES none)"]
     assert table.frame["16 shots macro-F1"].tolist() == ["20.00", "20.00"]
+    assert main("table", tmp_path, "--datasets", "cats") == 0
     write_run(tmp_path / "4", "MPL", "Folder cats", 40.0, shots=4, **more)
     assert [note.count("50.60") for note in tables_of(tmp_path)[0].notes if "50.60" in note] == [1]
 
@@ -175,8 +156,9 @@ def test_transfer_averages_leave_the_source_out(tmp_path):
     for section in ("cross_dataset", "domain_generalization"):
         for dataset, accuracy in published()[section]["CoOp"].items():
             if dataset not in ("ImageNet", AVERAGE):
-                given = {"loaded_from": checkpoint_of(source), "shots": -1}
-                write_run(tmp_path / dataset, "CoOp", dataset, accuracy, **given)
+                write_run(
+                    tmp_path / dataset, "CoOp", dataset, accuracy, tested=training_of(source, "ImageNet")
+                )
                 zero_shot = published()[section]["ZeroshotCLIP"][dataset]
                 write_run(tmp_path / "zero_shot" / dataset, "ZeroshotCLIP", dataset, zero_shot, shots=-1)
     tables = tables_of(tmp_path)
@@ -218,7 +200,7 @@ def test_few_shot_tables_have_a_column_a_number_of_shots(tmp_path):
 
 def test_runs_on_all_training_images_have_tables_of_their_own(tmp_path):
     source = write_run(tmp_path / "a", "CoOp", "ImageNet", 70.0, train_seconds=9.0, shots=-1)
-    write_run(tmp_path / "b", "CoOp", "EuroSAT", 50.0, loaded_from=checkpoint_of(source), shots=-1)
+    write_run(tmp_path / "b", "CoOp", "EuroSAT", 50.0, tested=training_of(source, "ImageNet", -1))
     write_base2new(tmp_path / "c", "CoOp", "EuroSAT", 1, 90.0, 80.0, shots=-1)
     tables = tables_of(tmp_path)
     assert [table.datasets for table in tables] == [["EuroSAT"], ["ImageNet", "EuroSAT"]]
@@ -237,21 +219,22 @@ def test_a_grid_is_a_table_of_two_settings_with_holes(tmp_path):
     write_grid(tmp_path, N_ADD_OP=[1, 2, 10], N_RM_OP=[0])
     write_grid(tmp_path, N_ADD_OP=[2], N_RM_OP=[1])
     (pivot,) = make_pivots(tables_of(tmp_path)[0], ["N_RM_OP"], "new")
-    assert pivot.values.fillna(-1).to_numpy().tolist() == [[60, 60, 60], [-1, 61, -1]]
+    assert pivot.pivot.fillna(-1).to_numpy().tolist() == [[60, 60, 60], [-1, 61, -1]]
     assert pivot.frame.to_numpy().tolist() == [["0", "60.00", "60.00", "60.00"], ["1", "—", "61.00", "—"]]
     for keys, metric in ((["PROMPT_DEPTH"], ""), ([], "h")):
         with pytest.raises(ValueError):
             make_pivots(tables_of(tmp_path)[0], keys, metric)
 
 
-def test_a_third_setting_makes_a_pivot_for_each_of_its_values(tmp_path):
+def test_a_third_setting_makes_further_rows(tmp_path):
     for rate in (0.1, 0.2):
         for n_add in (1, 2):
             for depth in (3, 9):
                 given = {"settings": {"N_ADD_OP": n_add, "PROMPT_DEPTH": depth}, "optim": {"LR": rate}}
                 write_base2new(tmp_path, "MPL", "EuroSAT", 1, 50.0 + depth, 60.0, **given)
-    pivots = make_pivots(tables_of(tmp_path)[0], ["LR", "N_ADD_OP"], "base")
-    assert [pivot.values.loc[0.2, 1] for pivot in pivots] == [53.0, 59.0]
+    (pivot,) = make_pivots(tables_of(tmp_path)[0], ["OPTIM.LR", "N_ADD_OP"], "base")
+    assert [pivot.pivot.loc[(0.2, depth), 1] for depth in (3, 9)] == [53.0, 59.0]
+    assert list(pivot.frame) == ["LR", "PROMPT_DEPTH", "N_ADD_OP 1", "N_ADD_OP 2"]
 
 
 def test_the_command_writes_every_format(tmp_path, capsys):
