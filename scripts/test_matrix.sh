@@ -2,7 +2,7 @@
 # Run the tests on several versions:  bash scripts/test_matrix.sh [PYTHON:oldest|newest ...]
 #
 # "oldest" takes every bound of requirements.txt exactly, "newest" what pip finds. Environments and logs are
-# in output/test_matrix; docs/RELIABILITY.md holds the last table.
+# in output/test_matrix.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# -gt 0 ] || set -- python3.10:oldest python3.12:newest python3.13:newest
