@@ -9,16 +9,16 @@ here are many more than Shapes has, and no pair of them is favoured.
 
 import math
 import random
-from dataclasses import dataclass
+import string
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-IMAGE_SIZE = 64
-"""Side of an image, in pixels."""
-
-SUPERSAMPLING = 3
-"""The outlines of icons are drawn this many times larger along each axis and then averaged down."""
+IMAGE_SIZE = 64  # pixels
+SUPERSAMPLING = 3  # icons are drawn this many times larger along each axis and then averaged down
+GRAIN_CHANCE = 0.3
+ANY_TURN_CHANCE = 1 / 3
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (231, 60, 50),
@@ -39,16 +39,18 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "lime": (170, 225, 60),
 }
 
-GRAIN_CHANCE = 0.3
-ANY_TURN_CHANCE = 1 / 3
-
 Point = tuple[float, float]
 
 
-def _regular(n_sides: int, turn: float = -90.0) -> list[Point]:
-    """Corners of a regular polygon in the unit circle; `turn` in degrees, up being -90, is the first's."""
-    angles = (math.radians(turn + 360 * i / n_sides) for i in range(n_sides))
+def _arc(first: float, span: float, n: int = 30) -> list[Point]:
+    """n + 1 points of the unit circle from the angle `first` on, in degrees; -90 is up."""
+    angles = (math.radians(first + span * i / n) for i in range(n + 1))
     return [(math.cos(a), math.sin(a)) for a in angles]
+
+
+def _regular(n_sides: int, first: float = -90.0) -> list[Point]:
+    """Corners of a regular polygon."""
+    return _arc(first, 360, n_sides)[:-1]
 
 
 def _star() -> list[Point]:
@@ -57,9 +59,9 @@ def _star() -> list[Point]:
 
 
 def _heart() -> list[Point]:
+    """The well-known sine and cosine curve of a heart, fitted into the unit circle."""
     points = []
     for i in range(48):
-        # the well-known sine and cosine curve of a heart, fitted into the unit circle
         t = 2 * math.pi * i / 48
         x = 16 * math.sin(t) ** 3
         y = 13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
@@ -67,15 +69,7 @@ def _heart() -> list[Point]:
     return points
 
 
-def _crescent() -> list[Point]:
-    outer = [(math.cos(a), math.sin(a)) for a in (math.radians(40 + 280 * i / 30) for i in range(31))]
-    inner = [
-        (0.30 + 0.78 * math.cos(a), 0.82 * math.sin(a))
-        for a in (math.radians(302 - 244 * i / 30) for i in range(31))
-    ]
-    return outer + inner
-
-
+# Form name -> its outline in the unit circle, x right and y down.
 FORMS: dict[str, list[Point]] = {
     "circle": _regular(48),
     "oval": [(x, 0.6 * y) for x, y in _regular(48)],
@@ -91,27 +85,16 @@ FORMS: dict[str, list[Point]] = {
     "cross": [(-0.3, -1), (0.3, -1), (0.3, -0.3), (1, -0.3), (1, 0.3), (0.3, 0.3)]
     + [(0.3, 1), (-0.3, 1), (-0.3, 0.3), (-1, 0.3), (-1, -0.3), (-0.3, -0.3)],
     "arrow": [(-1, -0.25), (0.1, -0.25), (0.1, -0.7), (1, 0), (0.1, 0.7), (0.1, 0.25), (-1, 0.25)],
-    "crescent": _crescent(),
-    "semicircle": [
-        (math.cos(a), 0.45 - math.sin(a)) for a in (math.radians(180 * i / 30) for i in range(31))
-    ],
+    "crescent": _arc(40, 280) + [(0.30 + 0.78 * x, 0.82 * y) for x, y in _arc(302, -244)],
+    "semicircle": [(x, 0.45 - y) for x, y in _arc(0, 180)],
     "trapezoid": [(-0.5, -0.6), (0.5, -0.6), (1, 0.6), (-1, 0.6)],
     "house": [(0, -1), (0.9, -0.2), (0.7, -0.2), (0.7, 0.8), (-0.7, 0.8), (-0.7, -0.2), (-0.9, -0.2)],
-    "drop": [
-        (0, -1),
-        *[
-            (0.62 * math.cos(a), 0.35 + 0.62 * math.sin(a))
-            for a in (math.radians(-30 + 240 * i / 30) for i in range(31))
-        ],
-    ],
+    "drop": [(0, -1), *((0.62 * x, 0.35 + 0.62 * y) for x, y in _arc(-30, 240))],
 }
-"""Form name -> its outline in the unit circle, x right and y down."""
-
+# Word for a size -> range of the radius, as a part of half the image.
 SIZE_WORDS = {"small": (0.24, 0.36), "": (0.36, 0.62), "large": (0.62, 0.86)}
-"""Word for a size -> range of the radius, as a part of half the image."""
-
+# Word for a fill -> how often it is drawn, relative to the others.
 FILL_WORDS = {"": 6, "outlined": 2, "striped": 1, "dotted": 1}
-"""Word for a fill -> how often it is drawn, relative to the others."""
 
 TEMPLATES = (
     "a photo of a {}.", "a photo of the {}.", "a picture of a {}", "an image of a {}.",
@@ -125,8 +108,7 @@ NOISE_WORDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Icon:
+class Icon(NamedTuple):
     """What one icon is; `size` and `fill` are the words for it, "" where nothing is said."""
 
     colour: str
@@ -151,30 +133,24 @@ def captioned_icon(seed: str) -> tuple[Image.Image, str]:
     """
     rng = random.Random(seed)
     background = rng.choice(list(COLOURS))
-    n_icons = 2 if rng.random() < 0.2 else 1
-    icons = [_random_icon(background, rng) for _ in range(n_icons)]
+    icons = []
+    for _ in range(2 if rng.random() < 0.2 else 1):
+        colour = rng.choice([c for c in COLOURS if c != background])
+        fill = rng.choices(list(FILL_WORDS), list(FILL_WORDS.values()))[0]
+        icons.append(Icon(colour, rng.choice(list(FORMS)), rng.choice(list(SIZE_WORDS)), fill))
     canvas = _background(background, rng)
-    if n_icons == 1:
-        _draw(canvas, icons[0], _place(icons[0], rng), rng)
+    if len(icons) == 1:
+        radius = rng.uniform(*SIZE_WORDS[icons[0].size])  # in halves of the image's side, as the centre is
+        room = 0.95 - radius
+        _draw(canvas, icons[0], (rng.uniform(-room, room), rng.uniform(-room, room)), radius, rng)
     else:
         for icon, x in zip(icons, (-0.5, 0.5), strict=True):
-            _draw(canvas, icon, (x, rng.uniform(-0.4, 0.4), rng.uniform(0.28, 0.44)), rng)
-    if rng.random() < GRAIN_CHANCE:
-        canvas = _grained(canvas, rng)
+            _draw(canvas, icon, (x, rng.uniform(-0.4, 0.4)), rng.uniform(0.28, 0.44), rng)
+    if rng.random() < GRAIN_CHANCE:  # as of a scan or of compression
+        numbers = np.random.default_rng(rng.getrandbits(64))
+        grain = numbers.normal(0, rng.uniform(2, 12), (IMAGE_SIZE, IMAGE_SIZE, 3))
+        canvas = Image.fromarray(np.clip(np.asarray(canvas) + grain, 0, 255).astype(np.uint8))
     return canvas, _caption(icons, background, rng)
-
-
-def _random_icon(background: str, rng: random.Random) -> Icon:
-    colour = rng.choice([c for c in COLOURS if c != background])
-    fill = rng.choices(list(FILL_WORDS), list(FILL_WORDS.values()))[0]
-    return Icon(colour, rng.choice(list(FORMS)), rng.choice(list(SIZE_WORDS)), fill)
-
-
-def _place(icon: Icon, rng: random.Random) -> tuple[float, float, float]:
-    """Centre (x, y) and radius, in halves of the image's side, with the icon whole inside the image."""
-    radius = rng.uniform(*SIZE_WORDS[icon.size])
-    room = 0.95 - radius
-    return rng.uniform(-room, room), rng.uniform(-room, room), radius
 
 
 def _tone(colour: str, rng: random.Random, brightness: float = 1.0) -> tuple[int, int, int]:
@@ -202,16 +178,9 @@ def _background(colour: str, rng: random.Random) -> Image.Image:
     return ground
 
 
-def _grained(image: Image.Image, rng: random.Random) -> Image.Image:
-    """The image with a faint grain, as of a scan or of compression."""
-    numbers = np.random.default_rng(rng.getrandbits(64))
-    grain = numbers.normal(0, rng.uniform(2, 12), (IMAGE_SIZE, IMAGE_SIZE, 3))
-    return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
-
-
-def _draw(canvas: Image.Image, icon: Icon, place: tuple[float, float, float], rng: random.Random) -> None:
+def _draw(canvas: Image.Image, icon: Icon, centre: Point, radius: float, rng: random.Random) -> None:
     """Draw the icon, stretched a little, and turned by up to 25 degrees or, at times, by any angle."""
-    centre_x, centre_y, radius = place
+    centre_x, centre_y = centre
     side = IMAGE_SIZE * SUPERSAMPLING
     half = side / 2
     turn = math.radians(rng.uniform(-180, 180) if rng.random() < ANY_TURN_CHANCE else rng.uniform(-25, 25))
@@ -267,7 +236,7 @@ def _caption(icons: list[Icon], background: str, rng: random.Random) -> str:
 
 
 def _noise_word(rng: random.Random) -> str:
-    """A word that says nothing of the image: a stock word, or letters and digits as in a file's name."""
+    """A stock word, or letters and digits as in a file's name."""
     if rng.random() < 0.4:
         return rng.choice(NOISE_WORDS)
-    return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(rng.randint(1, 5)))
+    return "".join(rng.choice(string.ascii_lowercase + string.digits) for _ in range(rng.randint(1, 5)))
