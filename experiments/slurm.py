@@ -71,14 +71,14 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
     """
     if not shutil.which("sbatch"):
         raise ValueError("--slurm: there is no sbatch here; --gpus 0,1 or --jobs 2 make runs on this machine")
-    states = {run: state(run, place.data, place.output) for run in runs}
-    if not place.force:
-        for run, (found, lines) in states.items():
-            if found == "other settings":
-                raise ValueError("\n  ".join([f"{place.output / run.folder} has other settings:", *lines]))
     queued = {folder: job for folder, (job, found) in submitted(place.output).items() if found}
-    todo = [run for run in runs if run.folder not in queued]
-    todo = [run for run in todo if place.force or states[run][0] != "finished"]
+    todo = []
+    for run in runs:
+        found, differing = state(run, place.data, place.output)
+        if found == "other settings" and not place.force:
+            raise ValueError("\n  ".join([f"{place.output / run.folder} has other settings:", *differing]))
+        if run.folder not in queued and (place.force or found != "finished"):
+            todo.append(run)
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs are finished or queued already")
     shares: list[list[Run]] = []
@@ -95,8 +95,8 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
             with hold_folder(str(place.output / run.folder), force=True):
                 pass
     if todo:
-        # jobs inherit it
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
+        paths = filter(None, [str(REPO), os.environ.get("PYTHONPATH")])
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # jobs inherit it
         executor = SlurmExecutor(place.output / "slurm")
         due = {queued[run.training.folder] for run in todo if run.training and run.training.folder in queued}
         after = {"dependency": f"afterany:{':'.join(sorted(due))}"} if due else {}

@@ -18,13 +18,19 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return variables | more
 
 
-def run(folder: Path, command: str, cwd: Path = REPO, shell: str = "bash", **more: str) -> Ran:
-    """`bash scripts/COMMAND` with `environment`."""
+def start(folder: Path, command: str, cwd: Path = REPO, shell: str = "bash", **more: str) -> subprocess.Popen:
+    """`bash scripts/COMMAND` with `environment`, as a process."""
     script, *words = command.split()
-    call = [*shell.split(), str(REPO / "scripts" / f"{script}.sh"), *words]
-    return subprocess.run(
-        call, cwd=cwd, env=environment(folder, **more), capture_output=True, text=True, timeout=300
-    )
+    call = [shell, str(REPO / "scripts" / f"{script}.sh"), *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(call, cwd=cwd, env=environment(folder, **more), **pipes)
+
+
+def run(folder: Path, command: str, **options: str) -> Ran:
+    """`start` to the end."""
+    process = start(folder, command, **options)
+    printed = process.communicate(timeout=300)
+    return Ran(process.args, process.returncode, *printed)
 
 
 def succeeded(ran: Ran) -> str:

@@ -18,17 +18,15 @@ import torch
 import train
 from dassl.config import get_cfg_default
 from tests.datasets.conftest import lay_out_variant
-from tests.trainers.small_runs import SIZES, write_eurosat, write_weights
+from tests.trainers.small_runs import write_eurosat
 
 REPO = Path(__file__).parents[1]
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folder of a small EuroSAT, and the weights of a small CLIP."""
-    folder = tmp_path_factory.mktemp("world")
-    return write_eurosat(folder), write_weights(folder / "narrow.pt", SIZES["narrow"])
+@pytest.fixture(scope="session")
+def world(eurosat: Path, weights: dict[str, Path]) -> tuple[Path, Path]:
+    return eurosat, weights["narrow"]
 
 
 def arguments(data: Path, weights: Path, output: Path, *words: str) -> list[str]:
@@ -201,7 +199,7 @@ def test_the_defaults_are_those_of_the_facts() -> None:
     assert cfg.DATASET.SUBSAMPLE_CLASSES == "all"
 
 
-# Killing and stopping
+# Stopping
 
 WORDS = ("OPTIM.MAX_EPOCH", "3", "TRAIN.PRINT_FREQ", "1", "DATALOADER.NUM_WORKERS", "1")
 
@@ -214,21 +212,18 @@ def whole(world: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
-@pytest.mark.parametrize(
-    ("signum", "to_all", "status"),
-    [(signal.SIGKILL, False, -9), (signal.SIGTERM, True, 143), (signal.SIGINT, True, 130)],
-)
-def test_a_run_that_is_killed_or_stopped_resumes_at_its_last_epoch(
-    run: Run, world: tuple[Path, Path], whole: Path, tmp_path: Path, signum: int, to_all: bool, status: int
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_stopped_resumes_at_its_last_epoch(
+    run: Run, world: tuple[Path, Path], whole: Path, tmp_path: Path, signum: int, status: int
 ) -> None:
-    """SIGTERM and Ctrl-C reach the loading processes as well, as from a scheduler or a terminal."""
+    """The signals reach the loading processes as well, as from a scheduler or a terminal."""
     command = [sys.executable, str(REPO / "train.py"), *arguments(*world, tmp_path / "out", *WORDS)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
     for line in process.stdout:
         if line.startswith("epoch [2/3] batch [2/5]"):
-            (os.killpg if to_all else os.kill)(process.pid, signum)
+            os.killpg(process.pid, signum)
             break
     _, err = process.communicate(timeout=60)
     assert process.returncode == status, err
@@ -254,18 +249,12 @@ def test_a_run_that_is_killed_or_stopped_resumes_at_its_last_epoch(
         (["INPUT.SIZE", "(48, 48)"], ["INPUT.SIZE", "(48, 48)", "32"]),
         (["TRAINER.MPL.N_CTX", "30"], ["Annual Crop Land", "tokens"]),
         (["TRAINER.MPL.N_CTXX", "30"], ["TRAINER.MPL.N_CTXX", "Nearest known: TRAINER.MPL.N_CTX"]),
-        (["OPTIM.LRR", "1", "TRAINER.MPL.N_CTX", "many"], ["OPTIM.LRR", "TRAINER.MPL.N_CTX", "many"]),
         (["OPTIM.LR"], ["OPTIM.LR"]),
-        (["OPTIM.LR_SCHEDULER", "cosin"], ["cosin", "cosine"]),
-        (["OPTIM.MAX_EPOCH", "0"], ["OPTIM.MAX_EPOCH"]),
-        (["TEST.SPLIT", "train"], ["TEST.SPLIT", "train"]),
         (["SEED", "-2"], ["SEED", "-2"]),
         (["DATASET.NAME", "EuroSatt"], ["EuroSatt", "EuroSAT", "Caltech101"]),
         (["TRAINER.NAME", "MPl"], ["MPl", "MPL", "MaPLe"]),
-        (["TRAINER.NAME", ""], ["--trainer", "MPL", "ZeroshotCLIP"]),
         (["MODEL.BACKBONE.NAME", "ViT-B16"], ["ViT-B16", "ViT-B/16"]),
         (["DATASET.SUBSAMPLE_CLASSES", "bases"], ["bases", "base", "new", "all"]),
-        (["RESUME", "/nowhere"], ["RESUME", "/nowhere"]),
         (["--eval-only"], ["--eval-only", "--model-dir"]),
         (["--model-dir=old"], ["--model-dir", "--eval-only"]),
         (["--load-epoch=5"], ["--load-epoch", "--model-dir"]),

@@ -1,69 +1,44 @@
-"""The command lines as people use them: numbers, files and exit codes on the embedded dataset."""
+"""The launchers as people use them: numbers, files and exit codes."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
-REPO = Path(__file__).parents[1]
-TRAIN_BASE = "base2new/train_base/shapes/shots_16"
-TEST_NEW = "base2new/test_new/shapes/shots_16"
+from clip.model import CLIP
+from clip.weights import published_models
+from tests.launchers import refused, run, start, succeeded
+from tests.trainers.small_runs import write_eurosat
+from tests.weights_files import write_openai_archive
 
-
-@pytest.fixture(scope="module")
-def data(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shutil.copytree(drawn, tmp_path_factory.mktemp("end_to_end") / "data")
-
-
-def start(data: Path, output: Path, *words: str, **variables: str) -> subprocess.Popen:
-    """The launcher `scripts/<words[0]>`, or `train.py` with the method `words[1]` on Shapes, as a process."""
-    command = ["bash", f"scripts/{words[0]}", *words[1:]]
-    if words[0] == "train.py":
-        given = f"--root {data} --output-dir {output} --dataset-config-file configs/datasets/shapes.yaml"
-        given += f" --trainer {words[1]} --config-file configs/trainers/{words[1]}/tiny_shapes.yaml --seed 1"
-        command = [sys.executable, "train.py", *given.split(), *words[2:]]
-    folders = {"DATA": str(data), "OUTPUT": str(output), "PYTHON": sys.executable}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=REPO, env=os.environ | folders | variables, **pipes)
+MPL = "output/base2new/train_base/shapes/shots_16/MPL/tiny_shapes"
 
 
-def launch(data: Path, output: Path, *words: str, status: int = 0, **variables: str) -> str:
-    """What the command of `start` prints; its exit status is checked."""
-    process = start(data, output, *words, **variables)
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == status, printed
-    return printed
+@pytest.fixture
+def folder(drawn: Path, tmp_path: Path) -> Path:
+    """A folder with Shapes in its data folder."""
+    shutil.copytree(drawn, tmp_path / "data")
+    return tmp_path
 
 
-def result(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
+def result(run: Path) -> dict:
+    return json.loads((run / "result.json").read_text())
 
 
-def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:
-    """Read what a run prints until it is in that epoch."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith(f"epoch [{epoch}/"):
-            return
-    raise AssertionError(f"the run ended before epoch {epoch}")
-
-
-def test_the_first_command_of_the_readme(data: Path, tmp_path: Path) -> None:
-    assert "Shapes: base 73.89  new 66.94  H 70.25" in launch(
-        data, tmp_path, "mpl/base2new.sh", "shapes", "1"
-    )
-    run = tmp_path / TRAIN_BASE / "MPL/tiny_shapes/seed1"
-    assert result(run)["finished"] and (run / "prompts.safetensors").is_file()
-    assert (run / "MultiModalPromptLearner/checkpoint").read_text().strip() == "model.pth.tar-5"
-    log = (run / "log.txt").read_text()
+def test_the_first_command_of_the_readme(folder: Path) -> None:
+    printed = succeeded(run(folder, "mpl/base2new shapes 1"))
+    assert "Shapes: base 73.89  new 66.94  H 70.25" in printed
+    base = folder / MPL / "seed1"
+    assert result(base)["finished"] and (base / "prompts.safetensors").is_file()
+    assert (base / "MultiModalPromptLearner/checkpoint").read_text().strip() == "model.pth.tar-5"
+    log = (base / "log.txt").read_text()
     for pattern in (
         r"epoch \[1/5\] batch \[\d+/48\] time \d\.\d{3} \(\d\.\d{3}\) data .* loss \d.* lr 1\.0000e-05 eta",
         r"Finish training\n(.*\n)*?Deploy the last-epoch model\n(.*\n)*?Evaluate on the \*test\* set",
@@ -72,73 +47,61 @@ def test_the_first_command_of_the_readme(data: Path, tmp_path: Path) -> None:
     ):
         assert re.search(pattern, log), pattern
 
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert "73.89" in launch(data, tmp_path, "mpl/base2new.sh", "shapes", "1")  # skipped
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    printed = launch(data, tmp_path, "mpl/base2new.sh", "shapes", "1", "OPTIM.LR", "0.1", status=2)
-    assert "OPTIM.LR" in printed and result(run) == json.loads(before[run / "result.json"])
-    same = ("train.py", "MPL", "DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", "16")
-    assert "Results are there" in launch(data, run, *same)
-    launch(data, run, *same, "TEST.NO_TEST", "True", status=2)
-    assert result(run)["accuracy"] == pytest.approx(73.8889, abs=1e-3)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert "73.89" in succeeded(run(folder, "mpl/base2new shapes 1"))  # skipped
+    refused(run(folder, "mpl/base2new shapes 1 OPTIM.LR 0.1"), "OPTIM.LR")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_killed_run_resumes_to_the_same_numbers(data: Path, tmp_path: Path) -> None:
-    process = start(data, tmp_path, "mpl/base2new.sh", "shapes", "2", "TRAIN.PRINT_FREQ", "1")
-    wait_for_epoch(process, 3)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    run = tmp_path / TRAIN_BASE / "MPL/tiny_shapes/seed2"
-    done = result(run)["epochs_done"]
-    assert not result(run)["finished"] and done >= 2
-    printed = launch(data, tmp_path, "mpl/base2new.sh", "shapes", "2", "TRAIN.PRINT_FREQ", "1")
-    assert f"epoch [{done}/5]" not in printed and f"epoch [{done + 1}/5]" in printed
-    assert "base 65.00  new 58.89" in printed
-    epochs = [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+def test_a_run_that_is_killed_and_stopped_resumes_to_the_same_numbers(folder: Path) -> None:
+    command, base = "mpl/base2new shapes 2 TRAIN.PRINT_FREQ 1", folder / MPL / "seed2"
+    interruptions = (
+        ("", signal.SIGKILL, 3, -9),
+        ("", signal.SIGTERM, 3, 143),
+        ("--jobs 2", signal.SIGINT, 4, 130),
+        ("--jobs 2", signal.SIGTERM, 5, 143),
+    )
+    for n_logs, (jobs, number, epoch, status) in enumerate(interruptions, 1):
+        process, deadline = start(folder, f"{command} {jobs}"), time.monotonic() + 120
+        while time.monotonic() < deadline:
+            logs = sorted(base.glob("log.txt*"), key=lambda path: path.stat().st_mtime)
+            if len(logs) == n_logs and f"epoch [{epoch}/" in logs[-1].read_text():
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == status
+        assert not result(base)["finished"] and result(base)["epochs_done"] in (epoch - 1, epoch)
+    printed = succeeded(run(folder, command))
+    assert "epoch [4/5]" not in printed and "base 65.00  new 58.89" in printed
+    epochs = [json.loads(line)["epoch"] for line in (base / "metrics.jsonl").read_text().splitlines()]
     assert epochs == [epoch for epoch in range(1, 6) for _ in range(48)]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_a_run_that_resumes(number: int, status: int, data: Path, tmp_path: Path) -> None:
-    settings = ("TRAIN.PRINT_FREQ", "1", "TEST.NO_TEST", "True")
-    process = start(data, tmp_path, "vpt/base2new_train.sh", "shapes", "1,2", "3", *settings)
-    wait_for_epoch(process, 2)
-    process.send_signal(number)
-    process.communicate(timeout=120)
-    assert process.returncode == status
-    (run,) = (path.parent for path in tmp_path.rglob("result.json"))  # the second run did not begin
-    done = result(run)["epochs_done"]
-    assert not result(run)["finished"] and done in (1, 2)
-    printed = launch(data, tmp_path, "vpt/base2new_train.sh", "shapes", "1", "3", *settings)
-    assert f"epoch [{done}/3]" not in printed and f"epoch [{done + 1}/3]" in printed
-    assert result(run)["finished"]
-
-
-def test_force_moves_the_old_run_aside(data: Path, tmp_path: Path) -> None:
-    words = ("vpt/base2new_train.sh", "shapes", "1", "1", "TEST.NO_TEST", "True")
-    launch(data, tmp_path, *words, SHOTS="1")
-    run = next(tmp_path.rglob("result.json")).parent
-    first = (run / "result.json").read_bytes()
-    assert "Results are there" in launch(data, tmp_path, *words, SHOTS="1")
-    launch(data, tmp_path, *words, "--force", SHOTS="1")
-    (aside,) = run.parent.glob(f"{run.name}.old-*")
-    assert (aside / "result.json").read_bytes() == first
-    assert result(run)["finished"] and result(run)["started"] != json.loads(first)["started"]
-
-
-def test_another_method_has_the_numbers_of_before(data: Path, tmp_path: Path) -> None:
-    assert "new 72.08" in launch(data, tmp_path, "maple/base2new.sh", "shapes", "1")
-
-
 @pytest.mark.parametrize(
-    "words",
+    ("command", "numbers"),
     [
-        ("mpl/base2new_train.sh", "shapes", "1", "TRAINER.MPL.N_CTXX", "1"),
-        ("mpl/base2new_train.sh", "eurosat", "1"),  # no such folder
-        ("mpl/base2new_test.sh", "shapes", "7"),  # no training
+        ("maple/base2new shapes 1", "new 72.08"),
+        ("coop/base2new shapes 1", "base 70.69"),
+        ("zsclip/base2new shapes 1", "base 56.53  new 55.28"),
     ],
 )
-def test_mistakes_end_with_status_2_and_leave_no_run(words: tuple, data: Path, tmp_path: Path) -> None:
-    printed = launch(data, tmp_path, *words, status=2)
-    assert "Traceback" not in printed
-    assert not list(tmp_path.rglob("result.json"))
+def test_other_methods_have_the_numbers_of_before(command: str, numbers: str, folder: Path) -> None:
+    assert numbers in succeeded(run(folder, command))
+
+
+def test_the_published_command_trains_to_the_end(tmp_path: Path) -> None:
+    """On a EuroSAT folder, with ViT-B/16 in OpenAI's archive format (random values), at 224²."""
+    torch.manual_seed(0)
+    published = published_models()["ViT-B/16"]
+    path = tmp_path / "home/.cache/clip" / published.archive_path.name
+    write_openai_archive(CLIP(published.config).state_dict(), path)
+    write_eurosat(tmp_path / "data", n_train=2, n_test=1)
+    printed = succeeded(run(tmp_path, "mpl/base2new_train eurosat 1 1"))  # one epoch instead of five
+    base = tmp_path / "output/base2new/train_base/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed1"
+    done = result(base)
+    assert done["finished"]
+    assert (done["n_classes"], done["total"], done["config"]["INPUT"]["SIZE"]) == (3, 3, [224, 224])
+    for line in ("Trainable parameters: 6,702,336", "epoch [1/1] batch [1/1]"):
+        assert line in printed
+    learned = torch.load(base / "MultiModalPromptLearner" / "model.pth.tar-1")["state_dict"]
+    assert sum(v.numel() for v in learned.values()) == 6_702_336

@@ -139,6 +139,8 @@ def test_base_to_new_is_skipped_refused_and_made_again(verb: Verb, tmp_path: Pat
         assert "is no folder" in verb(f"{command} --force", status=2)[1]
     assert not list((tmp_path / "runs").rglob("*.old-*")), "nothing was moved aside"
     verb("base2new_train --force --method MPL folder 1 1")
+    (aside,) = (tmp_path / "runs").rglob("seed1.old-*")
+    assert json.loads((aside / "result.json").read_text()) == base
     after, _ = verb(command)
     assert after.count("Results are there") == 1 and "Testing again" in after
     assert after.splitlines()[-1] == out.splitlines()[-1]
