@@ -18,7 +18,7 @@ from .folder_layout import OwnImage, read_class_folders
 from .folder_lists import read_list
 from .images import list_folders, unreadable
 from .make_split import SPLIT_SEED, divide
-from .splits import Row, Split, checked_rows, write_split
+from .splits import Row, Split, write_split
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -68,7 +68,6 @@ class Folder(ImageDataset):
             images, labels = read_list(stated_by)
         else:
             images, left_out = read_class_folders(self.folder)
-            checked_rows([(image.path, 0, image.class_name) for image in images], str(self.folder))
             if left_out:
                 print(
                     f"{self.title}: {len(left_out):,} files are left out (no images by their names, in no "
@@ -86,11 +85,8 @@ class Folder(ImageDataset):
             getattr(split, image.part).append(row)
         if not split.val:
             print(f"{self.title}: there are no val images, so TEST.FINAL_MODEL best_val cannot be used.")
-        self.identity = {
-            "pictures": str(self.folder),
-            "split": str(stated_by),
-            "split_sha256": split.digest(),
-        }
+        self.identity = {"pictures": str(self.folder), "split": str(stated_by)}
+        self.identity["split_sha256"] = split.digest()
         return split
 
     def _check_files(self, paths: Sequence[str]) -> None:

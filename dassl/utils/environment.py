@@ -11,15 +11,16 @@ import numpy
 import PIL
 import torch
 
-_SOURCES = (":(top)*.py", ":(top)*.yaml", ":(top)*.sh", ":(top,exclude)*/site-packages/*")
+# An untracked config does not count: the run's record holds its settings.
+_SOURCES = (":(top)*.py", ":(top)*.sh", ":(top,exclude)*/site-packages/*")
 
 
 @functools.cache
 def provenance(device: torch.device) -> dict[str, Any]:
     """A device in words, the versions of what results depend on, and the commit of this source tree.
 
-    The commit is None outside a git checkout; `modified` says whether code or settings, also untracked ones,
-    differ from it.
+    The commit is None outside a git checkout; `modified` says whether a file differs from it, or untracked
+    code lies there.
     """
     is_gpu = device.type == "cuda"
     processor = f"CPU {platform.processor() or platform.machine()}, {os.cpu_count()} cores"

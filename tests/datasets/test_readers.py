@@ -125,13 +125,6 @@ def test_another_list_than_imagenets_classnames_is_refused_or_told(name, tmp_pat
     assert "5 of 5 class names are not the published ones: n01440764 is 'Tench' and not 'tench'" in told
 
 
-def test_root_may_be_relative_or_of_the_home_folder(tmp_path, monkeypatch):
-    LAYOUTS["EuroSAT"](tmp_path / "data", "EuroSAT")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert len({read("EuroSAT", root).test[0].impath for root in ("data", "~/data", tmp_path / "data")}) == 1
-
-
 # Few-shot samples and halves of any split
 
 
@@ -149,17 +142,6 @@ def test_an_unseeded_sample_differs_and_k_below_1_keeps_all():
     samples = [sample_split(split, 8, -1).train for _ in range(3)]
     assert samples[0] != samples[1] != samples[2] and random.getstate() == state
     assert all(sample_split(split, k, 1) is split for k in (0, -1))
-
-
-@pytest.mark.parametrize("n_classes", (4, 5, 47, 100))
-def test_base_is_the_first_half_rounded_up(n_classes):
-    rows = [Row(f"{label}.jpg", label, f"c{label}") for label in reversed(range(n_classes))]
-    split = Split(rows, rows[:1], rows)
-    n_base = (n_classes + 1) // 2
-    base, new = select_classes(split, "base"), select_classes(split, "new")
-    assert base.train == [Row(f"{i}.jpg", i, f"c{i}") for i in reversed(range(n_base))]
-    assert new.test == [Row(f"{i}.jpg", i - n_base, f"c{i}") for i in reversed(range(n_base, n_classes))]
-    assert len(base.val) + len(new.val) == 1 and select_classes(split, "all") is split
 
 
 def test_halves_that_cannot_be_tested_or_have_one_class_are_refused():
