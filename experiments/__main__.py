@@ -145,7 +145,7 @@ def run_verb(args: argparse.Namespace) -> int:
     runs = runs_of(args)
     for run in {replace(run, seed=0, shots=0, training=None): run for run in runs}.values():
         # A plan of other datasets answers at once, without torch.
-        if run.part in ("base", "new") and (not args.plan or dataset_name(run.dataset) == "Folder"):
+        if run.part in ("base", "new") and (not args.plan or dataset_name(run.dataset).startswith("Folder")):
             check_halves(run, data)
     if args.plan:
         print_plan(runs, data, output)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .facts import ELEVEN, dataset_name
-from .results import HALVES, IMAGENET, TABLE, VARIANTS
+from .results import HALVES, IMAGENET, PROVENANCE, TABLE, VARIANTS
 
 BENCHMARK = [dataset_name(name) for name in ELEVEN]
 TITLES = {
@@ -29,10 +29,6 @@ SECTIONS = {"base2new": "base_to_new", "xd": "cross_dataset", "dg": "domain_gene
 AVERAGED = {"base2new": BENCHMARK, "xd": BENCHMARK[1:], "dg": VARIANTS, "fewshot": BENCHMARK}
 AVERAGE, MISSING = "average", "—"
 ROUNDING = 0.005  # half the last digit of the published figures
-PROVENANCE = {
-    "device": "hardware", "commit": "commit", "computed_in": "PREC", "torch": "PyTorch",
-    "backbone": "backbone",
-}  # fmt: skip
 LEGEND = (
     "Accuracy in percent, mean ± sample standard deviation over seeds; seeds: how many. H: harmonic mean of "
     "base and new. shots: training images of each class. paper: the published figure; diff: ours less that, "
@@ -252,12 +248,13 @@ def make_frame(runs: pd.DataFrame, cells: pd.DataFrame, metrics: Sequence[str]) 
 def make_notes(runs: pd.DataFrame, cells: pd.DataFrame, protocol: str) -> list[str]:
     """What the runs of a table ran on, and what a reader has to know before he compares figures."""
     notes, provenance = [], []
-    for column, head in PROVENANCE.items():
-        counts = runs[column].value_counts()
+    for head in PROVENANCE:
+        counts = runs[head].value_counts()
         if len(counts) > 1:
             values = ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
             notes.append(f"WARNING: the runs of this table differ in {head}: {values}")
-        provenance += [f"{head} {value}" for value in counts.index if len(counts) == 1]
+        else:
+            provenance += [f"{head} {value}" for value in counts.index]
     notes.append(f"on {', '.join(provenance)}")
     seconds = [f"{label} {time:.0f} s" for label, time in training_seconds(runs).items()]
     if seconds:
@@ -275,14 +272,6 @@ def make_notes(runs: pd.DataFrame, cells: pd.DataFrame, protocol: str) -> list[s
             values = where.groupby(group[key]).unique()
             parts = [f"{value or 'none'} for {', '.join(places)}" for value, places in values.items()]
             notes.append(f"{label}: {key} is not the same in all cells: {', '.join(parts)}")
-    missing = cells[cells["mean"].isna()].reset_index()
-    missing = missing[(missing.dataset != AVERAGE) & (missing.metric != "H")]
-    if len(missing):
-        heads = (
-            missing.metric.map(head_of).groupby([missing.label, missing.dataset], sort=False).agg(", ".join)
-        )
-        told = "; ".join(f"{label} on {name} ({metrics})" for (label, name), metrics in heads.items())
-        notes.append(f"missing ({MISSING}): {told}")
     names, papers = set(cells.index.unique("dataset")), set(AVERAGED[protocol])
     if AVERAGE in names and names - {AVERAGE, *runs.source} < papers:
         notes.append(f"the average is over fewer datasets than the papers' {len(papers)}")

@@ -21,8 +21,8 @@ HALVES = ["base", "new"]
 IMAGENET = dataset_name(ELEVEN[0])
 VARIANTS = [dataset_name(name) for name in IMAGENET_VARIANTS]
 TABLE = ["protocol", "shots", "source", "own"]  # runs that agree in these stand in one table
-COPIED = ("accuracy", "macro_f1", "majority", "train_seconds", "backbone", "device", "computed_in", "ended")
-TYPES = dict.fromkeys(COPIED[:4], float) | dict.fromkeys(("own", "trained", "learned"), bool)
+NUMBERS = ("accuracy", "macro_f1", "majority", "train_seconds")
+PROVENANCE = ("hardware", "commit", "PREC", "PyTorch", "backbone")
 NOT_SETTINGS = (  # also what names a cell of a table, and what a test prints
     *NOT_COMPARED, "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATASET.FOLDER_PATH",
     "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT", "TEST.NO_TEST", "TEST.SPLIT",
@@ -34,15 +34,10 @@ def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
 
     The folder `grid`, with the runs of `--grid`, counts only if it is one of `folders`. Runs that `--force`
     moved aside never count.
-
-    Raises:
-        FileNotFoundError: a folder is missing, or no run can be used.
     """
     rows: dict[str, Row] = {}
     notes = []
     for folder in folders:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is no folder; give folders of runs, such as output/base2new")
         for parent, names, files in os.walk(folder.resolve()):
             if "grid" in names:
                 notes.append(f"left out: runs of a grid in {parent}/grid; give that folder to see them")
@@ -61,7 +56,10 @@ def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
         head = f"there is no result.json of a finished run below {', '.join(map(str, folders))}"
         raise FileNotFoundError("\n".join([head, *notes]))
     # dtype=object: a setting that some runs lack must not turn from 2 into 2.0
-    runs = pd.DataFrame(placed, dtype=object).astype(TYPES).copy()
+    runs = pd.DataFrame(placed, dtype=object)
+    runs = runs.astype(
+        dict.fromkeys(NUMBERS, float) | dict.fromkeys(("own", "trained", "learned"), bool)
+    ).copy()
     groups = [label_runs(group, notes) for _, group in runs.groupby([*TABLE, "method"], sort=False)]
     return pd.concat(groups), notes
 
@@ -79,17 +77,17 @@ def read_row(folder: str, record: Mapping[str, Any]) -> Row:
     trained_in = tested.get("folder")
     if trained_in and not tested.get("dataset") and IMAGENET.lower() in Path(trained_in).parts:
         tested = {"dataset": IMAGENET, "shots": 0}  # a published checkpoint
-    row: Row = {key: record[key] for key in COPIED} | {
+    row: Row = {key: record[key] for key in (*NUMBERS, "dataset", "seed", "backbone", "ended")} | {
         "folder": folder,
         "output_dir": config["OUTPUT_DIR"],
         "method": record["trainer"],
-        "dataset": record["dataset"],
         "classes": record["subsample"] or "all",
         "shots": tested.get("shots", record["shots"]),
-        "seed": record["seed"],
         "is_source": record["part"] == "source",
-        "torch": record["versions"]["torch"],
+        "hardware": record["device"],
         "commit": f"{str(record['commit'])[:12]}{' (modified)' if record['modified'] else ''}",
+        "PREC": record["computed_in"],
+        "PyTorch": record["versions"]["torch"],
         "own": record["data"] is not None,
         "trained_in": trained_in,
         "trained_on": tested.get("dataset"),
@@ -146,12 +144,12 @@ def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
         if row["learned"]:
             continue
         is_half = row["classes"] in HALVES
-        alone = (
-            ("base2new", 0, "") if is_half else ("dg" if row["dataset"] in VARIANTS else "xd", 0, IMAGENET)
-        )
         joined = [table for table, dataset in tables if dataset == row["dataset"]]
         joined = [table for table in joined if (table[0] == "base2new") == is_half]
-        for protocol, shots, source, own in joined or [(*alone, row["own"])]:
+        if not joined:
+            protocol = "base2new" if is_half else "dg" if row["dataset"] in VARIANTS else "xd"
+            joined = [(protocol, 0, "" if is_half else IMAGENET, row["own"])]
+        for protocol, shots, source, own in joined:
             metric = row["classes"] if is_half else 0 if protocol == "fewshot" else "accuracy"
             place(row, protocol, metric, source, shots=shots, own=own)
     return placed
@@ -171,13 +169,10 @@ def label_runs(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         n_values = runs.groupby(["label", "dataset", "metric"])[among].nunique().max()
         telling += sorted(set(n_values.index[n_values > 1]) - set(telling))
         if telling:
-            ends = [key.rpartition(".")[2] for key in telling]
-            is_clear = [end != "NAME" and ends.count(end) == 1 for end in ends]
-            short = {
-                key: end if clear else key for key, end, clear in zip(telling, ends, is_clear, strict=True)
-            }
-            points = runs[telling].rename(columns=short)
-            texts = points.apply(lambda values: f"{values.name} " + values.map(short_values(values)))
+            ends = ["NAME", *(key.rpartition(".")[2] for key in telling)]  # NAME alone says nothing
+            short = [key if ends.count(end) > 1 else end for key, end in zip(telling, ends[1:], strict=True)]
+            points = runs[telling].set_axis(short, axis=1)
+            texts = points.apply(lambda values: f"{values.name} " + short_values(values))
             runs["label"] = runs.method + " (" + texts.agg(", ".join, axis=1) + ")"
             runs["point"] = points.to_dict("records")
     newest = runs.sort_values("ended").drop_duplicates(["label", "dataset", "metric", "seed"], keep="last")
@@ -186,13 +181,11 @@ def label_runs(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return newest
 
 
-def short_values(values: pd.Series) -> dict[Any, str]:
-    """Each value as a label shows it: a path by its name, or by the part that differs; nothing as `none`."""
-    texts = {value: str(value) or "none" for value in values.unique()}
-    paths = [text for text in texts.values() if os.path.isabs(text)]
-    names = [os.path.basename(path) for path in paths]
-    start = os.path.commonpath(paths) if len(set(names)) < len(names) else ""
-    for value, text in texts.items():
-        if text in paths:
-            texts[value] = os.path.relpath(text, start) if start else os.path.basename(text)
+def short_values(values: pd.Series) -> pd.Series:
+    """Values as a label shows them: of a path as much of its end as tells it; nothing as `none`."""
+    texts = values.map(lambda value: str(value) or "none")
+    for n in (1, 2):
+        ends = texts.map(lambda text, n=n: "/".join(text.split("/")[-n:]) if text[:1] == "/" else text)
+        if ends.nunique() == texts.nunique():
+            return ends
     return texts

@@ -30,7 +30,6 @@ EDGES: dict[str, dict[str, Any]] = {
     "carried": {"edgecolor": "white"},
     "removed": {"edgecolor": "#B04030", "ls": ":", "facecolor": "none"},
 }
-MOST_SQUARES = 24  # prompts of a layer; taller columns are drawn without numbers
 
 
 def build_schedules(cfg: Any) -> dict[str, PromptSchedule]:
@@ -61,8 +60,6 @@ def build_schedules(cfg: Any) -> dict[str, PromptSchedule]:
 def show(args: argparse.Namespace) -> None:
     """Prints the table of a config or a run, and draws it if the arguments name a file."""
     source, *pairs = args.words
-    if args.out and args.out.suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"--out is {args.out}; it must end in .png, .svg or .pdf")
     if Path(source).is_dir():
         cfg = CfgNode(json.loads(Path(source, "result.json").read_text(encoding="utf-8"))["config"])
         cfg.merge_from_list(pairs)
@@ -105,7 +102,7 @@ def schedule_figure(title: str, towers: dict[str, PromptSchedule]) -> Figure:
     """A panel a tower, a column a layer, a square a prompt, numbered by the layer that added it."""
     origins = {tower: token_origins(schedule) for tower, schedule in towers.items()}
     heights = [max(len(present + removed) for present, removed in layers) for layers in origins.values()]
-    inches = [1.2 + 0.4 * min(height, MOST_SQUARES) for height in heights]
+    inches = [1.2 + 0.4 * height for height in heights]
     width = max(5, 1 + 0.4 * max(map(len, origins.values())))
     with matplotlib.rc_context({**STYLE, "axes.grid": False, "axes.spines.left": False}):
         figure = Figure(figsize=(width, 1.3 + sum(inches)))
@@ -127,7 +124,7 @@ def draw_tower(axes: Axes, layers: list[tuple[list[int], list[int]]], height: in
             kind = "removed" if place >= len(present) else "added" if origin == layer else "carried"
             style = {"facecolor": palette(share), **EDGES[kind]}
             axes.add_patch(Rectangle((layer - 0.42, place - 0.42), 0.84, 0.84, **style))
-            if kind != "removed" and height <= MOST_SQUARES:
+            if kind != "removed":
                 colour = "white" if share < 0.5 else "black"
                 axes.text(layer, place, str(origin), ha="center", va="center", fontsize=8, color=colour)
         axes.text(layer, -1, str(len(present)), ha="center", va="center", fontweight="bold")
