@@ -7,9 +7,9 @@ import torch
 from dassl.utils import Registry
 from dassl.utils.seeding import make_deterministic
 
-from .trainer import SimpleTrainer, TrainerBase, TrainerX
+from .trainer import TrainerX
 
-__all__ = ["TRAINER_REGISTRY", "SimpleTrainer", "TrainerBase", "TrainerX", "build_trainer"]
+__all__ = ["TRAINER_REGISTRY", "TrainerX", "build_trainer"]
 
 TRAINER_REGISTRY = Registry("TRAINER")
 

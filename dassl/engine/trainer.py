@@ -11,47 +11,90 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dassl import record
 from dassl.data import DataManager
 from dassl.evaluation import Classification
 from dassl.utils import AverageMeter, MetricMeter, check_availability, load_checkpoint, save_checkpoint
-from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs, last_checkpoints, restore
+from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs, restore
 from dassl.utils.environment import provenance
 from dassl.utils.seeding import get_random_state, set_random_state
 from dassl.utils.signals import raise_if_stopped
 from dassl.utils.wandb_writer import WandbWriter
 
-try:
-    from torch.utils.tensorboard import SummaryWriter
-except ImportError:  # tensorboard is not installed
-    SummaryWriter = None  # type: ignore[assignment,misc]
-
-__all__ = ["AverageMeter", "MetricMeter", "SimpleTrainer", "SummaryWriter", "TrainerBase", "TrainerX"]
+__all__ = ["AverageMeter", "MetricMeter", "SummaryWriter", "TrainerX"]
 
 
-class TrainerBase:
-    """Runs epochs over registered models; what an epoch does is up to subclasses.
+class TrainerX:
+    """Builds everything from a config, trains, saves checkpoints and the record, and tests.
 
-    A registered model needs `state_dict`, `load_state_dict`, `parameters`, `train` and `eval`.
+    A method defines `build_model`, which registers models, and `forward_backward(batch)`. A registered model
+    needs `state_dict`, `load_state_dict`, `parameters` and `train`.
+
+    Args:
+        cfg: the config.
     """
 
     compared_in_test: tuple[str, ...] = ("backbone", "method")
-    """Entries of `run` that a run has in common with the checkpoints that it can load."""
+    """Entries of `identity` that a run has in common with the checkpoints that it can load."""
+    unprinted: tuple[str, ...] = ()
+    """Metrics of a step that are written and not printed."""
+    computed_in: str | None = None  # fp16, bf16, amp or fp32, for the record; methods that have a PREC set it
+    model: Any
+    train_loader_x: Any
 
-    def __init__(self) -> None:
+    def __init__(self, cfg: Any) -> None:
+        if cfg.OPTIM.MAX_EPOCH < 1 or not cfg.OPTIM.LR > 0:
+            given = f"{cfg.OPTIM.MAX_EPOCH} and {cfg.OPTIM.LR}"
+            raise ValueError(f"OPTIM.MAX_EPOCH must be 1 or more and OPTIM.LR above 0; they are {given}")
+        self.check_cfg(cfg)
+        self.cfg = cfg
+        self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        self.start_epoch = self.epoch = self.batch_idx = self.num_batches = 0
+        self.max_epoch = cfg.OPTIM.MAX_EPOCH
+        self.output_dir = cfg.OUTPUT_DIR
         self._models: OrderedDict[str, Any] = OrderedDict()
         self._optims: OrderedDict[str, Any] = OrderedDict()
         self._scheds: OrderedDict[str, Any] = OrderedDict()
         self._writers: list[Any] = []  # tensorboard, and Weights & Biases if asked for
         self._first_bad_batch: torch.Tensor | None = None  # on the GPU; -1: every loss was finite
+        self._tested: dict[str, Any] = {}  # split and seconds of the last test
         self.scaler: Any = None  # a GradScaler, where the method has one
-        self.identity: dict[str, Any] = {}  # what makes this run the run it is; saved with its checkpoints
         self.best_result = -math.inf
         self.loaded_from: dict[str, str] = {}
-        self.start_epoch = self.epoch = self.max_epoch = 0
-        self.batch_idx = self.num_batches = 0
+        self.record = record.RunRecord(self.output_dir)
+        self.build_data_loader()
+        # What makes this run the run it is; saved with its checkpoints.
+        self.identity: dict[str, Any] = record.identity(cfg, self._read()) | {
+            "classnames": [self.lab2cname[label] for label in sorted(self.lab2cname)],
+            "train_rows": record.digest_of_rows(self.dm.dataset.train_x or (), cfg.DATASET.ROOT),
+        }
+        self.build_model()
+        self.evaluator: Any = Classification(cfg, self.lab2cname)
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Raise ValueError if the config does not suit the method; runs before anything is built."""
+
+    def _read(self) -> list[str]:
+        """What the method reads of TRAINER, its own node first; [] of a published one, which does not say."""
+        further = (key.split(".") for key in getattr(self, "further_settings", ()))
+        read = [getattr(self, "settings_node", ""), *(key[1] for key in further if key[0] == "TRAINER")]
+        return list(dict.fromkeys(filter(None, read)))
+
+    def build_data_loader(self) -> None:
+        """Set `dm`, `train_loader_x`, `val_loader`, `test_loader`, `num_classes` and `lab2cname`."""
+        self.dm = DataManager(self.cfg)
+        self.train_loader_x = self.dm.train_loader_x
+        self.val_loader = self.dm.val_loader
+        self.test_loader = self.dm.test_loader
+        self.num_classes = self.dm.num_classes
+        self.lab2cname = self.dm.lab2cname
+
+    def build_model(self) -> None:
+        """Build and register the models."""
+        raise NotImplementedError
 
     # Models
 
@@ -64,19 +107,15 @@ class TrainerBase:
         self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
 
     def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
-        """`names` as a list, all registered names by default; a KeyError for one that is not registered."""
+        """`names` as a list; all registered names by default."""
         if names is None:
             return list(self._models)
-        names = names if isinstance(names, list) else [names]
-        for name in names:
-            check_availability(name, list(self._models), "model")
-        return names
+        return names if isinstance(names, list) else [names]
 
     def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
-        """Call `train()` or, for "eval" and "test", `eval()` of the models."""
-        check_availability(mode, ("train", "eval", "test"), "mode")
+        """Put the models into training mode, or with "eval" or "test" into evaluation mode."""
         for name in self.get_model_names(names):
-            self._models[name].train() if mode == "train" else self._models[name].eval()
+            self._models[name].train(mode == "train")
 
     def update_lr(self, names: str | list[str] | None = None) -> None:
         """Step the schedulers; trainers call it on the last batch of an epoch."""
@@ -89,11 +128,169 @@ class TrainerBase:
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
                 return self._optims[name].param_groups[0]["lr"]
-        raise ValueError(
-            f"{type(self).__name__} has no learning rate: no model with an optimiser is registered"
+        raise ValueError("there is no learning rate: no model with an optimiser is registered")
+
+    # Training
+
+    def train(self) -> None:
+        """Train from the first epoch, or from the last checkpoint in the output folder, then test."""
+        test = self.cfg.TEST
+        if not self._models:
+            raise ValueError(f"{self.cfg.TRAINER.NAME} learns nothing that could be trained: add --eval-only")
+        if self.train_loader_x is None or getattr(self.dm.dataset, "test_only", False):
+            raise ValueError(f"{self.cfg.DATASET.NAME} has no training images: add --eval-only")
+        check_availability(test.FINAL_MODEL, ("last_step", "best_val"), "TEST.FINAL_MODEL")
+        for split in [] if test.NO_TEST else [test.SPLIT] + ["val"] * self._chooses_on_val():
+            self._loader_of(split)  # raises where it is missing, before the training and not after it
+        try:
+            self.before_train()
+            for self.epoch in range(self.start_epoch, self.max_epoch):  # noqa: B020, the hooks read self.epoch
+                self._first_bad_batch = None
+                self.before_epoch()
+                self.run_epoch()
+                self._check_losses()
+                self._check_learned()
+                self.after_epoch()
+                raise_if_stopped()
+            self.after_train()
+        finally:
+            for writer in self._writers:
+                writer.close()
+        self.finish_record()
+
+    def before_train(self) -> None:
+        """Resume if there is a checkpoint, open the writer, and begin the record.
+
+        With RESUME, the run resumes from that folder until its own is as far.
+        """
+        source, names = self.output_dir, self.get_model_names()
+        if self.cfg.RESUME:
+            if finished_epochs(self.cfg.RESUME, names) > finished_epochs(source, names):
+                source = self.cfg.RESUME
+            elif finished_epochs(source, names) == 0:
+                raise FileNotFoundError(f"RESUME {self.cfg.RESUME} holds no checkpoint of {', '.join(names)}")
+        self.start_epoch = self.resume_model_if_exist(source)
+        if self.start_epoch == 0 and record.read_result(self.output_dir).get("finished"):
+            raise ValueError(
+                f"{self.output_dir} holds the results of a finished run: give another output folder, or "
+                "--force to move them aside"
+            )
+        if self.start_epoch > self.max_epoch:
+            raise ValueError(
+                f"{source} has {self.start_epoch} finished epochs and OPTIM.MAX_EPOCH is {self.max_epoch}; "
+                "raise it, or give another output folder"
+            )
+        if source == self.output_dir:
+            self._drop_checkpoint(self.start_epoch - 1)  # a killed run may have left it
+        if self.start_epoch and self._chooses_on_val():
+            best = [os.path.join(source, name, BEST_NAME) for name in names]
+            if self.best_result == -math.inf or not all(map(os.path.isfile, best)):
+                raise ValueError(
+                    f"TEST.FINAL_MODEL best_val: the best model of the {self.start_epoch} finished epochs in "
+                    f"{source} is not known; set it to last_step, or start afresh in another output folder"
+                )
+            if source != self.output_dir:
+                for name, path in zip(names, best, strict=True):
+                    os.makedirs(os.path.join(self.output_dir, name), exist_ok=True)
+                    shutil.copyfile(path, os.path.join(self.output_dir, name, BEST_NAME))
+        self.epoch = max(self.start_epoch - 1, 0)
+        self._writers.append(SummaryWriter(os.path.join(self.output_dir, "tensorboard")))
+        if self.cfg.TRAIN.WANDB_PROJECT:
+            self._writers.append(WandbWriter(self.cfg))
+        self.time_start = time.time()
+        self.begin_record(self.start_epoch, source)
+
+    def before_epoch(self) -> None:
+        """Runs before each epoch."""
+
+    def run_epoch(self) -> None:
+        """One pass over `train_loader_x`; every PRINT_FREQ-th step, or each of few, is printed."""
+        self.set_model_mode("train")
+        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
+        print_freq = self.cfg.TRAIN.PRINT_FREQ
+        self.num_batches = len(self.train_loader_x)
+        end = time.perf_counter()
+        for self.batch_idx, batch in enumerate(self.train_loader_x):  # noqa: B020, read by hooks
+            data_time.update(time.perf_counter() - end)
+            lr = self.get_current_lr()
+            loss_summary = self.forward_backward(batch)
+            losses.update(loss_summary)
+            if loss_summary and "loss" in loss_summary:
+                self.detect_anomaly(loss_summary["loss"])
+            is_printed = print_freq > 0 and (
+                (self.batch_idx + 1) % print_freq == 0 or self.num_batches < print_freq
+            )
+            if is_printed:
+                self._check_losses()  # waits for the GPU, so that the step's time is that of its computation
+            batch_time.update(time.perf_counter() - end)
+            if is_printed:
+                self._report_step(losses, batch_time, data_time, lr)
+            raise_if_stopped()
+            end = time.perf_counter()
+
+    def _report_step(
+        self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter, lr: float
+    ) -> None:
+        n_left = self.num_batches - self.batch_idx - 1 + (self.max_epoch - self.epoch - 1) * self.num_batches
+        eta = datetime.timedelta(seconds=int(batch_time.avg * n_left))
+        print(
+            f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{self.batch_idx + 1}/{self.num_batches}] "
+            f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
+            f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
+            f"{losses.text(self.unprinted)} lr {lr:.4e} eta {eta}"
         )
+        n_iter = self.epoch * self.num_batches + self.batch_idx
+        line: dict[str, float] = {"epoch": self.epoch + 1, "max_epoch": self.max_epoch}
+        line |= {"batch": self.batch_idx + 1, "num_batches": self.num_batches, "step": n_iter + 1}
+        for name, meter in losses.meters.items():
+            line |= {name: meter.val, f"{name}_avg": meter.avg}
+            self.write_scalar(f"train/{name}", meter.avg, n_iter)
+        self.write_scalar("train/lr", lr, n_iter)
+        self.record.add_metrics({**line, "lr": lr, "batch_time": batch_time.val, "data_time": data_time.val})
+
+    def after_epoch(self) -> None:
+        """Test on val if the best model is wanted, then save, then remove the checkpoint before."""
+        if self._chooses_on_val():
+            result = self.test(split="val")
+            if result > self.best_result:
+                self.best_result = result
+                self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_NAME)
+        self.save_model(self.epoch, self.output_dir)
+        self._drop_checkpoint(self.epoch)
+        self.record.epoch_done(self.epoch + 1)
+
+    def _drop_checkpoint(self, n_epochs: int) -> None:
+        """Remove the checkpoints after `n_epochs` epochs, unless TRAIN.CHECKPOINT_FREQ keeps them."""
+        frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
+        if frequency < 1 or n_epochs % frequency != 0:
+            for name in self.get_model_names():
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(os.path.join(self.output_dir, name, epoch_file_name(n_epochs)))
+
+    def _chooses_on_val(self) -> bool:
+        return self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
+
+    def after_train(self) -> None:
+        """Test the model that TEST.FINAL_MODEL names, and print how long all took."""
+        print("Finish training")
+        if not self.cfg.TEST.NO_TEST:
+            if self._chooses_on_val():
+                print("Deploy the model with the best val performance")
+                self.load_model(self.output_dir)
+            else:
+                print("Deploy the last-epoch model")
+            self.test()
+        print(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
 
     # Steps
+
+    def forward_backward(self, batch: Any) -> dict[str, Any]:
+        """One training step; returns its metrics."""
+        raise NotImplementedError
+
+    def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+        """Images, labels and domains on the run's device."""
+        return batch["img"].to(self.device), batch["label"].to(self.device), batch["domain"].to(self.device)
 
     def detect_anomaly(self, loss: Any) -> None:
         """Stop the run with a FloatingPointError if a loss is not finite.
@@ -123,7 +320,7 @@ class TrainerBase:
 
     def _stop_not_finite(self, what: str, batch_idx: int) -> None:
         advice = "try a lower OPTIM.LR, which is another run"
-        if getattr(self, "computed_in", None) != "fp32":
+        if self.computed_in != "fp32":
             advice += ", or the trainer's PREC amp or fp32, with which this one resumes at its last epoch"
         raise FloatingPointError(
             f"{what} is not finite at epoch [{self.epoch + 1}/{self.max_epoch}] batch "
@@ -184,20 +381,15 @@ class TrainerBase:
         """Restore what `extra_state` gave; {} comes from a file that holds none."""
 
     def save_model(
-        self,
-        epoch: int,
-        directory: str,
-        is_best: bool = False,
-        val_result: float | None = None,
-        model_name: str = "",
+        self, epoch: int, directory: str, val_result: float | None = None, model_name: str = ""
     ) -> None:
         """Save every model with all that resuming needs.
 
         Args:
             epoch: the epoch that has just ended, from 0.
             directory: gets a folder for each model.
-            is_best, model_name: see `save_checkpoint`.
             val_result: the result on val that the model is saved for.
+            model_name: see `save_checkpoint`.
         """
         for name in self.get_model_names():
             optim, sched = self._optims[name], self._scheds[name]
@@ -214,14 +406,12 @@ class TrainerBase:
                 "extra_state": self.extra_state(),
                 "unsaved": self._held_tensors(),
             }
-            save_checkpoint(state, os.path.join(directory, name), is_best=is_best, model_name=model_name)
+            save_checkpoint(state, os.path.join(directory, name), model_name)
 
     def _held_tensors(self) -> list[str]:
         """Attributes that are dicts of tensors, as running averages are."""
-        dicts = {name: value for name, value in vars(self).items() if isinstance(value, dict) and value}
-        return [
-            name for name, value in dicts.items() if all(isinstance(t, torch.Tensor) for t in value.values())
-        ]
+        dicts = {name: entry for name, entry in vars(self).items() if isinstance(entry, dict) and entry}
+        return [n for n, entry in dicts.items() if all(isinstance(v, torch.Tensor) for v in entry.values())]
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Restore models, random generators and the best result from the last checkpoints in `directory`.
@@ -232,12 +422,14 @@ class TrainerBase:
         Raises:
             ValueError: the checkpoints are of a run with other settings, or do not fit.
         """
-        if finished_epochs(directory, self.get_model_names()) == 0:
+        epoch = finished_epochs(directory, self.get_model_names())
+        if epoch == 0:
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
-        checkpoints = last_checkpoints(directory, self.get_model_names())
-        for name, (path, checkpoint) in checkpoints.items():
+        for name in self.get_model_names():
+            path = os.path.join(directory, name, epoch_file_name(epoch))
+            checkpoint = load_checkpoint(path)
             lines = record.differing_runs(checkpoint.get("run") or {}, self.identity, record.MAY_CHANGE)
             if lines:
                 raise ValueError(
@@ -245,8 +437,7 @@ class TrainerBase:
                     + "\nGive those settings, another output folder, or --force to start afresh"
                 )
             restore(checkpoint, path, self._models[name], self._optims[name], self._scheds[name])
-        if isinstance(checkpoint.get("best_result"), float):
-            self.best_result = checkpoint["best_result"]
+        self.best_result = checkpoint.get("best_result", -math.inf)
         if self.scaler is not None and checkpoint.get("scaler"):
             self.scaler.load_state_dict(checkpoint["scaler"])
         self.load_extra_state(checkpoint.get("extra_state") or {})
@@ -258,7 +449,7 @@ class TrainerBase:
             )
         if checkpoint.get("random_state"):
             set_random_state(checkpoint["random_state"])
-        return checkpoint["epoch"]
+        return epoch
 
     def values_of(self, checkpoint: dict[str, Any]) -> Any:
         """What `load_model` gives to a model; a method may leave out what the tested classes cannot use."""
@@ -280,22 +471,19 @@ class TrainerBase:
             print("load_model() is skipped: no folder of a trained model is given (--model-dir)")
             return
         file_name = BEST_NAME if epoch is None else epoch_file_name(epoch)
+        own = {key: self.identity[key] for key in self.compared_in_test}
         for name in self.get_model_names():
             above = [str(folder) for folder in Path(directory).parents if (folder / name).is_dir()]
             if above and not os.path.isdir(os.path.join(directory, name)):
                 raise ValueError(f"--model-dir {directory} lies in a run's folder: give that, {above[0]}")
             if os.path.isfile(directory):
-                raise ValueError(
-                    f"--model-dir {directory} is a file: give MODEL.INIT_WEIGHTS {directory} instead"
-                )
+                raise ValueError(f"--model-dir {directory} is a file: give MODEL.INIT_WEIGHTS this file")
             path = os.path.join(directory, name, file_name)
             checkpoint = load_checkpoint(path)
-            own = {key: self.identity[key] for key in self.compared_in_test if key in self.identity}
             lines = record.differing_settings(checkpoint.get("run") or {}, own)
             if lines:
                 raise ValueError("\n  ".join([f"{path} was trained with other settings:", *lines]))
-            about = f"epoch={checkpoint.get('epoch')}, val_result={checkpoint.get('val_result')}"
-            print(f"Load {path} to {name} ({about})")
+            print(f"Load {path} to {name} (epoch={checkpoint.get('epoch')})")
             try:
                 self._models[name].load_state_dict(self.values_of(checkpoint))
             except (ValueError, RuntimeError, KeyError) as error:
@@ -306,112 +494,6 @@ class TrainerBase:
         """Give the writers a number; there are none when only testing."""
         for writer in self._writers:
             writer.add_scalar(tag, scalar_value, global_step)
-
-    # The loop and its hooks
-
-    def train(self, start_epoch: int, max_epoch: int) -> None:
-        """Run the epochs `start_epoch` to `max_epoch` - 1; `before_train` may move the start to resume."""
-        self.start_epoch = start_epoch
-        self.max_epoch = max_epoch
-        self.before_train()
-        for self.epoch in range(self.start_epoch, self.max_epoch):  # noqa: B020, the hooks read self.epoch
-            self._first_bad_batch = None
-            self.before_epoch()
-            self.run_epoch()
-            self._check_losses()
-            self._check_learned()
-            self.after_epoch()
-            raise_if_stopped()
-        self.after_train()
-
-    def before_train(self) -> None:
-        """Runs once before the first epoch."""
-
-    def before_epoch(self) -> None:
-        """Runs before each epoch."""
-
-    def after_epoch(self) -> None:
-        """Runs after each epoch."""
-
-    def after_train(self) -> None:
-        """Runs once after the last epoch."""
-
-    def run_epoch(self) -> None:
-        """One pass over the training data."""
-        raise NotImplementedError
-
-
-class SimpleTrainer(TrainerBase):
-    """Builds everything from a config, trains, saves checkpoints and the record, and tests.
-
-    Args:
-        cfg: the config.
-    """
-
-    model: Any
-    train_loader_x: Any
-    computed_in: str | None = None  # fp16, bf16, amp or fp32, for the record; methods that have a PREC set it
-
-    def __init__(self, cfg: Any) -> None:
-        super().__init__()
-        if cfg.OPTIM.MAX_EPOCH < 1 or not cfg.OPTIM.LR > 0:
-            given = f"{cfg.OPTIM.MAX_EPOCH} and {cfg.OPTIM.LR}"
-            raise ValueError(f"OPTIM.MAX_EPOCH must be 1 or more and OPTIM.LR above 0; they are {given}")
-        self.check_cfg(cfg)
-        self.cfg = cfg
-        self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
-        self.max_epoch = cfg.OPTIM.MAX_EPOCH
-        self.output_dir = cfg.OUTPUT_DIR
-        self.record = record.RunRecord(self.output_dir)
-        self._tested: dict[str, Any] = {}  # split, seconds and results of the last test
-        self.build_data_loader()
-        self.identity = record.identity(cfg, self._read()) | {
-            "classnames": [self.lab2cname[label] for label in sorted(self.lab2cname)],
-            "train_rows": record.digest_of_rows(self.dm.dataset.train_x or (), cfg.DATASET.ROOT),
-        }
-        self.build_model()
-        self.evaluator: Any = Classification(cfg, self.lab2cname)
-
-    def check_cfg(self, cfg: Any) -> None:
-        """Raise ValueError if the config does not suit the method; runs before anything is built."""
-
-    def _read(self) -> list[str]:
-        """What the method reads of TRAINER, its own node first; [] of a published one, which does not say."""
-        further = (key.split(".") for key in getattr(self, "further_settings", ()))
-        read = [getattr(self, "settings_node", ""), *(key[1] for key in further if key[0] == "TRAINER")]
-        return list(dict.fromkeys(filter(None, read)))
-
-    def build_data_loader(self) -> None:
-        """Set `dm`, `train_loader_x`, `val_loader`, `test_loader`, `num_classes` and `lab2cname`."""
-        self.dm = DataManager(self.cfg)
-        self.train_loader_x = self.dm.train_loader_x
-        self.val_loader = self.dm.val_loader
-        self.test_loader = self.dm.test_loader
-        self.num_classes = self.dm.num_classes
-        self.lab2cname = self.dm.lab2cname
-
-    def build_model(self) -> None:
-        """Build and register the models."""
-        raise NotImplementedError
-
-    # Training
-
-    def train(self) -> None:  # type: ignore[override]  # Dassl's signature
-        """Train from the first epoch, or from the last checkpoint in the output folder, then test."""
-        test = self.cfg.TEST
-        if not self._models:
-            raise ValueError(f"{self.cfg.TRAINER.NAME} learns nothing that could be trained: add --eval-only")
-        if self.train_loader_x is None or getattr(self.dm.dataset, "test_only", False):
-            raise ValueError(f"{self.cfg.DATASET.NAME} has no training images: add --eval-only")
-        check_availability(test.FINAL_MODEL, ("last_step", "best_val"), "TEST.FINAL_MODEL")
-        for split in [] if test.NO_TEST else [test.SPLIT] + ["val"] * self._chooses_on_val():
-            self._loader_of(split)  # raises where it is missing, before the training and not after it
-        try:
-            super().train(self.start_epoch, self.max_epoch)
-        finally:
-            for writer in self._writers:
-                writer.close()
-        self.finish_record()
 
     def begin_record(self, epochs_done: int | None = None, source: str = "") -> None:
         """Write `result.json`, unfinished; see `RunRecord.begin`."""
@@ -430,87 +512,9 @@ class SimpleTrainer(TrainerBase):
 
     def finish_record(self) -> None:
         """Complete `result.json` with the results of the last test."""
-        tested = self._tested
-        if not tested and getattr(self.evaluator, "summary", None):  # a trainer's own test
-            tested = {"split": self.cfg.TEST.SPLIT, **self.evaluator.summary}
-        self.record.finish({**tested, "loaded_from": self.loaded_from})
-
-    def before_train(self) -> None:
-        """Resume if there is a checkpoint, open the writer, and begin the record.
-
-        With RESUME, the run resumes from that folder until its own is as far.
-        """
-        source, names = self.output_dir, self.get_model_names()
-        if self.cfg.RESUME:
-            if finished_epochs(self.cfg.RESUME, names) > finished_epochs(source, names):
-                source = self.cfg.RESUME
-            elif finished_epochs(source, names) == 0:
-                raise FileNotFoundError(f"RESUME {self.cfg.RESUME} holds no checkpoint of {', '.join(names)}")
-        self.start_epoch = self.resume_model_if_exist(source)
-        if self.start_epoch == 0 and record.read_result(self.output_dir).get("finished"):
-            raise ValueError(
-                f"{self.output_dir} holds the results of a finished run: give another output folder, or "
-                "--force to move them aside"
-            )
-        if self.start_epoch > self.max_epoch:
-            raise ValueError(
-                f"{source} has {self.start_epoch} finished epochs and OPTIM.MAX_EPOCH is {self.max_epoch}; "
-                "raise it, or give another output folder"
-            )
-        if source == self.output_dir:
-            self._drop_checkpoint(self.start_epoch - 1)  # a killed run may have left it
-        if self.start_epoch and self._chooses_on_val():
-            best = [os.path.join(source, name, BEST_NAME) for name in names]
-            if self.best_result == -math.inf or not all(map(os.path.isfile, best)):
-                raise ValueError(
-                    f"TEST.FINAL_MODEL best_val: the best model of the {self.start_epoch} finished epochs in "
-                    f"{source} is not known; set it to last_step, or start afresh in another output folder"
-                )
-            if source != self.output_dir:
-                for name, path in zip(names, best, strict=True):
-                    os.makedirs(os.path.join(self.output_dir, name), exist_ok=True)
-                    shutil.copyfile(path, os.path.join(self.output_dir, name, BEST_NAME))
-        self.epoch = max(self.start_epoch - 1, 0)
-        if SummaryWriter is not None:
-            self._writers.append(SummaryWriter(os.path.join(self.output_dir, "tensorboard")))
-        if self.cfg.TRAIN.WANDB_PROJECT:
-            self._writers.append(WandbWriter(self.cfg))
-        self.time_start = time.time()
-        self.begin_record(self.start_epoch, source)
-
-    def after_epoch(self) -> None:
-        """Test on val if the best model is wanted, then save, then remove the checkpoint before."""
-        if self._chooses_on_val():
-            result = self.test(split="val")
-            if result > self.best_result:
-                self.best_result = result
-                self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_NAME)
-        self.save_model(self.epoch, self.output_dir)
-        self._drop_checkpoint(self.epoch)
-        self.record.epoch_done(self.epoch + 1)
-
-    def _drop_checkpoint(self, n_epochs: int) -> None:
-        """Remove the checkpoints after `n_epochs` epochs, unless TRAIN.CHECKPOINT_FREQ keeps them."""
-        frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
-        if frequency < 1 or n_epochs % frequency != 0:
-            for name in self.get_model_names():
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(os.path.join(self.output_dir, name, epoch_file_name(n_epochs)))
-
-    def _chooses_on_val(self) -> bool:
-        return self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
-
-    def after_train(self) -> None:
-        """Test the model that TEST.FINAL_MODEL names, and print how long all took."""
-        print("Finish training")
-        if not self.cfg.TEST.NO_TEST:
-            if self._chooses_on_val():
-                print("Deploy the model with the best val performance")
-                self.load_model(self.output_dir)
-            else:
-                print("Deploy the last-epoch model")
-            self.test()
-        print(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
+        summary = self.evaluator.summary
+        split = {"split": self.cfg.TEST.SPLIT} if summary else {}  # which a trainer's own test does not say
+        self.record.finish({**split, **summary, **self._tested, "loaded_from": self.loaded_from})
 
     # Testing
 
@@ -536,9 +540,7 @@ class SimpleTrainer(TrainerBase):
             self.evaluator.process(self.model_inference(input), label)
             raise_if_stopped()
         results = self.evaluator.evaluate()
-        seconds = time.perf_counter() - start
-        summary = getattr(self.evaluator, "summary", {})
-        self._tested = {"split": split, "test_seconds": seconds, **results, **summary}
+        self._tested = {"split": split, "test_seconds": time.perf_counter() - start}
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         return next(iter(results.values()))
@@ -558,66 +560,5 @@ class SimpleTrainer(TrainerBase):
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and labels on the run's device."""
-        return batch["img"].to(self.device, non_blocking=True), batch["label"].to(
-            self.device, non_blocking=True
-        )
-
-
-class TrainerX(SimpleTrainer):
-    """Trains on labelled images; a method defines `forward_backward(batch)`."""
-
-    unprinted: tuple[str, ...] = ()
-    """Metrics of a step that are written and not printed."""
-
-    def forward_backward(self, batch: Any) -> dict[str, Any]:
-        """One training step; returns its metrics."""
-        raise NotImplementedError
-
-    def run_epoch(self) -> None:
-        """One pass over `train_loader_x`; every PRINT_FREQ-th step, or each of few, is printed."""
-        self.set_model_mode("train")
-        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
-        print_freq = self.cfg.TRAIN.PRINT_FREQ
-        self.num_batches = len(self.train_loader_x)
-        end = time.perf_counter()
-        for self.batch_idx, batch in enumerate(self.train_loader_x):  # noqa: B020, read by hooks
-            data_time.update(time.perf_counter() - end)
-            lr = self.get_current_lr()
-            loss_summary = self.forward_backward(batch)
-            losses.update(loss_summary)
-            if loss_summary and "loss" in loss_summary:
-                self.detect_anomaly(loss_summary["loss"])
-            is_printed = print_freq > 0 and (
-                (self.batch_idx + 1) % print_freq == 0 or self.num_batches < print_freq
-            )
-            if is_printed:
-                self._check_losses()  # waits for the GPU, so that the step's time is that of its computation
-            batch_time.update(time.perf_counter() - end)
-            if is_printed:
-                self._report_step(losses, batch_time, data_time, lr)
-            raise_if_stopped()
-            end = time.perf_counter()
-
-    def _report_step(
-        self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter, lr: float
-    ) -> None:
-        n_left = self.num_batches - self.batch_idx - 1 + (self.max_epoch - self.epoch - 1) * self.num_batches
-        eta = datetime.timedelta(seconds=int(batch_time.avg * n_left))
-        print(
-            f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{self.batch_idx + 1}/{self.num_batches}] "
-            f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
-            f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
-            f"{losses.text(self.unprinted)} lr {lr:.4e} eta {eta}"
-        )
-        n_iter = self.epoch * self.num_batches + self.batch_idx
-        line: dict[str, float] = {"epoch": self.epoch + 1, "max_epoch": self.max_epoch}
-        line |= {"batch": self.batch_idx + 1, "num_batches": self.num_batches, "step": n_iter + 1}
-        for name, meter in losses.meters.items():
-            line |= {name: meter.val, f"{name}_avg": meter.avg}
-            self.write_scalar(f"train/{name}", meter.avg, n_iter)
-        self.write_scalar("train/lr", lr, n_iter)
-        self.record.add_metrics({**line, "lr": lr, "batch_time": batch_time.val, "data_time": data_time.val})
-
-    def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, ...]:
-        """Images, labels and domains on the run's device."""
-        return batch["img"].to(self.device), batch["label"].to(self.device), batch["domain"].to(self.device)
+        image, label = batch["img"], batch["label"]
+        return image.to(self.device, non_blocking=True), label.to(self.device, non_blocking=True)

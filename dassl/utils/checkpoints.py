@@ -50,14 +50,13 @@ def epoch_file_name(epoch: int) -> str:
     return f"model.pth.tar-{epoch}"
 
 
-def save_checkpoint(state: dict[str, Any], save_dir: str, is_best: bool = False, model_name: str = "") -> str:
+def save_checkpoint(state: dict[str, Any], save_dir: str, model_name: str = "") -> str:
     """Save a training state and point `checkpoint` at it.
 
     Args:
         state: at least `state_dict` and `epoch`, the number of finished epochs; a leading "module." is taken
             off the names of `state_dict`.
         save_dir: the model's folder; it is created.
-        is_best: also save it as `model-best.pth.tar`.
         model_name: file name, `model.pth.tar-<epoch>` by default. `model-best.pth.tar` does not move the
             pointer.
 
@@ -71,8 +70,6 @@ def save_checkpoint(state: dict[str, Any], save_dir: str, is_best: bool = False,
     write_whole(path, lambda file: torch.save(state, file))
     if name != BEST_NAME:
         write_whole(os.path.join(save_dir, POINTER_NAME), lambda file: file.write(f"{name}\n".encode()))
-    if is_best:
-        write_whole(os.path.join(save_dir, BEST_NAME), lambda file: torch.save(state, file))
     print(f"Checkpoint saved to {path}")
     return path
 
@@ -167,22 +164,8 @@ def finished_epochs(directory: str, model_names: Iterable[str]) -> int:
         if not os.path.isfile(os.path.join(folder, POINTER_NAME)):
             return 0
         number = pointed_path(folder).rpartition("-")[2]
-        counts.append(int(number) if number.isdecimal() else 1)  # a trainer may choose its own names
+        counts.append(int(number) if number.isdecimal() else 0)
     return min(counts, default=0)
-
-
-def last_checkpoints(directory: str, model_names: Iterable[str]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Path and checkpoint of each model of a run, after the last epoch that all of them have."""
-    found = {}
-    for name in model_names:
-        path = pointed_path(os.path.join(directory, name))
-        found[name] = path, load_checkpoint(path)
-    epoch = min(checkpoint["epoch"] for _, checkpoint in found.values())
-    for name, (path, checkpoint) in found.items():
-        if checkpoint["epoch"] != epoch:  # the run was killed between the saving of two models
-            path = os.path.join(os.path.dirname(path), epoch_file_name(epoch))
-            found[name] = path, load_checkpoint(path)
-    return found
 
 
 def restore(

@@ -36,9 +36,9 @@ def test_layout_and_restoring(tmp_path):
     schedule.step()
     weights = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
     state = {"state_dict": weights, "epoch": 1, "optimizer": optimizer.state_dict()}
-    path = save_checkpoint({**state, "scheduler": schedule.state_dict()}, str(tmp_path), is_best=True)
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model-best.pth.tar", "model.pth.tar-1"]
+    path = save_checkpoint({**state, "scheduler": schedule.state_dict()}, str(tmp_path))
     save_checkpoint({**state, "epoch": 2}, str(tmp_path), model_name="model-best.pth.tar")
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model-best.pth.tar", "model.pth.tar-1"]
     assert (tmp_path / "checkpoint").read_text() == "model.pth.tar-1\n", (
         "nothing resumes from a best file alone"
     )
