@@ -16,9 +16,10 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
+from dassl.command import check_availability
 from dassl.record import read_result
 from experiments.execution import STOPPED, Place, make_all
-from experiments.facts import check_name, method_names, methods
+from experiments.facts import method_names, methods
 from experiments.figures import STYLE, save
 from experiments.protocols import Choice, plan
 from experiments.run import Run
@@ -146,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     args.methods = args.methods or sorted(trained, key="MPL".__ne__)  # MPL first, then by name
     for name in args.methods:
-        check_name("method", name, trained)
+        check_availability(name, trained, "method")
     zero_shot = plan("base2new", Choice(("ZeroshotCLIP",), ("shapes",)))
     place = Place(args.data, args.output)
     found = {}

@@ -1,8 +1,9 @@
-"""What every command line of the project does with an error; imports nothing that may not be installed."""
+"""What every command line of the project does with a mistake; imports nothing that may not be installed."""
 
+import difflib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 
 class UnknownNameError(KeyError):
@@ -10,6 +11,20 @@ class UnknownNameError(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would put the message in quotes
+
+
+def check_availability(requested: str, available: Collection[str], kind: str = "name") -> None:
+    """Raise an UnknownNameError, which is a KeyError, unless `requested` is in `available`."""
+    if requested in available:
+        return
+
+    def likeness(name: str) -> float:
+        return difflib.SequenceMatcher(None, requested.lower(), name.lower()).ratio()
+
+    nearest = max(available, key=likeness, default="")
+    hint = f" Did you mean {nearest}?" if nearest else ""
+    known = ", ".join(sorted(available)) or "none is registered"
+    raise UnknownNameError(f"unknown {kind} {requested!r}.{hint} Known: {known}")
 
 
 MISTAKES = (ValueError, UnknownNameError, OSError, FloatingPointError, ModuleNotFoundError)

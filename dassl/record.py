@@ -225,12 +225,10 @@ class RunRecord:
         self._write()
 
     def add_metrics(self, line: dict[str, Any]) -> None:
-        """Add one line to the metrics."""
         with open(os.path.join(self.folder, METRICS_NAME), "a", encoding="utf-8") as file:
             file.write(json.dumps(plain(line)) + "\n")
 
     def epoch_done(self, n_epochs: int) -> None:
-        """Record how many epochs are finished, and the seconds so far."""
         self._result.update(epochs_done=n_epochs, train_seconds=time.monotonic() - self._start)
         self._write()
 

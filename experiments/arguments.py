@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .facts import ELEVEN, REPO, check_name, known_datasets, method_names, methods, read_yaml
+from dassl.command import check_availability
+
+from .facts import ELEVEN, REPO, known_datasets, method_names, methods, read_yaml
 from .grid import points, read_axis, refusal
 from .protocols import TRAINING_NODES, Choice, plan
 from .run import Pairs, Run
@@ -106,7 +108,7 @@ def chosen_methods(text: str, verb: str) -> tuple[str, ...]:
     """The methods of a list for a verb; TRAINER of the environment may name a variant."""
     names = tuple(method_names() if text == "all" else text.split(","))
     for name in names:
-        check_name("method", name, methods())
+        check_availability(name, methods(), "method")
     if verb != "few_shot":
         only_few_shot = [name for name in names if methods()[name].only_few_shot]
         if only_few_shot and text != "all":
@@ -125,7 +127,7 @@ def chosen_methods(text: str, verb: str) -> tuple[str, ...]:
 
 def context_of(words: dict[str, str]) -> Pairs:
     """The settings that NCTX, CSC and CTP stand for, from the arguments, the environment or the config."""
-    check_name("config of CoOp", words["CFG"], methods()["CoOp"].config_names)
+    check_availability(words["CFG"], methods()["CoOp"].config_names, "config of CoOp")
     config = REPO / f"configs/trainers/CoOp/{words['CFG']}.yaml"
     n_ctx = read_yaml(config)["TRAINER"]["COOP"]["N_CTX"]
     defaults = {"NCTX": str(n_ctx), "CSC": "False", "CTP": "end"}
@@ -146,7 +148,7 @@ def choice_of(args: argparse.Namespace) -> Choice:
     datasets = () if words.get("DATASET", "all") == "all" else tuple(words["DATASET"].split(","))
     source = os.environ.get("SOURCE", "")
     for name in (*datasets, *([source] if source else [])):
-        check_name("dataset", name, known_datasets())
+        check_availability(name, known_datasets(), "dataset")
     if args.verb in ("main", "eval", "zeroshot"):
         datasets = datasets or ELEVEN
     seeds, part = words.get("SEED", "all"), words.get("all|base|new", "all")

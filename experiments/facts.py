@@ -1,11 +1,12 @@
 """What the protocols stand on: the papers' datasets, and each method's configs from configs/protocols/."""
 
-import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from dassl.command import check_availability
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -42,16 +43,6 @@ def dataset_name(config: str) -> str:
     dataset = read_yaml(path)["DATASET"] if path.is_file() else {"NAME": config}
     folder = Path(dataset.get("FOLDER_PATH", "")).name
     return f"{dataset['NAME']} {folder}".strip()
-
-
-def check_name(kind: str, name: str, known: Collection[str]) -> None:
-    """Raises a ValueError that lists the known names and the nearest, unless `name` is among them."""
-    if name in known:
-        return
-    lowered = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1)
-    hint = f"; nearest: {lowered[near[0]]}" if near else ""
-    raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join(known)}")
 
 
 Rules = str | Sequence[dict[str, Any]]
@@ -101,7 +92,7 @@ class Method:
         )
         own = "tiny_shapes" if dataset == "shapes" else rule["config"]
         config = given or own
-        check_name(f"config of {self.name}", config, self.config_names)
+        check_availability(config, self.config_names, f"config of {self.name}")
         settings = rule.get("settings", {}) if config == own else {}
         return config, {key: str(value) for key, value in settings.items()}
 

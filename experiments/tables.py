@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from dassl.command import check_availability
+
 from .aggregate import LEGEND, TITLES, Table, make_pivots, make_tables, published
-from .facts import check_name, dataset_name, known_datasets, method_names
+from .facts import dataset_name, known_datasets, method_names
 from .figures import figures_of, save, save_figures
 from .results import TABLE, read_runs
 
@@ -33,7 +35,7 @@ def read_tables(args: argparse.Namespace) -> tuple[list[Table], list[str]]:
         ("dataset", datasets, sorted({"all", *map(dataset_name, known_datasets()), *found})),
     ):
         for name in names:
-            check_name(kind, name, known)
+            check_availability(name, known, kind)
     tables = make_tables(runs, protocols, args.methods, datasets, [int(seed) for seed in args.seeds])
     if not tables:
         head = f"no finished run is of what was asked for; datasets: {', '.join(sorted(found))}"

@@ -1,12 +1,13 @@
 """The table of datasets, `sources.yaml`: what each needs, and where its files come from."""
 
-import difflib
 import os
 import shlex
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from dassl.command import check_availability
 
 TABLE_PATH = Path(__file__).with_name("sources.yaml")
 SENTENCES_PATH = Path(__file__).with_name("sentences.yaml")  # what is fetched, and is no dataset
@@ -102,13 +103,11 @@ def is_present(name: str, root: str | Path) -> bool:
 
 
 def find_dataset(name: str, table: dict[str, Dataset]) -> Dataset:
-    """The dataset of this name (case, "-" and "_" do not matter); ValueError lists the known names."""
+    """The dataset of this name (case, "-" and "_" do not matter)."""
     plain = {known.replace("_", ""): known for known in table}
     wanted = name.lower().replace("_", "").replace("-", "")
     if wanted not in plain:
-        near = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.5)
-        hint = f" Did you mean {plain[near[0]]}?" if near else ""
-        raise ValueError(f"There is no dataset {name!r}.{hint} Known: {', '.join(table)}.")
+        check_availability(name, table, "dataset")
     return table[plain[wanted]]
 
 

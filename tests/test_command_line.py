@@ -250,7 +250,7 @@ def test_a_run_that_is_stopped_resumes_at_its_last_epoch(
         (["TRAINER.MPL.N_CTX", "30"], ["Annual Crop Land", "tokens"]),
         (["TRAINER.MPL.N_CTXX", "30"], ["TRAINER.MPL.N_CTXX", "Nearest known: TRAINER.MPL.N_CTX"]),
         (["OPTIM.LR"], ["OPTIM.LR"]),
-        (["SEED", "-2"], ["SEED", "-2"]),
+        (["SEED", "-2"], ["Seed"]),
         (["DATASET.NAME", "EuroSatt"], ["EuroSatt", "EuroSAT", "Caltech101"]),
         (["TRAINER.NAME", "MPl"], ["MPl", "MPL", "MaPLe"]),
         (["MODEL.BACKBONE.NAME", "ViT-B16"], ["ViT-B16", "ViT-B/16"]),

@@ -34,6 +34,23 @@ class ClipTrainer(TrainerX):
             published_model(self.cfg.MODEL.BACKBONE.NAME)
         super().build_data_loader()
 
+    def values_of(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What this run's model takes of a checkpoint."""
+        return checkpoint["state_dict"]
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load as the engine does, on the published Dassl also where no result on val is saved."""
+        if hasattr(self, "loaded_from") or not directory:
+            super().load_model(directory, epoch)
+            return
+        # The published one formats the result on val as a number, and there is none after the last epoch.
+        file_name = "model-best.pth.tar" if epoch is None else f"model.pth.tar-{epoch}"
+        for name, model in self._models.items():
+            path = os.path.join(directory, name, file_name)
+            checkpoint = load_checkpoint(path)
+            model.load_state_dict(self.values_of(checkpoint))
+            print(f"Load {path} to {name} (epoch={checkpoint['epoch']})")
+
 
 def load_frozen_clip(cfg: Any) -> CLIP:
     """The CLIP that MODEL.BACKBONE.NAME names, on the CPU; ValueError if INPUT.SIZE is not its image size."""
@@ -168,7 +185,6 @@ class PromptTrainer(ClipTrainer):
         return found
 
     def values_of(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-        """What this run's model takes of a checkpoint."""
         trained, own = (checkpoint.get("run") or {}).get("classnames"), self.dm.dataset.classnames
         values = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
         return self.values_for(self.cfg, self.model, values, trained, own)
@@ -315,18 +331,6 @@ class PromptTrainer(ClipTrainer):
         """Images `[B, 3, R, R]` and labels `[B]` of a batch, on the run's device."""
         images, labels = batch["img"], batch["label"]
         return images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-
-    def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load as the engine does, on the published Dassl also where no result on val is saved."""
-        if hasattr(self, "loaded_from") or not directory:
-            super().load_model(directory, epoch)
-            return
-        # The published one formats the result on val as a number, and there is none after the last epoch.
-        file_name = "model-best.pth.tar" if epoch is None else f"model.pth.tar-{epoch}"
-        path = os.path.join(directory, self.checkpoint_name, file_name)
-        checkpoint = load_checkpoint(path)
-        self.learned.load_state_dict(self.values_of(checkpoint))
-        print(f"Load {path} to {self.checkpoint_name} (epoch={checkpoint['epoch']})")
 
     def test(self, split: str | None = None) -> float:  # type: ignore[override]  # Dassl's signature
         """Evaluate as the engine does, with class features computed once."""

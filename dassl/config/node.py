@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode as YacsNode
 
+from dassl.record import flat
+
 _INT_OR_LIST = "__int_or_list__"
 
 
@@ -29,7 +31,6 @@ class CfgNode(YacsNode):
         self.__dict__[_INT_OR_LIST].add(key)
 
     def merge_from_file(self, cfg_filename: str) -> None:
-        """Merge a YAML file."""
         with open(cfg_filename, encoding="utf-8-sig") as file:
             try:
                 tree = yaml.safe_load(file)
@@ -108,7 +109,7 @@ class CfgNode(YacsNode):
 
     def _hint(self, key: str) -> str:
         """The known key that is nearest by its whole name, or else by its last part."""
-        names = list(_keys(self))
+        names = [name for name, _ in flat(self)]
         for part in (str.upper, lambda name: name.upper().rpartition(".")[2]):
             known = {part(name): name for name in names}
             nearest = difflib.get_close_matches(part(key[:200]), known, n=1, cutoff=0.7)
@@ -124,10 +125,3 @@ def _leaves(tree: dict, known: YacsNode, prefix: str = "") -> Iterator[tuple[str
             yield from _leaves(value, known[key], f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", copy.deepcopy(value)
-
-
-def _keys(node: YacsNode, prefix: str = "") -> Iterator[str]:
-    for key, value in node.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, YacsNode):
-            yield from _keys(value, f"{prefix}{key}.")

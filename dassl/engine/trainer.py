@@ -93,7 +93,6 @@ class TrainerX:
         self.lab2cname = self.dm.lab2cname
 
     def build_model(self) -> None:
-        """Build and register the models."""
         raise NotImplementedError
 
     # Models
@@ -328,7 +327,6 @@ class TrainerX:
         )
 
     def model_zero_grad(self, names: str | list[str] | None = None) -> None:
-        """Clear the gradients of models that have an optimiser."""
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
                 self._optims[name].zero_grad()
@@ -339,13 +337,11 @@ class TrainerX:
         loss.backward()
 
     def model_update(self, names: str | list[str] | None = None) -> None:
-        """Step the optimisers."""
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
                 self._optims[name].step()
 
     def model_backward_and_update(self, loss: torch.Tensor, names: str | list[str] | None = None) -> None:
-        """Clear the gradients, compute those of `loss`, and step the optimisers."""
         self.model_zero_grad(names)
         self.model_backward(loss)
         self.model_update(names)
@@ -559,6 +555,5 @@ class TrainerX:
         return self.model(input)
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images and labels on the run's device."""
         image, label = batch["img"], batch["label"]
         return image.to(self.device, non_blocking=True), label.to(self.device, non_blocking=True)

@@ -35,36 +35,20 @@ class EpochSchedule:
     def set_epoch(self, epoch: int) -> None:
         """Set the rates of an epoch, counted from 0."""
         self.last_epoch = epoch
-        self._last_lr = [self.rate(base, epoch) for base in self.base_lrs]
-        for group, lr in zip(self.optimizer.param_groups, self._last_lr, strict=True):
-            group["lr"] = lr
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = self.rate(base, epoch)
 
     def step(self) -> None:
-        """Go on to the next epoch."""
         self.set_epoch(self.last_epoch + 1)
 
     def get_last_lr(self) -> list[float]:
-        """The present rate of each group."""
-        return list(self._last_lr)
+        return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch and the rates, as plain numbers."""
-        return {
-            "last_epoch": self.last_epoch,
-            "base_lrs": list(self.base_lrs),
-            "_last_lr": self.get_last_lr(),
-        }
+        return {"last_epoch": self.last_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to the epoch of a saved state; the rates follow from this run's settings.
-
-        Raises:
-            ValueError: the state holds no epoch.
-        """
-        if not isinstance(state_dict.get("last_epoch"), int):
-            raise ValueError(
-                f"a scheduler's state must hold last_epoch, an integer; got the keys {list(state_dict)}"
-            )
+        """Go to the epoch of a saved state, also PyTorch's; the rates follow from this run's settings."""
         self.set_epoch(state_dict["last_epoch"])
 
 
@@ -78,9 +62,6 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: Any) -> Epoc
     Args:
         optimizer: its groups' rates are the full rates.
         optim_cfg: the node OPTIM.
-
-    Raises:
-        KeyError: an unknown LR_SCHEDULER or WARMUP_TYPE. ValueError: a STEPSIZE that is not of integers.
     """
     check_availability(optim_cfg.LR_SCHEDULER, SCHEDULER_NAMES, "OPTIM.LR_SCHEDULER")
     factor = _factor(optim_cfg)
@@ -110,9 +91,7 @@ def _factor(optim_cfg: Any) -> Factor:
     if optim_cfg.LR_SCHEDULER == "cosine":
         # Down to 0 at MAX_EPOCH along half a cosine; a run that goes on beyond it stays there.
         return lambda epoch: (1 + math.cos(math.pi * min(epoch / optim_cfg.MAX_EPOCH, 1.0))) / 2
-    steps = optim_cfg.STEPSIZE if isinstance(optim_cfg.STEPSIZE, list | tuple) else [optim_cfg.STEPSIZE]
-    if not steps or not all(type(step) is int for step in steps):
-        raise ValueError(f"OPTIM.STEPSIZE must hold whole epochs, one or more, got {optim_cfg.STEPSIZE!r}")
+    steps = optim_cfg.STEPSIZE
     if optim_cfg.LR_SCHEDULER == "multi_step":
         return lambda epoch: optim_cfg.GAMMA ** sum(0 <= step <= epoch for step in steps)
     every = steps[-1] if steps[-1] > 0 else optim_cfg.MAX_EPOCH

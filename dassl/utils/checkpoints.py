@@ -46,7 +46,6 @@ class _Inert:
 
 
 def epoch_file_name(epoch: int) -> str:
-    """File name of the checkpoint after `epoch` epochs."""
     return f"model.pth.tar-{epoch}"
 
 

@@ -19,7 +19,6 @@ class AverageMeter:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all values."""
         self._val: Number = 0.0
         self._sum: Number = 0.0
         self.count = 0
@@ -46,14 +45,7 @@ class MetricMeter:
 
     def update(self, input_dict: Mapping[str, Number] | None) -> None:
         """Take in one step's metrics; None means that the step gave none."""
-        if input_dict is None:
-            return
-        if not isinstance(input_dict, Mapping):
-            raise TypeError(
-                f"a training step must return a dict of numbers or None, got {type(input_dict).__name__}; "
-                'return for instance {"loss": loss}'
-            )
-        for name, value in input_dict.items():
+        for name, value in (input_dict or {}).items():
             self.meters[name].update(value)
 
     def text(self, left_out: Collection[str] = ()) -> str:

@@ -1,10 +1,8 @@
 """Names for classes: trainers, datasets and evaluators register themselves under one."""
 
-import difflib
-from collections.abc import Sequence
 from typing import Any
 
-from dassl.command import UnknownNameError
+from dassl.command import UnknownNameError, check_availability
 
 
 class Registry:
@@ -44,19 +42,4 @@ class Registry:
         return self._obj_map[name]
 
     def registered_names(self) -> list[str]:
-        """The known names, in order of registration."""
         return list(self._obj_map)
-
-
-def check_availability(requested: str, available: Sequence[str], kind: str = "name") -> None:
-    """Raise an UnknownNameError, which is a KeyError, unless `requested` is in `available`."""
-    if requested in available:
-        return
-
-    def likeness(name: str) -> float:
-        return difflib.SequenceMatcher(None, requested.lower(), name.lower()).ratio()
-
-    nearest = max(available, key=likeness, default="")
-    hint = f" Did you mean {nearest}?" if nearest else ""
-    known = ", ".join(sorted(available)) or "none is registered"
-    raise UnknownNameError(f"unknown {kind} {requested!r}.{hint} Known: {known}")

@@ -14,10 +14,8 @@ def set_random_seed(seed: int) -> None:
     """Seed Python's, NumPy's and PyTorch's generators, the GPUs' too; -1 (SEED's default) seeds nothing."""
     if seed == -1:
         return
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"SEED must be -1 (not seeded) or in 0..{2**32 - 1}, got {seed}")
+    np.random.seed(seed)  # a ValueError unless it is in 0..2**32 - 1
     random.seed(seed)
-    np.random.seed(seed)
     torch.manual_seed(seed)
 
 

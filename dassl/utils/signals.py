@@ -45,7 +45,6 @@ def stop_signals() -> Iterator[None]:
 
 
 def raise_if_stopped() -> None:
-    """Raise `Stopped` if a signal has come."""
     if _received is not None:
         raise Stopped(_received)
 

@@ -27,5 +27,4 @@ class WandbWriter:
         self._run.log({tag: value, f"{tag.partition('/')[0]}/step": step})
 
     def close(self) -> None:
-        """Send what is left."""
         self._run.finish()

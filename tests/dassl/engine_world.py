@@ -5,14 +5,16 @@ import os
 import torch
 from PIL import Image
 from torch import nn
+from torch.cuda.amp import GradScaler, autocast
 from torch.nn import functional as F
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.engine import TRAINER_REGISTRY, TrainerX
+from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import load_checkpoint, mkdir_if_missing
+from dassl.utils import load_checkpoint, load_pretrained_weights, mkdir_if_missing
 
 COLOURS = {"red thing": (200, 40, 40), "green thing": (40, 200, 40), "blue thing": (40, 40, 200)}
 SIDE = 12
@@ -60,7 +62,7 @@ class TinyNet(nn.Module):
         self.classifier = nn.Linear(4, n_classes)
 
     def forward(self, image):
-        features = self.prompt_learner(image).relu().mean((2, 3))
+        features = self.prompt_learner(image.type(self.classifier.weight.dtype)).relu().mean((2, 3))
         return self.classifier(self.dropout(features))
 
 
@@ -75,20 +77,33 @@ class TinyCoOp(TrainerX):
         cfg = self.cfg
         classnames = self.dm.dataset.classnames
         self.model = TinyNet(len(classnames))
+        if cfg.TRAINER.TINYCOOP.PREC == "fp16":
+            self.model.half()
+        if cfg.MODEL.INIT_WEIGHTS:
+            load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
         self.model.to(self.device)
         self.optim = build_optimizer(self.model, cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model("prompt_learner", self.model, self.optim, self.sched)
-        self.scaler = None
+        self.scaler = GradScaler() if cfg.TRAINER.TINYCOOP.PREC == "amp" else None
         self.lrs = []
 
     def forward_backward(self, batch):
         image, label = self.parse_batch_train(batch)
         self.lrs.append(self.get_current_lr())
-        output = self.model(image)
-        loss = F.cross_entropy(output, label)
-        self.model_backward_and_update(loss)
-        loss_summary = {"loss": loss.item(), "acc": (output.argmax(1) == label).float().mean() * 100}
+        if self.cfg.TRAINER.TINYCOOP.PREC == "amp":
+            with autocast():
+                output = self.model(image)
+                loss = F.cross_entropy(output, label)
+            self.optim.zero_grad()
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optim)
+            self.scaler.update()
+        else:
+            output = self.model(image)
+            loss = F.cross_entropy(output, label)
+            self.model_backward_and_update(loss)
+        loss_summary = {"loss": loss.item(), "acc": compute_accuracy(output, label)[0].item()}
         if (self.batch_idx + 1) == self.num_batches:
             self.update_lr()
         return loss_summary

@@ -122,49 +122,48 @@ def test_a_published_file_with_a_pickled_scheduler_is_read_without_it(tmp_path, 
 
 
 class Hostile:
-    """Runs a command when it is unpickled."""
+    """Does what its file says when it is unpickled."""
 
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.marker}",)
-
-
-class HostileEval(Hostile):
-    """Runs Python when it is unpickled, and then takes a state and entries."""
+    def __init__(self, *reduced):
+        self.reduced = reduced
 
     def __reduce__(self):
-        return eval, (f"open({str(self.marker)!r}, 'w')",), {"x": 1}, iter([1]), iter([("a", 2)])
+        return self.reduced
 
 
-class HostileGetattr(Hostile):
-    """Asks a harmless function for another one."""
+HOSTILE = {
+    "runs a command": lambda marker: Hostile(os.system, (f"touch {marker}",)),
+    "runs Python, and then takes a state and entries": lambda marker: Hostile(
+        eval, (f"open({str(marker)!r}, 'w')",), {"x": 1}, iter([1]), iter([("a", 2)])
+    ),
+    "asks a harmless function for another": lambda marker: Hostile(getattr, (pickle.loads, "__globals__")),
+}
 
-    def __reduce__(self):
-        return getattr, (pickle.loads, "__globals__")
 
-
-@pytest.mark.parametrize("kind", [Hostile, HostileEval, HostileGetattr])
+@pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_file_runs_nothing(tmp_path, kind):
     marker, path = tmp_path / "ran", tmp_path / "model.pth.tar-1"
     good = {"state_dict": {"w": torch.ones(1)}, "epoch": 1}
+
+    def hostile():
+        return HOSTILE[kind](marker)
+
     for state in (
-        {**good, "scheduler": [kind(marker)]},
-        {"state_dict": {"w": kind(marker)}, "epoch": 1},
-        {"state_dict": {kind(marker): torch.ones(1)}},
-        {"w": kind(marker)},
-        kind(marker),
+        {**good, "scheduler": [hostile()]},
+        {"state_dict": {"w": hostile()}, "epoch": 1},
+        {"state_dict": {hostile(): torch.ones(1)}},
+        {"w": hostile()},
+        hostile(),
     ):
         torch.save(state, path)
         with contextlib.suppress(ValueError):
             assert load_checkpoint(str(path)) == {**good, "scheduler": None}
-    path.write_bytes(pickle.dumps({"state_dict": kind(marker)}))
+    path.write_bytes(pickle.dumps({"state_dict": hostile()}))
     with pytest.raises(ValueError, match="cannot read the checkpoint"):
         load_checkpoint(str(path))
     assert not marker.exists()
-    if kind is not HostileGetattr:  # read without care, such a file does run
-        torch.save({"scheduler": kind(marker)}, path)
+    if not kind.startswith("asks"):  # read without care, such a file does run
+        torch.save({"scheduler": hostile()}, path)
         with contextlib.suppress(AttributeError):
             torch.load(path, weights_only=False)
         assert marker.exists()

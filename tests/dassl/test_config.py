@@ -11,11 +11,7 @@ from dassl.config import CfgNode, clean_cfg, get_cfg_default
 def test_defaults_are_the_published_ones_and_fresh_each_time():
     cfg = get_cfg_default()
     assert (cfg.SEED, cfg.OUTPUT_DIR, cfg.INPUT.SIZE) == (-1, "./output", (224, 224))
-    assert (cfg.OPTIM.LR_SCHEDULER, cfg.OPTIM.STEPSIZE, cfg.OPTIM.WARMUP_TYPE) == (
-        "single_step",
-        (-1,),
-        "linear",
-    )
+    assert (cfg.OPTIM.LR_SCHEDULER, cfg.OPTIM.STEPSIZE) == ("single_step", (-1,))
     assert (cfg.DATALOADER.TRAIN_X.N_INS, cfg.DATALOADER.TRAIN_U.SAME_AS_X) == (16, True)
     assert (cfg.MODEL.HEAD.NAME, cfg.DATASET.SOURCE_DOMAINS) == ("", ()), "published train.py files set them"
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 7
@@ -50,33 +46,25 @@ def test_values_are_decoded_and_converted(tmp_path):
     assert cfg.OPTIM.WARMUP_CONS_LR == 1e-5 and type(cfg.OPTIM.LR) is float
     assert cfg.INPUT.SIZE == (32, 32) and cfg.INPUT.PIXEL_STD == [1.0, 2.0]
     assert cfg.OUTPUT_DIR == "2024" and cfg.RESUME == "a/b c"
-    mistakes = (
-        ("OPTIM.MAX_EPOCH", "2.5"),
-        ("OPTIM.MAX_EPOCH", "True"),
-        ("USE_CUDA", "1"),
-        ("OPTIM.LR", "'x'"),
-    )
-    for key, value in (*mistakes, ("OPTIM.LR", "None"), ("USE_CUDA", "None"), ("INPUT.SIZE", "3")):
+    mistakes = "OPTIM.MAX_EPOCH 2.5 OPTIM.MAX_EPOCH True USE_CUDA 1 OPTIM.LR 'x' OPTIM.LR None USE_CUDA None"
+    words = [*mistakes.split(), "INPUT.SIZE", "3"]
+    for key, value in zip(words[::2], words[1::2], strict=True):
         with pytest.raises(ValueError, match=key):
             cfg.merge_from_list([key, value])
 
 
-@pytest.mark.parametrize("text", ["OPTIM: {LR: !!python/tuple []}", "- a\n- b", "a: [", "a: \0"])
-def test_what_is_no_config_is_refused(tmp_path, text):
-    path = tmp_path / "bad.yaml"
+@pytest.mark.parametrize(
+    "text", ["OPTIM: {LR: !!python/tuple []}", "- a\n- b", "a: [", "a: \0", "open('ran', 'w')\ncfg = {}\n"]
+)
+def test_what_is_no_config_is_refused_and_never_run(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.py"  # which yacs would run
     path.write_text(text)
-    with pytest.raises(ValueError, match="bad.yaml"):
+    with pytest.raises(ValueError, match="bad.py"):
         get_cfg_default().merge_from_file(str(path))
+    assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
         get_cfg_default().merge_from_file(str(tmp_path / "nowhere.yaml"))
-
-
-def test_a_python_file_is_never_run(tmp_path):
-    path, marker = tmp_path / "evil.py", tmp_path / "ran"
-    path.write_text(f"open({str(marker)!r}, 'w')\ncfg = {{}}\n")
-    with pytest.raises(ValueError, match="evil.py"):
-        get_cfg_default().merge_from_file(str(path))
-    assert not marker.exists()
 
 
 def test_list_or_integer_only_where_declared_and_through_clone_and_pickle():
@@ -90,14 +78,11 @@ def test_list_or_integer_only_where_declared_and_through_clone_and_pickle():
         assert copy.TRAINER.MPL.N_ADD_OP == 3
         copy.merge_from_list(["TRAINER.MPL.TEXT_N_ADD_OP", "None", "TRAINER.MPL.N_ADD_OP", "(1, 0)"])
         copy.merge_from_list(["TRAINER.MPL.TEXT_N_ADD_OP", "[1, 2]"])
-        for key, value in (
-            ("N_ADD_OP", "[1, 'a']"),
-            ("N_ADD_OP", "[]"),
-            ("N_ADD_OP", "None"),
-            ("N_CTX", "[1, 2]"),
-        ):
-            with pytest.raises(ValueError, match=key):
-                copy.merge_from_list([f"TRAINER.MPL.{key}", value])
+        for value in ("[1, 'a']", "[]", "None"):
+            with pytest.raises(ValueError, match="N_ADD_OP"):
+                copy.merge_from_list(["TRAINER.MPL.N_ADD_OP", value])
+        with pytest.raises(ValueError, match="N_CTX"):
+            copy.merge_from_list(["TRAINER.MPL.N_CTX", "[1, 2]"])
 
 
 def test_freezing_new_keys_and_cleaning():

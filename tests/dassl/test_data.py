@@ -1,5 +1,6 @@
 """Datasets, transforms, samplers, and loaders whose batches depend on the seed alone."""
 
+import pickle
 import random
 
 import engine_world
@@ -143,6 +144,15 @@ def test_few_shots_are_drawn_as_published():
     train, val = base.generate_fewshot_dataset(items, items[:3], num_shots=1)
     assert len(train) == len(val) == 3
     assert base.num_classes == 3 and base.classnames == ["0", "1", "2"]
+
+
+def test_a_pickled_few_shot_cache_of_the_published_engine_is_read():
+    """It names the class by its module, and holds four private attributes."""
+    published = b"cdassl.data.datasets.base_dataset\nDatum\n)\x81}("
+    published += b"V_impath\nVa.jpg\nV_label\nI3\nV_domain\nI0\nV_classname\nVsea\nub."
+    item = pickle.loads(published)
+    assert (item.impath, item.label, item.domain, item.classname) == ("a.jpg", 3, 0, "sea")
+    assert vars(pickle.loads(pickle.dumps(item))) == vars(item)
 
 
 def transform_cfg(*names, **settings):

@@ -66,41 +66,34 @@ def test_a_run_prints_and_writes_what_people_and_programs_read(build, tmp_path, 
     assert files(tmp_path / "prompt_learner") == ["checkpoint", "model.pth.tar-3"]
     assert files(tmp_path) == ["metrics.jsonl", "prompt_learner", "result.json", "tensorboard"]
     result = read(tmp_path / "result.json")
-    assert (result["finished"], result["trainer"], result["dataset"], result["seed"]) == (
-        True,
-        "TinyCoOp",
-        "Colours",
-        1,
-    )
-    assert (result["n_classes"], result["n_train_x"], result["n_val"], result["n_test"]) == (3, 15, 3, 6)
-    assert (result["split"], result["total"], result["epochs_done"]) == ("test", 6, 3)
+    about = {"finished": True, "trainer": "TinyCoOp", "dataset": "Colours", "seed": 1, "n_classes": 3}
+    about |= {"n_train_x": 15, "n_val": 3, "n_test": 6, "split": "test", "total": 6, "epochs_done": 3}
+    assert {key: result[key] for key in about} == about
     assert result["accuracy"] == 100 * result["correct"] / 6 and result["config"]["OPTIM"]["LR"] == 0.1
     assert result["train_seconds"] > 0 and result["started"] and result["ended"]
     lines = metrics(tmp_path)
-    assert [(line["epoch"], line["batch"], line["step"]) for line in lines] == [
-        (1, 2, 2),
-        (2, 2, 5),
-        (3, 2, 8),
-    ]
-    assert lines[0]["lr"] == 1e-5 and lines[0].keys() >= {
-        "loss",
-        "loss_avg",
-        "acc",
-        "max_epoch",
-        "num_batches",
-    }
+    steps = [(line["epoch"], line["batch"], line["step"]) for line in lines]
+    assert steps == [(1, 2, 2), (2, 2, 5), (3, 2, 8)]
+    assert lines[0]["lr"] == 1e-5
+    assert lines[0].keys() >= {"loss", "loss_avg", "acc", "max_epoch", "num_batches"}
 
 
-def test_few_batches_are_all_printed(build, tmp_path, capsys):
-    build(tmp_path, "TRAIN.PRINT_FREQ", 10, *SHORT).train()
-    assert [line.group(3) for line in LINE.finditer(capsys.readouterr().out)] == ["1", "2", "3"]
-
-
-def test_checkpoints_are_kept_as_often_as_asked(build, tmp_path):
-    build(tmp_path, "TRAIN.CHECKPOINT_FREQ", 2, "OPTIM.MAX_EPOCH", 5, "TEST.NO_TEST", "True").train()
+def test_few_batches_are_all_printed_and_checkpoints_kept_as_often_as_asked(build, tmp_path, capsys):
+    options = ("TRAIN.CHECKPOINT_FREQ", 2, "OPTIM.MAX_EPOCH", 5, "TEST.NO_TEST", "True")
+    build(tmp_path, "TRAIN.PRINT_FREQ", 10, *options).train()
+    assert [line.group(3) for line in LINE.finditer(capsys.readouterr().out)] == ["1", "2", "3"] * 5
     assert files(tmp_path / "prompt_learner") == ["checkpoint", *(f"model.pth.tar-{n}" for n in (2, 4, 5))]
     result = read(tmp_path / "result.json")
     assert result["finished"] is True and result["accuracy"] is None
+
+
+@pytest.mark.parametrize("precision", ["fp16", "amp"])
+def test_precisions_of_coops_style_train_and_resume(build, tmp_path, precision):
+    options = ("TRAINER.TINYCOOP.PREC", precision, "OPTIM.MAX_EPOCH")
+    build(tmp_path, *options, 1, "TEST.NO_TEST", "True").train()
+    resumed = build(tmp_path, *options, 2, "TEST.NO_TEST", "True")
+    resumed.train()
+    assert resumed.start_epoch == 1
 
 
 class Stop(Exception):
@@ -152,14 +145,10 @@ def test_two_models_of_unequal_epochs_resume_from_the_lower(build, tmp_path):
 
 def test_resuming_another_run_is_refused(build, tmp_path):
     build(tmp_path / "a", "TEST.NO_TEST", "True").train()
-    for options in (
-        ("SEED", 2),
-        ("OPTIM.LR", 0.2),
-        ("INPUT.TRANSFORMS", "('normalize',)"),
-        ("OPTIM.MAX_EPOCH", 2),
-    ):
-        with pytest.raises(ValueError, match=f"{options[0]}"):
-            build(tmp_path / "a", "TEST.NO_TEST", "True", *options).train()
+    others = {"SEED": 2, "OPTIM.LR": 0.2, "INPUT.TRANSFORMS": "('normalize',)", "OPTIM.MAX_EPOCH": 2}
+    for key, value in others.items():
+        with pytest.raises(ValueError, match=key):
+            build(tmp_path / "a", "TEST.NO_TEST", "True", key, value).train()
     with pytest.raises(FileNotFoundError, match="nowhere"):
         build(tmp_path / "b", "RESUME", str(tmp_path / "nowhere")).train()
     other_place = ("DATALOADER.NUM_WORKERS", 1, "TRAIN.PRINT_FREQ", 1, "TEST.NO_TEST", "True")
@@ -250,9 +239,8 @@ def test_testing_under_other_settings_of_the_method_is_refused(own, tmp_path):
     elsewhere = own(tmp_path / "b", {"DEPTH": 9, "NEW": 1, "PREC": "amp"}, "SEED", 2, "OPTIM.LR", 0.5)
     elsewhere.load_model(str(tmp_path / "a"), epoch=1)
     path = tmp_path / "a" / "prompt_learner" / "model.pth.tar-1"
-    torch.save(
-        {k: v for k, v in load_checkpoint(str(path)).items() if k != "run"}, path
-    )  # as published files are
+    published = {k: v for k, v in load_checkpoint(str(path)).items() if k != "run"}
+    torch.save(published, path)
     own(tmp_path / "b", {"DEPTH": 3}).load_model(str(tmp_path / "a"), epoch=1)
 
 
@@ -332,9 +320,7 @@ def test_a_finished_result_without_checkpoints_is_not_overwritten(build, tmp_pat
 
 def test_a_loss_that_is_not_finite_stops_the_run(build, tmp_path):
     trainer = build(tmp_path, "OPTIM.WARMUP_CONS_LR", "1e30", "TEST.NO_TEST", "True")
-    with pytest.raises(
-        FloatingPointError, match=r"epoch \[1/3\] batch \[[23]/3\].*OPTIM.LR.*PREC amp or fp32"
-    ):
+    with pytest.raises(FloatingPointError, match=r"epoch \[1/3\] batch \[[23]/3\].*OPTIM.LR.*PREC"):
         trainer.train()
     assert not (tmp_path / "prompt_learner").exists(), "nothing is saved"
     trainer = build(tmp_path / "own step")
@@ -354,9 +340,7 @@ def test_a_learned_parameter_that_is_not_finite_is_not_saved(build, tmp_path):
         return summary
 
     trainer.forward_backward = step
-    with pytest.raises(
-        FloatingPointError, match=r"classifier.bias is not finite at epoch \[1/3\] batch \[3/3\]"
-    ):
+    with pytest.raises(FloatingPointError, match=r"classifier.bias .* epoch \[1/3\] batch \[3/3\]"):
         trainer.train()
     assert not (tmp_path / "prompt_learner").exists()
 

@@ -31,9 +31,7 @@ def test_accuracy_known_by_construction_and_the_printed_block(capsys):
         ev.process(logits_for(predictions.tolist()), labels)
     results = ev.evaluate()
     assert list(results) == ["accuracy", "error_rate", "macro_f1"]
-    assert results["accuracy"] == pytest.approx(100 * 14 / 15) and results["error_rate"] == pytest.approx(
-        100 / 15
-    )
+    assert list(results.values())[:2] == pytest.approx([100 * 14 / 15, 100 / 15])
     assert ev.summary["total"] == 4200 and ev.summary["correct"] == 3920
     assert "majority" not in ev.summary
     assert capsys.readouterr().out == (
@@ -64,20 +62,11 @@ def test_macro_f1_confusion_and_per_class_equal_the_reference(tmp_path, capsys):
     assert f"* class: 1 (dog)\ttotal: {total}" in out and "* average: " in out
 
 
-def test_nothing_or_nan_is_an_error():
+def test_nan_is_an_error_and_reset_forgets():
     ev = evaluator()
-    with pytest.raises(ValueError, match="nothing to evaluate"):
-        ev.evaluate()
     ev.process(torch.tensor([[1.0, float("nan")], [0.0, 1.0]]), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="NaN for 1 of 2"):
         ev.evaluate()
-    with pytest.raises(ValueError, match=r"got \[2, 2\] and \[3\]"):
-        ev.process(torch.zeros(2, 2), torch.zeros(3, dtype=torch.long))
-
-
-def test_reset_forgets():
-    ev = evaluator()
-    ev.process(logits_for([0]), torch.tensor([1]))
     ev.reset()
     ev.process(logits_for([1]), torch.tensor([1]))
     assert ev.evaluate()["accuracy"] == 100.0

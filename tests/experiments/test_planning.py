@@ -172,8 +172,8 @@ def test_grids() -> None:
 
 
 REFUSED = [  # command, variables, a part of the message
-    ("base2new --method MPL shape 1", "", "nearest: shapes"),
-    ("base2new --method mpl shapes 1", "", "nearest: MPL"),
+    ("base2new --method MPL shape 1", "", "Did you mean shapes?"),
+    ("base2new --method mpl shapes 1", "", "Did you mean MPL?"),
     ("base2new --method CoOp shapes 1 TRAINER.COOP.CSC True", "CFG=rn50", "few_shot"),
     ("base2new --method MPL shapes one", "", "'one'"),
     ("base2new --method MPL shapes", "", "DATASET SEED"),

@@ -12,5 +12,4 @@ DATASET_REGISTRY = Registry("DATASET")
 
 
 def build_dataset(cfg: Any) -> Any:
-    """Build the dataset that DATASET.NAME names."""
     return DATASET_REGISTRY.get(cfg.DATASET.NAME)(cfg)

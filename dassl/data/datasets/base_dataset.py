@@ -17,8 +17,6 @@ class Datum:
 
     # The attributes' names are those of the published few-shot caches, which are pickles of Datum.
     def __init__(self, impath: str = "", label: int = 0, domain: int = 0, classname: str = "") -> None:
-        if not isinstance(impath, str):
-            raise TypeError(f"Datum: impath must be a string, got {impath!r} ({type(impath).__name__})")
         self._impath, self._label, self._domain, self._classname = impath, label, domain, classname
 
     impath = property(lambda self: self._impath)

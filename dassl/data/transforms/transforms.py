@@ -46,7 +46,6 @@ class Transform:
 
 
 def resize(image: Image.Image, size: Size, mode: Image.Resampling) -> Image.Image:
-    """The whole image in another size."""
     return image.resize((size[1], size[0]), mode)
 
 
@@ -78,7 +77,6 @@ def random_resized_crop(
 
 
 def random_flip(image: Image.Image) -> Image.Image:
-    """The image, mirrored every other time."""
     is_flipped = torch.rand(1) < 0.5
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if is_flipped else image
 
@@ -102,7 +100,6 @@ def whole_image(cfg: Any) -> Transform:
 
 
 def interpolation_mode(cfg: Any) -> Image.Resampling:
-    """The interpolation that INPUT.INTERPOLATION names."""
     check_availability(cfg.INPUT.INTERPOLATION, list(INTERPOLATION_MODES), "INPUT.INTERPOLATION")
     return INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
 

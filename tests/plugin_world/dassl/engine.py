@@ -5,7 +5,9 @@ from collections import OrderedDict
 from types import SimpleNamespace
 
 import torch
+from torch.utils.data import DataLoader
 
+from .data import DatasetWrapper
 from .utils import load_checkpoint
 
 CLASSNAMES = ["forest", "river", "annual crop", "sea_or_lake"]
@@ -23,11 +25,10 @@ def build_trainer(cfg):
     return TRAINER_REGISTRY[cfg.TRAINER.NAME](cfg)
 
 
-def batches(cfg, n_images, batch_size, seed):
+def draw(cfg, n_images, seed, n_views=1):
     images = torch.randn(n_images, 3, *cfg.INPUT.SIZE, generator=torch.Generator().manual_seed(seed))
-    labels, domains = torch.arange(n_images) % 4, torch.zeros(n_images, dtype=torch.long)
-    columns = (tensor.split(batch_size) for tensor in (images, labels, domains))
-    return [dict(zip(("img", "label", "domain"), rows, strict=True)) for rows in zip(*columns, strict=True)]
+    views = images if n_views == 1 else [[image] * n_views for image in images]
+    return [{"img": image, "label": i % 4, "domain": 0} for i, image in enumerate(views)]
 
 
 class TrainerX:
@@ -38,12 +39,18 @@ class TrainerX:
         self.device = torch.device("cpu")
         self.start_epoch = self.epoch = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
-        dataset = SimpleNamespace(classnames=CLASSNAMES, lab2cname=dict(enumerate(CLASSNAMES)), num_classes=4)
-        self.dm = SimpleNamespace(dataset=dataset)
-        self.num_classes, self.lab2cname = dataset.num_classes, dataset.lab2cname
-        self.train_loader_x = batches(cfg, 4, cfg.DATALOADER.TRAIN_X.BATCH_SIZE, seed=1)
-        self.val_loader, self.test_loader = None, batches(cfg, 8, cfg.DATALOADER.TEST.BATCH_SIZE, seed=2)
+        self.build_data_loader()
         self.build_model()
+
+    def build_data_loader(self):
+        cfg = self.cfg
+        train_x, test = draw(cfg, 4, 1, cfg.DATALOADER.K_TRANSFORMS), draw(cfg, 8, 2)
+        names = {"classnames": CLASSNAMES, "lab2cname": dict(enumerate(CLASSNAMES)), "num_classes": 4}
+        self.dm = SimpleNamespace(dataset=SimpleNamespace(train_x=draw(cfg, 4, 1), test=test, **names))
+        self.num_classes, self.lab2cname = 4, names["lab2cname"]
+        self.train_loader_x = DataLoader(DatasetWrapper(cfg, train_x), cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+        self.val_loader = None
+        self.test_loader = DataLoader(DatasetWrapper(cfg, test), cfg.DATALOADER.TEST.BATCH_SIZE)
 
     def check_cfg(self, cfg):
         pass
@@ -55,10 +62,8 @@ class TrainerX:
         for name, model in self._models.items():
             os.makedirs(os.path.join(directory, name), exist_ok=True)
             state = {"state_dict": model.state_dict(), "epoch": epoch + 1, "val_result": None}
-            state |= {
-                "optimizer": self._optims[name].state_dict(),
-                "scheduler": self._scheds[name].state_dict(),
-            }
+            for key, part in (("optimizer", self._optims[name]), ("scheduler", self._scheds[name])):
+                state[key] = None if part is None else part.state_dict()
             torch.save(state, os.path.join(directory, name, f"model.pth.tar-{epoch + 1}"))
             with open(os.path.join(directory, name, "checkpoint"), "w") as pointer:
                 pointer.write(f"model.pth.tar-{epoch + 1}\n")
@@ -72,8 +77,9 @@ class TrainerX:
             with open(os.path.join(folder, "checkpoint")) as pointer:
                 checkpoint = load_checkpoint(os.path.join(folder, pointer.readline().strip()))
             self._models[name].load_state_dict(checkpoint["state_dict"])
-            self._optims[name].load_state_dict(checkpoint["optimizer"])
-            self._scheds[name].load_state_dict(checkpoint["scheduler"])
+            if self._optims[name] is not None:
+                self._optims[name].load_state_dict(checkpoint["optimizer"])
+                self._scheds[name].load_state_dict(checkpoint["scheduler"])
             epoch = checkpoint["epoch"]
         return epoch
 
