@@ -2,16 +2,17 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import clip
 from dassl.engine import TRAINER_REGISTRY
+from dassl.record import identity
 from dassl.utils import load_checkpoint, save_checkpoint
 from dassl.utils.checkpoints import POINTER_NAME, pointed_path
 from trainers.backbone import BackboneIdentity
 from trainers.learned import LearnedParameters
-from trainers.prompt_file import FILE_NAME, INPUT_KEYS, PromptFile, input_settings
+from trainers.prompt_file import FILE_NAME, PromptFile, input_settings
 
 from .building import build_model, cfg_of, default_cfg
 
@@ -51,40 +52,18 @@ def from_checkpoint(
     Raises:
         ValueError: something is not given, or the arrays do not fit the method, its settings or the CLIP.
     """
-    path = Path(path)
     checkpoint = load_checkpoint(str(path))
-    if not isinstance(checkpoint.get("state_dict"), Mapping):
+    if "state_dict" not in checkpoint:
         raise ValueError(f"{path} is no checkpoint of prompts: it holds no state_dict")
-    values = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
-    epochs = checkpoint["epoch"] if isinstance(checkpoint.get("epoch"), int) else None
-    of_run = path.parent.parent / FILE_NAME
-    if of_run.is_file() and not (method or classnames or config_paths or pairs):
-        file = PromptFile.read(of_run)
-        misfits = [k for k, v in file.learned.items() if getattr(values.get(k), "shape", None) != v.shape]
-        if misfits:
-            raise ValueError(f"{path} is not of the run of {of_run}: {misfits[0]} does not fit")
-        learned = {name: values[name].float() for name in file.learned}
-        if all((learned[name] == value).all() for name, value in file.learned.items()):
-            return file
-        return dataclasses.replace(file, learned=learned, epochs=epochs, split=None, accuracy=None)
-
     run = checkpoint.get("run") or {}  # a checkpoint of this project says itself what it is
-    if not hasattr(TRAINER_REGISTRY.get(run.get("trainer", "CoOp")), "chosen"):
-        raise ValueError(f"{run['trainer']} learns no prompts: python -m classify evaluate takes its runs")
+    if run.get("trainer") == "LinearProbe":
+        raise ValueError("a linear probe learns no prompts: python -m classify evaluate takes its runs")
     cfg = default_cfg()
+    cfg.merge_from_other_cfg(run.get("config", {}))
     for config_path in config_paths:
         cfg.merge_from_file(str(config_path))
-    if run:
-        full = {key: value for key, value in run["method"].items() if "." in key or key in cfg}
-        full["DATASET.NAME"] = run.get("dataset") or ""  # chooses the texts of some methods
-        cfg.merge_from_list([item for pair in full.items() for item in pair])
-        node = TRAINER_REGISTRY.get(run["trainer"]).chosen(cfg).settings_node
-        settings = {f"TRAINER.{node}.{k}": v for k, v in run["method"].items() if k not in full}
-        settings |= {f"INPUT.{key}": run["input"][key] for key in INPUT_KEYS}
-        cfg.merge_from_list([item for pair in settings.items() for item in pair])
     cfg.merge_from_list(list(pairs))
-    method = method or run.get("trainer") or cfg.TRAINER.NAME
-    backbone = backbone or run.get("backbone") or cfg.MODEL.BACKBONE.NAME
+    method, backbone = method or cfg.TRAINER.NAME, backbone or cfg.MODEL.BACKBONE.NAME
     of_training = tuple(run.get("classnames", ()))
     if classnames and of_training and tuple(classnames) != of_training:
         raise ValueError(f"{path} was trained on other classes than --classes names: leave that out")
@@ -110,12 +89,10 @@ def from_checkpoint(
         backbone=BackboneIdentity.of(clip_model, backbone),
         classnames=classnames,
         input=input_settings(cfg),
-        learned=values,
-        dataset=dataset or run.get("dataset") or cfg.DATASET.NAME or None,
-        subsample=run.get("subsample"),
-        shots=run.get("shots"),
-        seed=run.get("seed"),
-        epochs=epochs,
+        learned={name.removeprefix("module."): v for name, v in checkpoint["state_dict"].items()},
+        dataset=dataset or cfg.DATASET.NAME or None,
+        epochs=checkpoint.get("epoch"),
+        **{key: run.get(key) for key in ("subsample", "shots", "seed")},
     )
     model = build_model(file, clip_model, classnames)
     return dataclasses.replace(file, learned=LearnedParameters(model, method).state_dict())
@@ -129,26 +106,16 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
     patterns = ("result.json", POINTER_NAME, f"*/{POINTER_NAME}", "*/model*.pth.tar*")
     if any(any(folder.glob(pattern)) for pattern in patterns):
         raise ValueError(f"{folder} holds a run or a checkpoint already: name a new folder")
-    trainer = TRAINER_REGISTRY.get(file.method).chosen(cfg_of(file))
-    node = f"TRAINER.{trainer.settings_node}."
-    run = {
-        "trainer": file.method,
-        "backbone": file.backbone.name,
-        "dataset": file.dataset,
-        "shots": file.shots,
-        "seed": file.seed,
-        "classnames": list(file.classnames),
-        "method": {key.removeprefix(node): value for key, value in file.settings.items()},
-        "input": dict(file.input),
-        "subsample": file.subsample,
-    }
+    cfg = cfg_of(file)
+    trainer = TRAINER_REGISTRY.get(file.method).chosen(cfg)
+    nodes = [key.split(".")[1] for key in file.settings if key.startswith("TRAINER.")]  # its own first
     state = {
         "state_dict": dict(file.learned),
         "epoch": file.epochs or 1,
         "optimizer": None,  # so a training cannot continue from it
         "scheduler": None,
         "val_result": None,
-        "run": {key: value for key, value in run.items() if value is not None},
+        "run": identity(cfg, list(dict.fromkeys(nodes))) | {"classnames": list(file.classnames)},
     }
     return Path(save_checkpoint(state, str(folder / trainer.checkpoint_name)))
 

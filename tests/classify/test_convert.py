@@ -28,14 +28,15 @@ def same_arrays(file: PromptFile, other: PromptFile) -> bool:
     )
 
 
-def test_a_checkpoint_of_a_finished_run_gives_the_file_that_the_run_wrote(eurosat, weights, tmp_path) -> None:
+def test_a_checkpoint_of_a_run_says_what_the_file_says_that_the_run_wrote(eurosat, weights, tmp_path) -> None:
     build("MPL", eurosat, weights["narrow"], tmp_path, "TRAIN.CHECKPOINT_FREQ", 1).train()
     model, written = tmp_path / "MultiModalPromptLearner", PromptFile.read(tmp_path)
     assert find_source(tmp_path) == tmp_path / FILE_NAME
     assert find_source(model) == model / "model.pth.tar-2"
     last = from_checkpoint(model / "model.pth.tar-2")
     assert same_arrays(last, written)
-    assert dataclasses.replace(last, learned={}) == dataclasses.replace(written, learned={})
+    untested = dataclasses.replace(written, learned={}, split=None, accuracy=None)
+    assert dataclasses.replace(last, learned={}) == untested
     first = from_checkpoint(model / "model.pth.tar-1")
     assert (first.epochs, first.accuracy, first.classnames) == (1, None, written.classnames)
     assert not same_arrays(first, written)
