@@ -23,7 +23,7 @@ BUNDLED = {"Tiny-Shapes": Path(__file__).with_name("tiny_shapes.safetensors")}
 PUBLISHED_MODELS_PATH = Path(__file__).with_name("published_models.json")
 OPEN_CLIP = "open_clip:"
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-TIMEOUT = 20  # seconds to wait for a server; our choice
+TIMEOUT = 5, 20  # seconds to connect to a server, and to wait for its answer; our choice
 
 
 class WeightsNotFoundError(FileNotFoundError):
@@ -170,7 +170,8 @@ def fetch(name: str) -> Path:
         return path
     published = published_model(name)
     import gdown
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.utils import EntryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
         raise WeightsNotFoundError(missing_message(name, ["HF_HUB_OFFLINE is set"]))
@@ -178,15 +179,18 @@ def fetch(name: str) -> Path:
     for file in HUB_FILES if published.hub else ():
         print(f"Fetching {name}: {file} of {published.hub} on the Hugging Face hub")
         try:
-            return Path(hf_hub_download(published.hub, file, etag_timeout=TIMEOUT))
+            get_hf_file_metadata(hf_hub_url(published.hub, file), timeout=TIMEOUT[0])  # tries but once
+            return Path(hf_hub_download(published.hub, file, etag_timeout=TIMEOUT[1]))
         except Exception as error:  # the hub's client raises the errors of its HTTP library
             failures.append(f"{published.hub}/{file}: {error}")
+            if not isinstance(error, EntryNotFoundError):
+                break
     if published.url:
         print(f"Fetching {name}: {published.url}")
         path, sha256 = published.archive_path, f"sha256:{published.sha256}" if published.sha256 else None
         try:
             gdown.cached_download(
-                published.url, str(path), hash=sha256, timeout=TIMEOUT, retries=3, use_cookies=False
+                published.url, str(path), hash=sha256, timeout=TIMEOUT, retries=1, use_cookies=False
             )
             return path
         except (gdown.DownloadError, OSError, AssertionError) as error:  # AssertionError: another SHA-256
