@@ -92,7 +92,9 @@ def from_checkpoint(
         learned={name.removeprefix("module."): v for name, v in checkpoint["state_dict"].items()},
         dataset=dataset or cfg.DATASET.NAME or None,
         epochs=checkpoint.get("epoch"),
-        **{key: run.get(key) for key in ("subsample", "shots", "seed")},
+        subsample=run.get("subsample"),
+        shots=run.get("shots"),
+        seed=run.get("seed"),
     )
     model = build_model(file, clip_model, classnames)
     return dataclasses.replace(file, learned=LearnedParameters(model, method).state_dict())

@@ -3,17 +3,15 @@
 import argparse
 import dataclasses
 import json
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING, Any
 
 from dassl.command import run_command
 
-from .archives import in_gb
-from .sources import SENTENCES_PATH, TABLE_PATH, data_folder, find_dataset, load_table
+from .sources import SENTENCES_PATH, TABLE_PATH, Dataset, data_folder, find_dataset, load_table
 
 if TYPE_CHECKING:
     from .check import Report
@@ -51,43 +49,45 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_fetch(args: argparse.Namespace) -> int:
     """Fetch each dataset, then check them all; 1 if one is not complete or not sound."""
-    from .fetch import FetchError, fetch
+    from .fetch import fetch
 
-    root, table, sentences = data_folder(args.root), load_table(args.sources), load_table(SENTENCES_PATH)
-    names = [find_dataset(name, table | sentences).name for name in args.names]
+    root, table = data_folder(args.root), load_table(args.sources)
+    known = table | load_table(SENTENCES_PATH)
+    wanted = [find_dataset(name, known) for name in args.names]
     if args.list:
-        _print_list(args.sources, root, [name for name in names if name in table] or list(table))
+        _print_list(root, wanted or table.values())
         return 0
-    names = list(table) if args.all else names
-    if not names:
+    wanted = list(table.values()) if args.all else wanted
+    if not wanted:
         raise ValueError("Name datasets, or give --all or --list.")
     if args.archives is not None and not args.archives.is_dir():
         raise ValueError(f"--from {args.archives} is no folder: give the folder that holds the archives.")
     status = 0
-    for name in dict.fromkeys(names):
+    for dataset in wanted:
         try:
-            path = SENTENCES_PATH if name in sentences else args.sources
-            fetch(name, root, args.archives, args.force, path)
-        except (FetchError, OSError) as error:
+            fetch(dataset, root, args.archives, args.force)
+        except OSError as error:
             print(f"Error: {error}", file=sys.stderr)
             status = 1
-    args.names, args.full, args.json = [name for name in names if name in table], False, False
+    args.names, args.full, args.json = [d.name for d in wanted if d.name in table], False, False
     return max(status, run_check(args)) if args.names else status
 
 
-def _print_list(sources: Path, root: Path, names: Sequence[str]) -> None:
-    table = load_table(sources)
-    print(f"{'dataset':<16} {'folder':<21} {'download':<14} {'in the data folder':<19} licence, page")
-    for dataset in (table[name] for name in names):
-        sizes = dataset.archive_bytes
-        known = sum(size or 0 for size in sizes)
-        size = in_gb(known) if known or not sizes else "not known"
-        size = f"over {size}" if known and None in sizes else size
+def _print_list(root: Path, datasets: Iterable[Dataset]) -> None:
+    import pandas as pd
+
+    rows, total = [], 0
+    for dataset in datasets:
+        known = sum(size or 0 for size in dataset.archive_bytes)
+        size = f"{known / 1e9:,.1f} GB" if known >= 1e9 else f"{known / 1e6:,.0f} MB"
+        if None in dataset.archive_bytes:
+            size = f"over {size}" if known else "not known"
         state = "incomplete" if dataset.missing(root) else "complete"
-        about = f"{dataset.licence}, {dataset.page}" if dataset.page else dataset.licence
-        print(f"{dataset.name:<16} {dataset.folder:<21} {size:<14} {state:<19} {about}")
-    total = sum(size or 0 for name in names for size in table[name].archive_bytes)
-    print(f"Downloads of known size: {in_gb(total)}. Data folder: {root}. Sources: {sources}")
+        rows.append([dataset.name, dataset.folder, size, state, dataset.licence, dataset.page])
+        total += known
+    columns = ["dataset", "folder", "download", "in the data folder", "licence", "page"]
+    print(pd.DataFrame(rows, columns=columns).to_string(index=False))
+    print(f"Downloads of known size: {total / 1e9:,.1f} GB. Data folder: {root}")
 
 
 def run_check(args: argparse.Namespace) -> int:
@@ -106,7 +106,8 @@ def run_check(args: argparse.Namespace) -> int:
             found[key] = [{**dataclasses.asdict(report), "is_sound": report.is_sound} for report in group]
         print(json.dumps(found, indent=1))
     else:
-        _print_reports(reports, root)
+        print(f"Data folder {root}{'' if root.is_dir() else ' (it does not exist yet)'}")
+        _print_reports(reports)
         for report in weights:
             print(f"{report.name}: {report.path or 'not here; python -m prepare weights ' + report.name}")
         for report in counted:
@@ -121,25 +122,28 @@ def run_check(args: argparse.Namespace) -> int:
     return 0 if is_sound else 1
 
 
-def _print_reports(reports: Sequence["Report"], root: Path) -> None:
+def _print_reports(reports: Sequence["Report"]) -> None:
     """A row a dataset; a count that differs from the published one is followed by that in brackets."""
-    free = f"; {in_gb(shutil.disk_usage(root).free)} free" if root.is_dir() else " (it does not exist yet)"
-    print(f"Data folder {root}{free}")
-    row = "{:<16} {:>13} {:>21} {:>17} {:>17} {:>22} {:>10}  {}"
-    print(row.format("dataset", "classes", "train", "val", "test", "images present", "unreadable", "state"))
+    import pandas as pd
+
+    rows = []
     for report in reports:
-        cells = []
-        for key in ("classes", "train", "val", "test"):
-            found = report.n_classes if key == "classes" else report.counts.get(key)
+        row: dict[str, Any] = {"dataset": report.name}
+        for key, found in {
+            "classes": report.n_classes,
+            **dict.fromkeys(("train", "val", "test")),
+            **report.counts,
+        }.items():
             published = report.published.get(key, found)
             differs = f" ({published:,})" if found != published else ""
-            cells.append("-" if found is None else f"{found:,}{differs}")
+            row[key] = "-" if found is None else f"{found:,}{differs}"
         present = "-" if report.n_present is None else f"{report.n_present:,} of {report.n_named:,}"
-        unreadable = "-" if report.n_unreadable is None else f"{report.n_unreadable:,}"
         n_faults = sum(finding.is_fault for finding in report.findings)
         state = f"faults: {n_faults}" if n_faults else "sound"
-        state = state if report.is_found else "not there"
-        print(row.format(report.name, *cells, present, unreadable, state))
+        unreadable = "-" if report.n_unreadable is None else f"{report.n_unreadable:,}"
+        row |= {"images present": present, "unreadable": unreadable}
+        rows.append(row | {"state": state if report.is_found else "not there"})
+    print(pd.DataFrame(rows).to_string(index=False))
 
 
 def run_weights(args: argparse.Namespace) -> int:

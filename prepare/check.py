@@ -1,7 +1,6 @@
 """Checking datasets and CLIP weights: folders, splits, counts, images and hashes."""
 
 import glob
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
@@ -39,10 +38,9 @@ class Report:
         name: in configs/datasets, or of the weights.
         path: the dataset's folder, or the file of the weights ("" where there is none).
         is_found: whether anything of it is there.
+        published: the published figures ("classes", "train", "val", "test").
         n_classes: classes of the split; None where it could not be read, like what follows.
         counts: part -> images that the split names; of a dataset for testing alone, test only.
-        published: the published figures ("classes", "train", "val", "test").
-        split_sha256: hash of the split's rows, as in sources.yaml.
         n_named: different images that the split names.
         n_present: how many of them are there.
         n_unreadable: how many cannot be decoded; None unless all were opened.
@@ -51,10 +49,9 @@ class Report:
     name: str
     path: str
     is_found: bool = False
+    published: dict[str, int] = field(default_factory=dict)
     n_classes: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
-    published: dict[str, int] = field(default_factory=dict)
-    split_sha256: str = ""
     n_named: int | None = None
     n_present: int | None = None
     n_unreadable: int | None = None
@@ -76,20 +73,22 @@ def check_dataset(dataset: Dataset, root: Path, full: bool = False) -> Report:
     config = (REPO / "configs" / "datasets" / f"{dataset.name}.yaml").read_text(encoding="utf-8")
     reader = DATASET_REGISTRY.get(yaml.safe_load(config)["DATASET"]["NAME"]).at(root)
     report = Report(dataset.name, str(reader.folder), published=dataset.published)
+    report.findings = _missing_needs(dataset, root)
+    is_elsewhere = any(finding.cure != _fetch_again(dataset, root) for finding in report.findings)
+    report.is_found = is_there(reader.folder) or is_elsewhere
+    if not report.is_found:
+        report.findings = [Finding(f"{reader.folder} does not exist", _fetch_again(dataset, root))]
+    if report.findings:
+        return report
     try:
-        report.findings = _missing_needs(dataset, root)
-        is_elsewhere = any(finding.cure != _fetch_again(dataset, root) for finding in report.findings)
-        report.is_found = is_there(reader.folder) or is_elsewhere
-        if not report.is_found:
-            report.findings = [Finding(f"{reader.folder} does not exist", _fetch_again(dataset, root))]
-        split = None if report.findings else _read_split(dataset, reader, report)
-        if split is not None:
-            _check_counts(dataset, reader, split, report)
-            _check_images(dataset, reader, split, report, full)
-    except OSError as error:
-        report.is_found = True
-        what = f"{error.filename or reader.folder} cannot be read: {error.strerror or error}"
-        report.findings.append(Finding(what, join(["chmod", "-R", "u+rX", str(reader.folder)])))
+        split: Split = reader.read_split()
+        split.check_classes()
+    except (ValueError, FileNotFoundError) as error:
+        what = " ".join(str(error).split())
+        report.findings.append(Finding(what, _read_again(dataset, reader, what)))
+        return report
+    _check_counts(dataset, reader, split, report)
+    _check_images(dataset, reader, split, report, full)
     return report
 
 
@@ -121,18 +120,6 @@ def _missing_needs(dataset: Dataset, root: Path) -> list[Finding]:
     return findings
 
 
-def _read_split(dataset: Dataset, reader: ImageDataset, report: Report) -> Split | None:
-    """The split; None, and a finding, where the reader refuses it."""
-    try:
-        split: Split = reader.read_split()
-        split.check_classes()
-    except (ValueError, FileNotFoundError) as error:
-        what = " ".join(str(error).split())
-        report.findings.append(Finding(what, _read_again(dataset, reader, what)))
-        return None
-    return split
-
-
 def _read_again(dataset: Dataset, reader: ImageDataset, what: str) -> str:
     """The command that fetches the folder or lists that a finding names, or else the split's files."""
     for place in (reader.folder / need for need in dataset.needs):
@@ -150,7 +137,6 @@ def _check_counts(dataset: Dataset, reader: ImageDataset, split: Split, report: 
     """Compare classes and numbers of images with the published ones."""
     report.n_classes = len(split.class_names())
     report.counts = {part: len(getattr(split, part)) for part in (("test",) if reader.test_only else PARTS)}
-    report.split_sha256 = split.digest()
     found = {"classes": report.n_classes, **report.counts}
     differ = [key for key, n in report.published.items() if found.get(key) != n]
     if split.note:
@@ -160,7 +146,7 @@ def _check_counts(dataset: Dataset, reader: ImageDataset, split: Split, report: 
     if differ:
         figures = [f"{key} {found[key]:,} (published: {report.published[key]:,})" for key in differ]
         what = f"its counts are not the published ones: {', '.join(figures)}"
-    elif dataset.split_sha256 not in ("", report.split_sha256):
+    elif dataset.split_sha256 not in ("", split.digest()):
         what = "its split has other rows than the published one, so that few-shot samples differ"
     else:
         return
@@ -175,37 +161,28 @@ def _check_images(dataset: Dataset, reader: ImageDataset, split: Split, report: 
     present = sorted(set(paths) - set(missing))
     empty = [path for path in present if (images / path).stat().st_size == 0]
     report.n_named, report.n_present = len(paths), len(present)
-    again = _fetch_again(dataset, reader.root, "--force")
-    if missing:
-        what = f"{len(missing):,} of its {len(paths):,} images are missing in {images}: {_shown(missing)}"
-        nested = next(images.glob(f"*/{glob.escape(missing[0])}"), None)
-        if nested and len(missing) == len(paths):
-            inner = nested.relative_to(images).parts[0]
-            outer = images.with_name(f"{images.name}.outer")
-            what = f"its images lie one folder too deep, in {images / inner}"
-            again = f"{_mv(images, outer)} && {_mv(outer / inner, images)}"
-        elif len(missing) == len(paths):
-            what += f"; that folder holds {contents(images)}"
-        report.findings.append(Finding(what, again))
-    if empty:
-        what = f"{len(empty):,} of its images are empty files: {_shown(empty)}"
-        report.findings.append(Finding(what, again))
+    broken = {"are missing": missing, "are empty files": empty}
     if full:
         wrong = [str(path.relative_to(images)) for path in unreadable([images / path for path in present])]
         report.n_unreadable = len(wrong)
-        damaged = [path for path in wrong if path not in empty]
-        if damaged:
-            what = f"{len(damaged):,} of its images cannot be decoded: {_shown(damaged)}"
-            report.findings.append(Finding(what, again))
+        broken["cannot be decoded"] = sorted(set(wrong) - set(empty))
+    for kind, found in broken.items():
+        more = f" and {len(found) - N_SHOWN:,} more" if len(found) > N_SHOWN else ""
+        shown = ", ".join(found[:N_SHOWN]) + more
+        what = f"{len(found):,} of its {len(paths):,} images {kind} in {images}: {shown}"
+        cure = _fetch_again(dataset, reader.root, "--force")
+        if found == paths and not present:
+            what += f"; that folder holds {contents(images)}"
+            if nested := next(images.glob(f"*/{glob.escape(paths[0])}"), None):
+                inner, outer = nested.relative_to(images).parts[0], images.with_name(f"{images.name}.outer")
+                what = f"its images lie one folder too deep, in {images / inner}"
+                cure = f"{_mv(images, outer)} && {_mv(outer / inner, images)}"
+        if found:
+            report.findings.append(Finding(what, cure))
 
 
 def _mv(source: Path, target: Path) -> str:
     return join(["mv", str(source), str(target)])
-
-
-def _shown(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - N_SHOWN:,} more" if len(paths) > N_SHOWN else ""
-    return ", ".join(paths[:N_SHOWN]) + more
 
 
 def check_weights() -> list[Report]:

@@ -10,24 +10,14 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from .archives import check_space, put_in_place
-from .sources import TABLE_PATH, File, Source, fetch_command, find_dataset, is_there, load_table
+from .archives import put_in_place
+from .sources import TABLE_PATH, Dataset, File, Source, fetch_command, is_there
 
 RETRIES = 4  # of a download that breaks off; our choice, as is the time limit
 TIMEOUT_SECONDS = 30  # to connect, and between two blocks of a download
 
 
-class FetchError(Exception):
-    """A dataset is not complete; the message has every source that was tried, and what to do by hand."""
-
-
-def fetch(
-    name: str,
-    root: str | Path,
-    archives: str | Path | None = None,
-    force: bool = False,
-    table_path: Path = TABLE_PATH,
-) -> None:
+def fetch(dataset: Dataset, root: Path, archives: Path | None = None, force: bool = False) -> None:
     """Put a dataset into the data folder `root`. What is there stays; an interrupted download is resumed.
 
     Args:
@@ -35,10 +25,8 @@ def fetch(
         force: fetch everything again, and replace it.
 
     Raises:
-        FetchError: a file could not be fetched.
-        ValueError: there is no such dataset.
+        OSError: a file could not be fetched; the message has every source that was tried, and what to do.
     """
-    dataset, root = find_dataset(name, load_table(table_path)), Path(root).expanduser().absolute()
     folder, downloads = root / dataset.folder, root / ".downloads" / dataset.name
     if dataset.name == "shapes":
         from datasets.shapes import Shapes
@@ -46,31 +34,27 @@ def fetch(
         if force:
             shutil.rmtree(folder, ignore_errors=True)
         Shapes.at(root).prepare()  # draws what is missing
-        print(f"{dataset.name}: everything is in {folder}", flush=True)
-        return
-    if not dataset.missing(root) and not force:
-        print(f"{dataset.name}: everything is in {folder}", flush=True)
-        return
-    print(f"{dataset.name}: fetching into {folder}", flush=True)
-    downloads.mkdir(parents=True, exist_ok=True)
-    failures = []
-    with FileLock(root / ".downloads" / f"{dataset.name}.lock"):
-        for file in dataset.files:
-            is_placed = all(is_there(folder / place) for place in file.makes.values())
-            if (is_placed and not force) or (file.unless and (root / file.unless).is_file()):
-                continue
-            reasons = _fetch_file(file, folder, downloads, Path(archives) if archives else None, force)
-            if reasons and file.optional:
-                print(f"  {file.name}, which is not needed, could not be fetched:", *reasons, sep="\n")
-            elif reasons:
-                failures += [f"  {file.name} could not be fetched:", *reasons]
-        if not failures:
-            shutil.rmtree(downloads, ignore_errors=True)
-    if failures:
-        command = fetch_command(dataset.name, root, "--from", "FOLDER")
-        failures += ["  by hand: download what is missing into a folder FOLDER and run", f"    {command}"]
-        failures += [f"  note: {dataset.note}"] if dataset.note else []
-        raise FetchError("\n".join([f"{dataset.name} is not complete.", *failures]))
+    elif dataset.missing(root) or force:
+        print(f"{dataset.name}: fetching into {folder}", flush=True)
+        downloads.mkdir(parents=True, exist_ok=True)
+        failures = []
+        with FileLock(root / ".downloads" / f"{dataset.name}.lock"):
+            for file in dataset.files:
+                is_placed = all(is_there(folder / place) for place in file.makes.values())
+                if (is_placed and not force) or (file.unless and (root / file.unless).is_file()):
+                    continue
+                reasons = _fetch_file(file, folder, downloads, archives, force)
+                if reasons and file.optional:
+                    print(f"  {file.name}, which is not needed, could not be fetched:", *reasons, sep="\n")
+                elif reasons:
+                    failures += [f"  {file.name} could not be fetched:", *reasons]
+            if not failures:
+                shutil.rmtree(downloads, ignore_errors=True)
+        if failures:
+            command = fetch_command(dataset.name, root, "--from", "FOLDER")
+            failures += ["  by hand: download what is missing into a folder FOLDER and run", f"    {command}"]
+            failures += [f"  note: {dataset.note}"] if dataset.note else []
+            raise OSError("\n".join([f"{dataset.name} is not complete.", *failures]))
     print(f"{dataset.name}: everything is in {folder}", flush=True)
 
 
@@ -83,31 +67,28 @@ def _fetch_file(file: File, folder: Path, downloads: Path, archives: Path | None
     attempts += [(None, source) for source in file.sources if not source.by_hand]
     reasons = [f"    {source}: download {source.name} by hand" for source in file.sources if source.by_hand]
     for by_hand, source in attempts:
+        downloaded = downloads / source.name
         try:
-            path = by_hand or _download(source, downloads)
-        except Exception as error:  # gdown, requests and the hub's client each have errors of their own
-            reasons.append(f"    {source}: {' '.join(str(error).split())[:300] or type(error).__name__}")
-            continue
-        is_download = path.parent == downloads
-        try:
+            path = by_hand or _download(source, downloaded)
             _check_content(path, source)
             put_in_place(path, file, folder, force)
-        except (ValueError, OSError) as error:
-            reasons.append(f"    {by_hand or source}: {error}")
-            if is_download and isinstance(error, ValueError):  # after an OSError (a full disk) it is of use
-                path.unlink()
-            continue
-        if is_download:
-            path.unlink()
-        return []
+        except (
+            Exception
+        ) as error:  # gdown, the hub's client, tarfile and zipfile each have errors of their own
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reasons.append(f"    {by_hand or source}: {reason}")
+            if not by_hand and not getattr(error, "errno", None):  # what a full disk stops is not damaged
+                downloaded.unlink(missing_ok=True)
+        else:
+            downloaded.unlink(missing_ok=True)
+            return []
     return reasons
 
 
-def _download(source: Source, folder: Path) -> Path:
-    """The file of a source, in `folder`; a download that broke off is resumed."""
+def _download(source: Source, path: Path) -> Path:
+    """The file of a source, which is downloaded to `path`; a download that broke off is resumed."""
     if source.project:
         return TABLE_PATH.with_name(source.project)
-    path = folder / source.name
     if path.is_file():
         return path
     from huggingface_hub import constants, hf_hub_download
@@ -115,13 +96,14 @@ def _download(source: Source, folder: Path) -> Path:
     if constants.HF_HUB_OFFLINE:
         raise OSError("HF_HUB_OFFLINE is set")
     print(f"  Fetching {source.name} from {source}", flush=True)
-    part = next(folder.glob(f"{glob.escape(path.name)}????????.part"), None)  # what gdown leaves behind
-    n_received = part.stat().st_size if part else 0
-    check_space(folder, 2 * (source.bytes or 0) - n_received)  # what it holds is about as large
     if source.hub:
         owner, repository, name = source.hub.split("/", 2)
         found = hf_hub_download(
-            f"{owner}/{repository}", name, repo_type="dataset", revision=source.revision, local_dir=folder
+            f"{owner}/{repository}",
+            name,
+            repo_type="dataset",
+            revision=source.revision,
+            local_dir=path.parent,
         )
         return Path(found).replace(path)
     import gdown
@@ -136,6 +118,7 @@ def _download(source: Source, folder: Path) -> Path:
         timeout=TIMEOUT_SECONDS,
         quiet=not sys.stderr.isatty(),
     )
+    part = next(path.parent.glob(f"{glob.escape(path.name)}????????.part"), None)  # what gdown left behind
     try:
         get()
     except gdown.DownloadError as error:

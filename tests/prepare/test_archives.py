@@ -69,7 +69,7 @@ def place(tmp_path: Path) -> Callable[[bytes], None]:
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_bad_archive_is_refused(kind: str, place: Callable, tmp_path: Path) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises((tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError)):
         place(REFUSED[kind])
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["a.archive", "kept.txt"]
 

@@ -1,7 +1,7 @@
 """Datasets, fetched by the real command from a server on this machine, and read by the project's readers."""
 
+import errno
 import threading
-from collections import namedtuple
 from pathlib import Path
 
 import gdown
@@ -131,29 +131,34 @@ def test_one_dataset_may_fail_and_others_succeed(world: World, capsys: pytest.Ca
 def test_drive_is_asked_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
     monkeypatch.setattr(gdown, "download", lambda **settings: asked.update(settings))
-    fetching._download(Source("a.zip", drive="123"), tmp_path)
+    fetching._download(Source("a.zip", drive="123"), tmp_path / "a.zip")
     assert (asked["id"], asked["url"], asked["output"]) == ("123", None, str(tmp_path / "a.zip"))
     assert asked["resume"]
 
 
-def test_a_full_disk_and_no_network_are_named(
+def test_no_network_is_named_and_a_full_disk_leaves_the_download(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    def unpack(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     world.serve("food101")
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10, 10, 12))
-    assert world.run("fetch", "food101") == 1
-    assert "make room" in capsys.readouterr().err
-    monkeypatch.undo()
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert world.run("fetch", "food101") == 1
-    assert "HF_HUB_OFFLINE" in capsys.readouterr().err
+    for place, value, message in (
+        ("huggingface_hub.constants.HF_HUB_OFFLINE", True, "HF_HUB_OFFLINE"),
+        ("prepare.archives.unpack", unpack, "No space left"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, value)
+            assert world.run("fetch", "food101") == 1
+        assert message in capsys.readouterr().err
+    world.server.requests.clear()
+    assert world.run("fetch", "food101") == 0 and not world.server.requests
 
 
 def test_shapes_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     monkeypatch.setattr(Shapes, "prepare", lambda reader: drawn.append(reader.folder))
-    fetching.fetch("shapes", tmp_path)
+    fetching.fetch(load_table()["shapes"], tmp_path)
     assert drawn == [tmp_path / "shapes"]
 
 
