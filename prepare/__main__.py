@@ -74,19 +74,17 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 
 def _print_list(root: Path, datasets: Iterable[Dataset]) -> None:
-    import pandas as pd
-
-    rows, total = [], 0
+    row, total = "{:<16} {:<21} {:<11} {:<19} {}", 0
+    print(row.format("dataset", "folder", "download", "in the data folder", "licence, page"))
     for dataset in datasets:
         known = sum(size or 0 for size in dataset.archive_bytes)
         size = f"{known / 1e9:,.1f} GB" if known >= 1e9 else f"{known / 1e6:,.0f} MB"
         if None in dataset.archive_bytes:
             size = f"over {size}" if known else "not known"
         state = "incomplete" if dataset.missing(root) else "complete"
-        rows.append([dataset.name, dataset.folder, size, state, dataset.licence, dataset.page])
+        about = ", ".join(filter(None, [dataset.licence, dataset.page]))
+        print(row.format(dataset.name, dataset.folder, size, state, about))
         total += known
-    columns = ["dataset", "folder", "download", "in the data folder", "licence", "page"]
-    print(pd.DataFrame(rows, columns=columns).to_string(index=False))
     print(f"Downloads of known size: {total / 1e9:,.1f} GB. Data folder: {root}")
 
 
