@@ -44,5 +44,6 @@ def test_its_launchers_plan_its_runs(clone: Path) -> None:
 def test_the_tests_take_it(clone: Path) -> None:
     files = ("tests/trainers", "tests/experiments/test_configs.py", "tests/experiments/test_launchers.py")
     pytest_call = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", *files)
-    printed = printed_by(clone, *pytest_call, "-k", "WordShift or SmoothMPL or every_method_has_its_launchers")
+    tests = "WordShift or SmoothMPL or every_method_has_its_launchers"
+    printed = printed_by(clone, *pytest_call, "-k", tests)
     assert int(re.search(r"(\d+) passed", printed).group(1)) > 20
