@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -28,25 +28,22 @@ from experiments.tables import as_markdown
 POWERS = (-1, -0.5, 0, 0.5, 1)  # of ten, by which the paper's learning rate is multiplied
 CHOICE_SEEDS = (101, 102, 103)
 METRICS = ["base", "new", "H"]
-Trial = tuple[str, str, int]  # method, learning rate, seed
+Trial = tuple[str, float, int]  # method, power, seed
 
 
-def rates_of(method: str) -> list[str]:
-    """The learning rates to choose from; the paper's is in the middle."""
+def rate(method: str, power: float) -> str:
+    """The paper's learning rate times that power of ten."""
     path = methods()[method].configs / "tiny_shapes.yaml"
-    rate = yaml.safe_load(path.read_text(encoding="utf-8"))["OPTIM"]["LR"]
-    return [f"{rate * 10**power:.2g}" for power in POWERS]
+    papers = yaml.safe_load(path.read_text(encoding="utf-8"))["OPTIM"]["LR"]
+    return f"{papers * 10**power:.2g}"
 
 
-def paper_rate(method: str) -> str:
-    return rates_of(method)[POWERS.index(0)]
-
-
-def runs_of(method: str, rate: str, seed: int) -> list[Run]:
+def runs_of(method: str, power: float, seed: int) -> list[Run]:
     """The training on base with its test, and the test on new."""
     choice = Choice((method,), ("shapes",), (seed,))
-    if rate != paper_rate(method):
-        choice = Choice((method,), ("shapes",), (seed,), settings=(("OPTIM.LR", rate),), point=f"LR={rate}")
+    if power:
+        lr = rate(method, power)
+        choice = replace(choice, settings=(("OPTIM.LR", lr),), point=f"LR={lr}")
     return plan("base2new", choice)
 
 
@@ -60,20 +57,22 @@ def accuracies(runs: Sequence[Run], output: Path) -> dict[str, float]:
 
 
 def read(trials: Sequence[Trial], output: Path) -> pd.DataFrame:
-    """A row for each finished trial: method, rate, seed, base, new, H."""
-    rows: list[dict[str, Any]] = []
-    for method, rate, seed in trials:
-        found = accuracies(runs_of(method, rate, seed), output)
-        rows += [{"method": method, "rate": rate, "seed": seed, **found}] if found else []
-    return pd.DataFrame(rows, columns=["method", "rate", "seed", *METRICS])
+    """A row for each finished trial: method, power, seed, base, new, H."""
+    keys = ["method", "power", "seed"]
+    rows = [dict(zip(keys, trial, strict=True)) | accuracies(runs_of(*trial), output) for trial in trials]
+    return pd.DataFrame(rows, columns=[*keys, *METRICS]).dropna()
 
 
-def best_rates(choice: pd.DataFrame) -> dict[str, str]:
-    """Method -> the learning rate with the best mean H, of methods of which all trials are finished."""
-    means = choice.groupby(["method", "rate"], sort=False).H.agg(["mean", "size"])
-    means = means[means["size"] == len(CHOICE_SEEDS)]["mean"]
-    complete = [name for name, of in means.groupby("method") if len(of) == len(POWERS)]
-    return {name: means[name].idxmax() for name in complete}
+def mean_h(choice: pd.DataFrame) -> pd.DataFrame:
+    """A row a method and a column a power: mean H, NaN where a seed is not finished."""
+    trials = choice.groupby(["method", "power"]).H
+    means = trials.mean()[trials.size() == len(CHOICE_SEEDS)].unstack()
+    return means.reindex(index=choice.method.unique(), columns=POWERS)
+
+
+def best_powers(choice: pd.DataFrame) -> dict[str, float]:
+    """Method -> the power with the best mean H, of methods of which all trials are finished."""
+    return mean_h(choice).dropna().idxmax(axis=1).to_dict()
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +80,8 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     h = results.pivot(index="seed", columns="method", values="H")
     rows = []
     for method, of_method in results.groupby("method", sort=False):
-        row = {"method": method, "learning rate": of_method.rate.iloc[0], "seeds": str(len(of_method))}
+        lr = rate(method, of_method.power.iloc[0])
+        row = {"method": method, "learning rate": lr, "seeds": str(len(of_method))}
         row |= {metric: mean_and_error(of_method[metric]) for metric in METRICS}
         is_compared = method != "MPL" and "MPL" in h
         row["H less MPL's"] = mean_and_error(h[method] - h["MPL"], "+") if is_compared else ""
@@ -97,16 +97,11 @@ def mean_and_error(values: pd.Series, sign: str = "") -> str:
 
 def choice_table(choice: pd.DataFrame) -> pd.DataFrame:
     """Mean H of each method by the factor to its paper's learning rate; the chosen one is bold."""
-    best = best_rates(choice)
-    rows = []
-    for method, of_method in choice.groupby("method", sort=False):
-        row = {"method": method}
-        for power, rate in zip(POWERS, rates_of(method), strict=True):
-            h = of_method.H[of_method.rate == rate]
-            text = f"{h.mean():.2f}" if len(h) == len(CHOICE_SEEDS) else "—"
-            row[f"× {10**power:.2g}"] = f"**{text}**" if best.get(method) == rate else text
-        rows.append(row)
-    return pd.DataFrame(rows)
+    means = mean_h(choice)
+    cells = means.map("{:.2f}".format).where(means.notna(), "—")
+    for method, power in best_powers(choice).items():
+        cells.loc[method, power] = f"**{cells.loc[method, power]}**"
+    return cells.rename(columns=lambda power: f"× {10**power:.2g}").rename_axis("method").reset_index()
 
 
 def draw(tables: dict[str, pd.DataFrame], untrained: float | None) -> Figure:
@@ -133,10 +128,10 @@ def draw(tables: dict[str, pd.DataFrame], untrained: float | None) -> Figure:
 def stages(args: argparse.Namespace) -> Iterator[tuple[str, list[Trial]]]:
     """The tables with their trials; the trials of a later one follow from the results before it."""
     seeds = range(1, args.seeds + 1)
-    yield "paper", [(name, paper_rate(name), seed) for seed in seeds for name in args.methods]
-    choice = [(name, rate, s) for s in CHOICE_SEEDS for name in args.methods for rate in rates_of(name)]
+    yield "paper", [(name, 0, seed) for seed in seeds for name in args.methods]
+    choice = [(name, power, s) for s in CHOICE_SEEDS for name in args.methods for power in POWERS]
     yield "choice", choice
-    best = best_rates(read(choice, args.output))
+    best = best_powers(read(choice, args.output))
     yield "chosen", [(name, best[name], seed) for seed in seeds for name in best]
 
 

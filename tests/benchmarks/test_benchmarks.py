@@ -108,19 +108,22 @@ def test_a_short_training_stores_what_it_trained(tmp_path: Path) -> None:
         tiny_shapes.train(args, torch.device("cpu"))
 
 
+COLUMNS = ["method", "power", "seed", "base", "new", "H"]
+
+
 def test_differences_from_mpl_are_paired_by_seed() -> None:
-    rows = [("MPL", "0.1", seed, 0, 0, h) for seed, h in ((1, 50), (2, 70))]
-    rows += [("CoOp", "0.1", seed, 0, 0, h) for seed, h in ((1, 53), (2, 71), (3, 99))]
-    table = shapes.summary(pd.DataFrame(rows, columns=["method", "rate", "seed", "base", "new", "H"]))
+    rows = [("MPL", 0, seed, 0, 0, h) for seed, h in ((1, 50), (2, 70))]
+    rows += [("CoOp", 0, seed, 0, 0, h) for seed, h in ((1, 53), (2, 71), (3, 99))]
+    table = shapes.summary(pd.DataFrame(rows, columns=COLUMNS))
     assert list(table["H less MPL's"]) == ["", "+2.00 ± 1.00"]
-    assert table.H[0] == "60.00 ± 10.00"
+    assert table.H[0] == "60.00 ± 10.00" and table["learning rate"][0] == "0.0035"
 
 
 def test_a_learning_rate_is_chosen_when_all_its_trials_are_finished() -> None:
-    rates = shapes.rates_of("MPL")
-    assert rates == ["0.00035", "0.0011", "0.0035", "0.011", "0.035"]
-    trials = [(rate, seed, 60 + (rate == "0.011")) for rate in rates for seed in shapes.CHOICE_SEEDS]
-    rows = [("MPL", rate, seed, 0, 0, h) for rate, seed, h in trials]
-    choice = pd.DataFrame(rows, columns=["method", "rate", "seed", "base", "new", "H"])
-    assert shapes.best_rates(choice) == {"MPL": "0.011"}
-    assert shapes.best_rates(choice[:-1]) == {}
+    assert shapes.rate("MPL", 0.5) == "0.011"
+    trials = [(power, seed, 60 + (power == 0.5)) for power in shapes.POWERS for seed in shapes.CHOICE_SEEDS]
+    choice = pd.DataFrame([("MPL", power, seed, 0, 0, h) for power, seed, h in trials], columns=COLUMNS)
+    assert shapes.best_powers(choice) == {"MPL": 0.5}
+    assert list(shapes.choice_table(choice).loc[0]) == ["MPL", *3 * ["60.00"], "**61.00**", "60.00"]
+    assert shapes.best_powers(choice[:-1]) == {}
+    assert list(shapes.choice_table(choice[:-1]).loc[0]) == ["MPL", *3 * ["60.00"], "61.00", "—"]
