@@ -22,9 +22,8 @@ PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 ROOMS = {
     room: import_module(f"{room}.__main__") for room in ("benchmarks", "classify", "experiments", "prepare")
 }
-LEFT_OUT = {  # their commands need another checkout, or what the page makes; tests of their own give them
-    "PLUGIN.md", "ADDING_A_METHOD.md", "OWN_IMAGES.md",
-}  # fmt: skip
+# Their commands need another checkout, or what the page makes; tests of their own give them.
+LEFT_OUT = ("PLUGIN.md", "ADDING_A_METHOD.md", "OWN_IMAGES.md")
 
 
 def commands(page: Path) -> list[str]:
@@ -47,7 +46,7 @@ def give(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if launched := re.search(r'-m (experiments .*) "\$@"', line):
             give(shlex.join(["python", "-m", *launched[1].split(), *words[2:]]), monkeypatch)
     elif words[:2] == ["python", "-m"] and words[2] in ROOMS:
-        args, more = import_module(f"{words[2]}.__main__").build_parser().parse_known_args(words[3:])
+        args, more = ROOMS[words[2]].build_parser().parse_known_args(words[3:])
         if words[2] == "experiments" and hasattr(args, "method"):
             args.words += more
             for run in {run.method: run for run in runs_of(args)}.values():
