@@ -135,13 +135,6 @@ def test_a_present_split_file_is_used(tmp_path, capsys):
     assert "MAKE_SPLIT" not in capsys.readouterr().out
 
 
-def test_a_class_too_small_to_split_is_named(tmp_path):
-    lay_out_folders(tmp_path, "Food101")
-    put(tmp_path / "food-101/images/tiny/1.jpg")
-    assert "'tiny' has 1 images" in refused("Food101", tmp_path, make_split=True)
-    assert not list(tmp_path.glob("*/split_*.json"))
-
-
 def test_a_wrong_or_missing_list_is_named(tmp_path):
     lay_out_pets(tmp_path)
     for line in ("Abyssinian_1 one 1 1", "../../x_1 1 1 1", "x_1 0 1 1"):
