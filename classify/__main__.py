@@ -170,15 +170,13 @@ def run_evaluate(args: argparse.Namespace) -> None:
 
 def run_export(args: argparse.Namespace) -> None:
     """Write the programs that are asked for, each compared with PyTorch."""
-    from .export import write_onnx, write_torch_export
+    from .export import export
 
     if not (args.onnx or args.torch_export):
         raise ValueError("nothing to write: give --onnx FILE or --torch-export FILE")
-    classifier = load_classifier(args, "cpu", "fp32")
-    for path, write in ((args.torch_export, write_torch_export), (args.onnx, write_onnx)):
-        if path:
-            write(classifier, path)
-            print(f"Wrote {path} ({Path(path).stat().st_size:,} bytes): its logits are PyTorch's")
+    export(load_classifier(args, "cpu", "fp32"), args.torch_export, args.onnx)
+    for path in filter(None, (args.torch_export, args.onnx)):
+        print(f"Wrote {path} ({Path(path).stat().st_size:,} bytes): its logits are PyTorch's")
 
 
 def run_convert(args: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,54 +68,57 @@ class ExportableConditionalClassifier(nn.Module):
         return logits, image_features, text_features
 
 
-def export_program(classifier: PromptClassifier) -> torch.export.ExportedProgram:
-    """The computation of a classifier on the CPU in float32, for any number of images."""
+def export(classifier: PromptClassifier, torch_export: str = "", onnx: str = "") -> None:
+    """Write the program of a classifier on the CPU in float32 to the paths that are given.
+
+    Raises:
+        ValueError: what was written computes other logits than the classifier.
+    """
     is_conditional = isinstance(classifier.model.prompt_learner, ConditionalWords)
     module = (ExportableConditionalClassifier if is_conditional else ExportableClassifier)(classifier).eval()
     size = classifier.model.clip.config.image_size
+    images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
     batch = torch.export.Dim("batch", max=MAX_BATCH)
     with torch.no_grad():
-        return torch.export.export(
-            module, (torch.zeros(2, 3, size, size),), dynamic_shapes=({0: batch},), strict=False
-        )
-
-
-def write_torch_export(classifier: PromptClassifier, path: str | Path) -> None:
-    """Write a program of torch.export, and compare its logits with the classifier's."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    about = {ABOUT: json.dumps(metadata(classifier))}
+        program = torch.export.export(module, (images,), dynamic_shapes=({0: batch},), strict=False)
+    run: dict[str, Callable[[Tensor], Tensor]] = {}  # path -> what runs the file
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its note on arrays that share memory is of no consequence
-        torch.export.save(export_program(classifier), path, extra_files=about)
-    written = torch.export.load(path).module()
-    _compare(classifier, path, lambda images: written(images)[0])
+        warnings.simplefilter("ignore")  # the exporter's own deprecations, and a note on shared memory
+        if torch_export:
+            Path(torch_export).parent.mkdir(parents=True, exist_ok=True)
+            about = {ABOUT: json.dumps(metadata(classifier))}
+            torch.export.save(program, torch_export, extra_files=about)
+            written = torch.export.load(torch_export).module()
+            run[torch_export] = lambda images: written(images)[0]
+        if onnx:
+            session = _write_onnx(program, metadata(classifier), Path(onnx))
+            run[onnx] = lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    for path, logits_of in run.items():
+        for some in (images[:1], images):
+            difference = float((classifier.logits(some) - logits_of(some)).abs().max())
+            if not difference <= TOLERANCE:
+                raise ValueError(
+                    f"{path} was written, but its logits differ by {difference:.2g}: do not use it"
+                )
 
 
-def write_onnx(classifier: PromptClassifier, path: str | Path) -> None:
-    """Write an ONNX file, large weights beside it, and compare its logits with the classifier's."""
+def _write_onnx(program: torch.export.ExportedProgram, about: dict[str, str], path: Path) -> Any:
+    """Write an ONNX file, weights above 2 GB beside it, and load it."""
     import onnxruntime  # here, since only this needs it
 
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    program = export_program(classifier)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        written = torch.onnx.export(
-            program,
-            input_names=["images"],
-            output_names=OUTPUTS,
-            opset_version=ONNX_OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = torch.onnx.export(
+        program,
+        input_names=["images"],
+        output_names=OUTPUTS,
+        opset_version=ONNX_OPSET,
+        dynamo=True,
+        verbose=False,
+    )
     assert written is not None
-    written.model.metadata_props.update(metadata(classifier))
+    written.model.metadata_props.update(about)
     written.save(path)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-    def logits_of(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
-
-    _compare(classifier, path, logits_of)
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
 def metadata(classifier: PromptClassifier) -> dict[str, str]:
@@ -129,13 +133,3 @@ def metadata(classifier: PromptClassifier) -> dict[str, str]:
         "backbone_sha256": file.backbone.sha256,
     }
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
-
-
-def _compare(classifier: PromptClassifier, path: str | Path, run: Callable[[Tensor], Tensor]) -> None:
-    """Refuse a written program whose logits of one or three random images are not the classifier's."""
-    size = classifier.model.clip.config.image_size
-    images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
-    for batch in (images[:1], images):
-        difference = float((classifier.logits(batch) - run(batch)).abs().max())
-        if not difference <= TOLERANCE:
-            raise ValueError(f"{path} was written, but its logits differ by {difference:.2g}: do not use it")
