@@ -25,24 +25,23 @@ class Choice:
     part: str = "all"  # of zero-shot CLIP's own launcher: all, base or new
 
 
-def own_settings(choice: Choice, method: str) -> Pairs:
-    """The settings for a method: not those of another chosen method, nor of training for zero-shot CLIP."""
-    others = {methods()[name].node for name in choice.methods} - {methods()[method].node}
-    of_others = tuple(f"TRAINER.{node}." for node in others)
-    unread = of_others if methods()[method].takes_steps else (*of_others, *TRAINING_NODES)
-    return tuple(pair for pair in choice.settings if not pair[0].startswith(unread))
-
-
 def first_run(
     choice: Choice, protocol: str, method: str, dataset: str, part: str, shots: int, seed: int
 ) -> Run:
-    """A training; of a method that learns nothing a test, which has no shots, and seed 1 for every seed."""
-    if not methods()[method].trains:
+    """A training; of a method that learns nothing a test, which has no shots, and seed 1 for every seed.
+
+    Its settings are not those of another chosen method, nor of steps where it takes none.
+    """
+    facts = methods()[method]
+    if not facts.trains:
         protocol, shots, seed = "zero_shot", 0, 1
         part = part if part in ("base", "new") else "all"
-    config, settings = methods()[method].choose(protocol, dataset, shots, choice.config)
-    pairs = (*settings.items(), *own_settings(choice, method))
-    return Run(protocol, method, dataset, part, shots, seed, config, pairs, point=choice.point)
+    config, of_dataset = facts.choose(protocol, dataset, shots, choice.config)
+    others = {methods()[name].node for name in choice.methods} - {facts.node}
+    unread = (*(f"TRAINER.{node}." for node in others), *(() if facts.takes_steps else TRAINING_NODES))
+    given = (pair for pair in choice.settings if not pair[0].startswith(unread))
+    settings = (*of_dataset.items(), *given)
+    return Run(protocol, method, dataset, part, shots, seed, config, settings, point=choice.point)
 
 
 def base2new(choice: Choice) -> Iterator[Run]:
