@@ -10,7 +10,7 @@ from dassl.command import check_availability
 
 from .facts import ELEVEN, REPO, known_datasets, method_names, methods, read_yaml
 from .grid import points, read_axis, refusal
-from .protocols import TRAINING_NODES, Choice, plan
+from .protocols import Choice, plan
 from .run import Pairs, Run
 
 VERBS = {  # verb: its words, what it does
@@ -94,12 +94,7 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
         option = "--grid " if key in axes else ""
         if key in refused:
             raise ValueError(f"{option}{key} cannot be set here: {refused[key]}")
-        # A method may read more of TRAINER than its node; train.py knows what.
-        nodes = {f"TRAINER.{method.node}" for method in methods().values()}
-        group = ".".join(key.split(".")[:2])
-        reading = [name for name in names if group not in nodes - {f"TRAINER.{methods()[name].node}"}]
-        if key.startswith(TRAINING_NODES):
-            reading = [name for name in names if methods()[name].takes_steps]
+        reading = [name for name in names if methods()[name].reads(key)]
         if len(reading) < (len(names) if key in axes else 1):
             raise ValueError(f"{option}{key} changes nothing of some of the methods {', '.join(names)}")
 

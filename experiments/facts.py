@@ -20,6 +20,7 @@ TRANSFER_TARGETS = (
 ELEVEN = ("imagenet", *TRANSFER_TARGETS)
 IMAGENET_VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 FEW_SHOTS = (1, 2, 4, 8, 16)  # CoOp, section 4.1
+TRAINING_NODES = ("OPTIM.", "TRAIN.", "DATALOADER.TRAIN_X.")  # settings of steps
 
 
 @lru_cache
@@ -72,6 +73,11 @@ class Method:
     def takes_steps(self) -> bool:
         """Whether it is trained by steps, with the settings of OPTIM."""
         return self.trains and not self.only_few_shot
+
+    def reads(self, key: str) -> bool:
+        """Whether a setting is its own or every method's; of TRAINER it may read more than its node."""
+        nodes = {f"TRAINER.{method.node}." for method in methods().values()} - {f"TRAINER.{self.node}."}
+        return not key.startswith((*nodes, *(() if self.takes_steps else TRAINING_NODES)))
 
     @property
     def configs(self) -> Path:

@@ -7,8 +7,6 @@ from itertools import product
 from .facts import ELEVEN, FEW_SHOTS, IMAGENET_VARIANTS, TRANSFER_TARGETS, methods
 from .run import Pairs, Run
 
-TRAINING_NODES = ("OPTIM.", "TRAIN.", "DATALOADER.TRAIN_X.")
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -28,19 +26,13 @@ class Choice:
 def first_run(
     choice: Choice, protocol: str, method: str, dataset: str, part: str, shots: int, seed: int
 ) -> Run:
-    """A training; of a method that learns nothing a test, which has no shots, and seed 1 for every seed.
-
-    Its settings are not those of another chosen method, nor of steps where it takes none.
-    """
+    """A training; of a method that learns nothing a test, which has no shots, and seed 1 for every seed."""
     facts = methods()[method]
     if not facts.trains:
         protocol, shots, seed = "zero_shot", 0, 1
         part = part if part in ("base", "new") else "all"
     config, of_dataset = facts.choose(protocol, dataset, shots, choice.config)
-    others = {methods()[name].node for name in choice.methods} - {facts.node}
-    unread = (*(f"TRAINER.{node}." for node in others), *(() if facts.takes_steps else TRAINING_NODES))
-    given = (pair for pair in choice.settings if not pair[0].startswith(unread))
-    settings = (*of_dataset.items(), *given)
+    settings = (*of_dataset.items(), *(pair for pair in choice.settings if facts.reads(pair[0])))
     return Run(protocol, method, dataset, part, shots, seed, config, settings, point=choice.point)
 
 
