@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from .run import Pairs, Run
+from .run import Pairs, Run, config_of
 
 
 def read_axis(text: str) -> tuple[str, list[str]]:
@@ -39,14 +39,11 @@ def refusal(runs: Sequence[Run]) -> str:
 
     The schedules of prompts are built for each config that the runs have, without weights.
     """
-    import train
-
     from .schedule import build_schedules
 
     for run in {(run.method, run.config): run for run in runs}.values():
-        words = run.arguments(Path("data"), Path("output"))
         try:
-            build_schedules(train.setup_cfg(train.build_parser().parse_args(words)))
+            build_schedules(config_of(run, Path("data"), Path("output")))
         except (ValueError, TypeError, LookupError, OSError) as error:
             return str(error).replace("\n", " ")
     return ""

@@ -243,15 +243,16 @@ def test_paths_among_the_pairs_are_made_whole(monkeypatch: pytest.MonkeyPatch, t
     assert settings["MODEL.BACKBONE.NAME"] == "ViT-B/32"
 
 
-def test_a_plan_starts_nothing(tmp_path: Path) -> None:
+def test_a_plan_and_a_status_start_nothing(tmp_path: Path) -> None:
     code = """import sys
 from experiments.__main__ import main
 assert main(["base2new", "--method", "MPL", "eurosat,shapes", "1", "--plan"]) == 0
+assert main(["status", sys.argv[1]]) == 0
 assert "torch" not in sys.modules, "it takes seconds to import"
 """
     variables = os.environ | {"OUTPUT": str(tmp_path / "output"), "DATA": str(tmp_path / "data")}
     ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPO, env=variables, capture_output=True, text=True
+        [sys.executable, "-c", code, str(tmp_path)], cwd=REPO, env=variables, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
     parts = ["4 runs: 4 missing", "base2new/test_new/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed1"]
