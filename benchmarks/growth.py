@@ -39,7 +39,7 @@ def measure(clip: CLIP, setting: dict[str, int], args: argparse.Namespace) -> di
     sides = {"ours": ours}
     if setting["classes"] <= args.published_up_to:
         sides["published"] = published_side(ours)
-    steps = {name: training_step(side.loss, ours.model, images, labels) for name, side in sides.items()}
+    steps = {name: training_step(side, images, labels) for name, side in sides.items()}
     device = torch.device(args.device)
     peaks = {name: peak_bytes(step, device) for name, step in steps.items()}
     return {**setting, "seconds": seconds_in_turn(steps, args.repeats), "bytes": peaks}

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -23,8 +24,11 @@ from clip import CLIP, load
 from clip.tokenizer import default_tokenizer
 from clip.weights import published_models
 from dassl.engine import TRAINER_REGISTRY
+from dassl.engine.trainer import TrainerBase
+from dassl.optim import build_optimizer
 from experiments.facts import REPO, methods
-from trainers.graphs import Loss, graphed_loss
+from trainers.graphs import graphed_loss
+from trainers.learned import LearnedParameters
 from trainers.precision import choose_precision
 from trainers.prompted_clip import PromptedCLIP
 
@@ -49,14 +53,26 @@ def build_trainer(method: str, clip: CLIP, n_classes: int, prec: str, *settings:
     name, pairs = methods()[method].choose("base2new", "caltech101", shots=16)
     config = REPO / "configs/trainers" / method / f"{name}.yaml"
     words = ["--trainer", method, "--config-file", str(config), "DATASET.SUBSAMPLE_CLASSES", "base"]
+    words += ["OPTIM.LR", "1e-6"]
     words += [word for pair in pairs.items() for word in pair] + list(map(str, settings))
     cfg = train.setup_cfg(train.build_parser().parse_args(words))
+    cfg.defrost()
+    cfg.TRAINER.CoPrompt.SENTENCES = "templates"  # there are no sentences about these classes
     kind = TRAINER_REGISTRY.get(method).chosen(cfg)
     trainer = kind.__new__(kind)
-    trainer.cfg = cfg
-    device = clip.logit_scale.device
-    learner = trainer.build_prompt_learner(trainer.cfg, clip, class_names(n_classes))
-    trainer.model = trainer.model_class(clip, learner, choose_precision(prec, device)).to(device)
+    TrainerBase.__init__(trainer)
+    trainer.cfg, trainer.device = cfg, clip.logit_scale.device
+    names = class_names(n_classes)
+    trainer.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names))
+    learner, precision = (
+        trainer.build_prompt_learner(cfg, clip, names),
+        choose_precision(prec, trainer.device),
+    )
+    trainer.model = trainer.model_class(clip, learner, precision).to(trainer.device)
+    trainer.learned = LearnedParameters(trainer.model, method)
+    trainer.optim = build_optimizer(trainer.learned, cfg.OPTIM, trainer.param_groups())
+    trainer.register_model("learned", trainer.learned, trainer.optim)
+    trainer.scaler = torch.amp.GradScaler(trainer.device.type) if precision.scales_loss else None
     return trainer
 
 
@@ -67,24 +83,18 @@ def published_side(trainer: Any) -> Any:
     return other
 
 
-def training_step(loss: Loss, model: PromptedCLIP, images: Tensor, labels: Tensor) -> Callable[[], None]:
-    """A step of SGD on the learned parameters."""
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(learned, lr=1e-6, momentum=0.9, weight_decay=5e-4)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss(images, labels).backward()
-        optimizer.step()
-
-    return step
-
-
 def random_batch(clip: CLIP, n_images: int, n_classes: int) -> tuple[Tensor, Tensor]:
     """Images [B, 3, R, R] and labels [B]."""
     size, device = clip.config.image_size, clip.logit_scale.device
     labels = torch.arange(n_images, device=device) % n_classes
     return torch.randn(n_images, 3, size, size, device=device), labels
+
+
+def training_step(trainer: Any, images: Tensor, labels: Tensor) -> Callable[[], Any]:
+    """A step of the trainer; where its method takes a second view of each image, that is the same."""
+    n_views = trainer.cfg.DATALOADER.K_TRANSFORMS
+    batch = {"img": [images] * n_views if n_views > 1 else images, "label": labels}
+    return lambda: trainer.forward_backward(batch)
 
 
 def seconds_in_turn(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
@@ -124,15 +134,17 @@ def measure(method: str, clip: CLIP, n_classes: int, args: argparse.Namespace) -
         difference = (published(images) - model(images)).abs().max().item()
     if n_classes > args.published_up_to:
         del sides["published"]
-    steps = {name: training_step(side.loss, model, images, labels) for name, side in sides.items()}
+    steps = {name: training_step(side, images, labels) for name, side in sides.items()}
     peaks = {}
     for name, step in steps.items():
         step()  # after it, the optimiser has its momentum
         peaks[name] = peak_bytes(step, torch.device(args.device))
     if args.device == "cuda" and vars(type(trainer)).get("has_static_step"):  # as the trainer steps there
         steps["plain"] = steps["ours"]
-        loss = graphed_loss(trainer.loss, model, images, labels)
-        steps["ours"] = training_step(loss, model, images, labels)
+        graphed = copy.copy(trainer)
+        views = images.repeat(trainer.cfg.DATALOADER.K_TRANSFORMS, 1, 1, 1)
+        graphed._graphed_loss = graphed_loss(trainer.loss, model, views, labels)
+        steps["ours"] = training_step(graphed, images, labels)
     return {
         "method": method,
         "classes": n_classes,

@@ -81,7 +81,10 @@ class CLIPConfig:
     def vit_layers(self) -> int:
         """Number of blocks of the ViT; a ValueError if the image tower is a ResNet."""
         if not isinstance(self.vision_layers, int):
-            raise ValueError("the image tower is a ResNet; this needs a ViT")
+            raise ValueError(
+                "the image tower of this backbone is a ResNet, which takes no prompts: use ViT-B/32, "
+                "ViT-B/16 or ViT-L/14, or a method that learns text prompts alone (CoOp, CoCoOp)"
+            )
         return self.vision_layers
 
     @classmethod

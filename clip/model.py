@@ -164,16 +164,8 @@ class Transformer(nn.Module):
 
         Returns:
             `[N, L + n_final - n_embedded, D]`, or the tokens at `read`.
-
-        Raises:
-            ValueError: the schedule was made for another number of layers.
         """
         prompts = prompts or LayerPrompts(PromptSchedule(self.n_layers, 0))
-        schedule = prompts.schedule
-        if schedule.n_layers != self.n_layers:
-            raise ValueError(
-                f"a schedule for {schedule.n_layers} layers does not fit a tower of {self.n_layers}"
-            )
         span = PromptSpan(start, prompts.n_embedded)
         n_own = x.shape[1] - span.length
         with sdpa_kernel(ATTENTION_KERNELS) if x.is_cuda else nullcontext():
@@ -195,7 +187,6 @@ class VisionTransformer(nn.Module):
         super().__init__()
         assert config.patch_size is not None
         width = config.vision_width
-        self.image_size = config.image_size
         self.n_patches = (config.image_size // config.patch_size) ** 2
         self.conv1 = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(width))
@@ -211,11 +202,6 @@ class VisionTransformer(nn.Module):
         )
         self.ln_post = LayerNorm(width)
         self.proj = nn.Parameter(torch.empty(width, config.embed_dim))
-
-    @property
-    def width(self) -> int:
-        """D, the width of a token."""
-        return self.transformer.width
 
     def forward(self, images: Tensor, prompts: LayerPrompts | None = None) -> Tensor:
         return self.first_tokens(images, prompts, 1)[:, 0] @ self.proj
@@ -305,24 +291,8 @@ class CLIP(nn.Module):
         return self
 
     def encode_image(self, images: Tensor, prompts: LayerPrompts | None = None) -> Tensor:
-        """Features `[B, E]` of `images` `[B, 3, R, R]`; prompts follow the patches of a ViT.
-
-        Raises:
-            ValueError: the images have another size than that of the weights, or a ResNet is given prompts.
-        """
-        size = self.visual.image_size
-        if images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
-            raise ValueError(
-                f"this CLIP takes images of shape [B, 3, {size}, {size}], not {list(images.shape)}: "
-                f"set INPUT.SIZE to ({size}, {size})"
-            )
-        if prompts is None:
-            return self.visual(images)
-        if not isinstance(self.visual, VisionTransformer):
-            raise ValueError(
-                "a ResNet has no tokens among which vision prompts could stand: use a ViT backbone"
-            )
-        return self.visual(images, prompts)
+        """Features `[B, E]` of `images` `[B, 3, R, R]`; a ResNet takes no prompts."""
+        return self.visual(images) if prompts is None else self.visual(images, prompts)
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """Word vectors `[C, L, D]`, float32, of token ids `[C, L]`, without positions."""

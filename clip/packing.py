@@ -30,9 +30,6 @@ class TextPacking(nn.Module):
     Args:
         end_index: int64 `[C]`, the position of each text's end mark.
         n_common: P, leading positions at which all texts are alike; the initial prompts must be among them.
-
-    Raises:
-        ValueError: `n_common` is not between 1 and the first end mark.
     """
 
     rows: Tensor
@@ -41,11 +38,7 @@ class TextPacking(nn.Module):
 
     def __init__(self, end_index: Tensor, n_common: int) -> None:
         super().__init__()
-        first_end = int(end_index.min())
-        if not 1 <= n_common <= first_end:
-            raise ValueError(
-                f"{n_common} common tokens are not between 1 and the first end mark, {first_end}"
-            )
+        assert 1 <= n_common <= int(end_index.min()), "common tokens stand before the first end mark"
         self.n_common = n_common
         lengths = end_index.cpu() + 1 - n_common  # [C], own tokens of each text
         positions = torch.arange(int(lengths.max()))  # [S]

@@ -87,8 +87,7 @@ class PromptSchedule:
         tower: name of the tower, for the table and for error messages.
 
     Raises:
-        ValueError: a layer removes more prompts than it holds, a count is negative or not an integer, or the
-            schedule is deeper than the tower.
+        ValueError: a layer removes more prompts than it holds, or the schedule is deeper than the tower.
     """
 
     def __init__(
@@ -99,9 +98,6 @@ class PromptSchedule:
         n_remove: Sequence[int] = (),
         tower: str = "tower",
     ) -> None:
-        counts = (n_layers, n_initial, *n_add, *n_remove)
-        if any(type(count) is not int or count < 0 for count in counts):
-            raise ValueError(f"the prompt schedule of the {tower} needs counts of 0 or more, not {counts}")
         depth = 1 + max(len(n_add), len(n_remove))
         if depth > n_layers:
             raise ValueError(f"the schedule is {depth} layers deep, but the {tower} has {n_layers} layers")
@@ -121,14 +117,7 @@ class PromptSchedule:
     @classmethod
     def replace_all(cls, n_layers: int, n_prompts: int, depth: int, tower: str = "tower") -> PromptSchedule:
         """Layers 1 to `depth - 1` replace all prompts by new ones (VPT-Deep, arXiv 2203.12119)."""
-        if depth < 1:
-            raise ValueError(f"prompts of the {tower} need a depth of 1 or more, not {depth}")
         return cls(n_layers, n_prompts, [n_prompts] * (depth - 1), [n_prompts] * (depth - 1), tower)
-
-    @property
-    def n_layers(self) -> int:
-        """Layers of the tower."""
-        return len(self.plans)
 
     @property
     def n_initial(self) -> int:
@@ -144,9 +133,6 @@ class PromptSchedule:
     def n_present(self) -> list[int]:
         """Prompts that each layer sees."""
         return [plan.total for plan in self.plans]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PromptSchedule) and self.plans == other.plans
 
     def __str__(self) -> str:
         lines = [f"Prompts of the {self.tower}", "  layer  carried  removed    added    total"]
@@ -179,16 +165,11 @@ class LayerPrompts:
     branches: Mapping[int, Branch] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        schedule = self.schedule
-        if len(self.tokens) > schedule.n_layers:
-            raise ValueError(f"{len(self.tokens)} layers of prompts do not fit {schedule.n_layers} layers")
-        for plan in schedule.plans:
-            tokens = self._at(plan.layer_index)
-            n_given = 0 if tokens is None else tokens.shape[-2]
-            if n_given != plan.added:
-                raise ValueError(
-                    f"layer {plan.layer_index} of the {schedule.tower} adds {plan.added}, not {n_given}"
-                )
+        added = [plan.added for plan in self.schedule.plans]
+        given = [0 if tokens is None else tokens.shape[-2] for tokens in self.tokens]
+        given += [0] * (len(added) - len(given))
+        if given != added:
+            raise ValueError(f"the layers of the {self.schedule.tower} add {added} prompts, not {given}")
 
     def _at(self, layer_index: int) -> Tensor | None:
         return self.tokens[layer_index] if layer_index < len(self.tokens) else None

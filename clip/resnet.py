@@ -82,7 +82,6 @@ class ModifiedResNet(nn.Module):
         super().__init__()
         assert isinstance(config.vision_layers, tuple)
         width = config.vision_width
-        self.image_size = config.image_size
         self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)

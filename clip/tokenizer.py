@@ -41,9 +41,7 @@ def _byte_symbols() -> dict[int, str]:
 
 def clean(text: str) -> str:
     """`text` in lower case, with encodings repaired, HTML entities resolved and single spaces."""
-    if (
-        not text.isascii() or not text.isprintable() or "&" in text
-    ):  # plain text needs no repair, nor the import
+    if not text.isascii() or not text.isprintable() or "&" in text:  # other text needs no repair
         import ftfy
 
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
@@ -53,8 +51,8 @@ def clean(text: str) -> str:
 class Tokenizer:
     """Turns text into token ids and back."""
 
-    def __init__(self, vocabulary_path: str | Path = VOCABULARY_PATH) -> None:
-        with gzip.open(vocabulary_path, "rt", encoding="utf-8") as file:
+    def __init__(self) -> None:
+        with gzip.open(VOCABULARY_PATH, "rt", encoding="utf-8") as file:
             file.readline()  # the first line is a version mark
             merges = [tuple(line.split()) for line, _ in zip(file, range(N_MERGES), strict=False)]
         self._symbol_of_byte = _byte_symbols()
@@ -65,7 +63,6 @@ class Tokenizer:
         self._id_of = {token: i for i, token in enumerate(self._token_of)}
         self._rank = {pair: rank for rank, pair in enumerate(merges)}
         self._byte_of_symbol = {symbol: byte for byte, symbol in self._symbol_of_byte.items()}
-        self.vocab_size = len(self._token_of)
         self.start_of_text = self._id_of[START_OF_TEXT]
         self.end_of_text = self._id_of[END_OF_TEXT]  # the largest id, so that `tokens.argmax(-1)` finds it
 
@@ -103,37 +100,6 @@ class Tokenizer:
             data += character.encode("utf-8") if byte is None else bytes([byte])
         return data.decode("utf-8", errors="replace")
 
-    def __call__(
-        self, texts: str | Sequence[str], context_length: int = DEFAULT_CONTEXT_LENGTH, truncate: bool = False
-    ) -> Tensor:
-        """Token ids of each text between the start and end marks, padded with zeros.
-
-        Args:
-            texts: one text, or C texts.
-            context_length: L, positions of the text tower.
-            truncate: cut a text that is too long, before its end mark.
-
-        Returns:
-            int64 `[C, L]`.
-
-        Raises:
-            ValueError: a text is too long and `truncate` is False.
-        """
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        tokens = torch.zeros(len(texts), context_length, dtype=torch.long)
-        for row, text in zip(tokens, texts, strict=True):
-            ids = [self.start_of_text, *self.encode(text), self.end_of_text]
-            if len(ids) > context_length and not truncate:
-                raise ValueError(
-                    f"the text {text[:120]!r} needs {len(ids)} tokens, start and end included, but the text "
-                    f"tower has {context_length} positions: use a shorter class name, or fewer prompt words "
-                    "(N_CTX, CTX_INIT)"
-                )
-            if len(ids) > context_length:
-                ids = [*ids[: context_length - 1], self.end_of_text]
-            row[: len(ids)] = torch.tensor(ids)
-        return tokens
-
 
 @lru_cache(maxsize=1)
 def default_tokenizer() -> Tokenizer:
@@ -153,8 +119,29 @@ def same_tokens(names: Sequence[str]) -> list[tuple[str, str]]:
     return [(names[i], names[j]) for j, i in enumerate(indices) if i != j]
 
 
-def tokenize(
-    texts: str | Sequence[str], context_length: int = DEFAULT_CONTEXT_LENGTH, truncate: bool = False
-) -> Tensor:
-    """Token ids `[C, context_length]` of `texts`, as `Tokenizer` gives them."""
-    return default_tokenizer()(texts, context_length, truncate)
+def tokenize(texts: str | Sequence[str], context_length: int = DEFAULT_CONTEXT_LENGTH) -> Tensor:
+    """Token ids of each text between the start and end marks, padded with zeros.
+
+    Args:
+        texts: one text, or C texts.
+        context_length: L, positions of the text tower.
+
+    Returns:
+        int64 `[C, L]`.
+
+    Raises:
+        ValueError: a text is too long.
+    """
+    tokenizer = default_tokenizer()
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    tokens = torch.zeros(len(texts), context_length, dtype=torch.long)
+    for row, text in zip(tokens, texts, strict=True):
+        ids = [tokenizer.start_of_text, *tokenizer.encode(text), tokenizer.end_of_text]
+        if len(ids) > context_length:
+            raise ValueError(
+                f"the text {text[:120]!r} needs {len(ids)} tokens, start and end included, but the text "
+                f"tower has {context_length} positions: use a shorter class name, or fewer prompt words "
+                "(N_CTX, CTX_INIT)"
+            )
+        row[: len(ids)] = torch.tensor(ids)
+    return tokens

@@ -19,7 +19,7 @@ from dassl.utils import load_checkpoint
 from .backbone import BackboneIdentity
 from .graphs import Loss, graphed_loss
 from .learned import LearnedParameters
-from .precision import check_precision, choose_precision
+from .precision import PRECISIONS, check_choice, choose_precision
 from .prompt_file import FILE_NAME, PromptFile
 from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
@@ -64,16 +64,6 @@ def load_frozen_clip(cfg: Any) -> CLIP:
             f"set INPUT.SIZE to ({size}, {size})"
         )
     return model
-
-
-def require_vit(cfg: Any, clip_model: CLIP) -> None:
-    """Raise ValueError for a ResNet, which takes no vision prompts."""
-    if not clip_model.config.has_vit:
-        raise ValueError(
-            f"{cfg.TRAINER.NAME} puts prompts among the patches of a ViT, but the backbone "
-            f"{cfg.MODEL.BACKBONE.NAME} is a ResNet. Use ViT-B/32, ViT-B/16 or ViT-L/14, or a method that "
-            "learns text prompts alone (CoOp, CoCoOp)."
-        )
 
 
 def check_depth(key: str, depth: int, least: int, *n_layers: int) -> None:
@@ -125,7 +115,7 @@ class PromptTrainer(ClipTrainer):
                 f"{cls.__name__} has no {node}.PREC: declare its settings in extend_cfg(cfg) in its file, as "
                 f'cfg.{node} = CfgNode() and cfg.{node}.PREC = "fp16" (docs/ADDING_A_METHOD.md)'
             )
-        check_precision(cfg.TRAINER[cls.settings_node].PREC, f"{node}.PREC")
+        check_choice(f"{node}.PREC", cfg.TRAINER[cls.settings_node].PREC, PRECISIONS)
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptLearner:
@@ -191,13 +181,14 @@ class PromptTrainer(ClipTrainer):
 
     @classmethod
     def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
-        """The method's settings by their dotted keys, as the prompt file holds them."""
+        """The method's settings by their dotted keys, and the template, as the prompt file holds them."""
         found: dict[str, Any] = {}
         for key in (f"TRAINER.{cls.settings_node}", *cls.further_settings):
             value = functools.reduce(lambda node, part: node[part], key.split("."), cfg)
             is_group = isinstance(value, Mapping)
             found |= {f"{key}.{name}": v for name, v in value.items()} if is_group else {key: value}
-        return {key: value for key, value in found.items() if not cls.is_of_another(key)}
+        found = {key: value for key, value in found.items() if not cls.is_of_another(key)}
+        return found | {"DATASET.TEMPLATE": cfg.DATASET.TEMPLATE}
 
     @classmethod
     def is_of_another(cls, key: str) -> bool:
@@ -241,27 +232,21 @@ class PromptTrainer(ClipTrainer):
         return None
 
     def load_initial_weights(self, path: str) -> None:
-        """Start from what a checkpoint or a prompt file holds.
-
-        Raises:
-            ValueError: it does not fit, or its vectors were learned for other classes or in another CLIP.
-        """
+        """Start from what a checkpoint or a prompt file holds; ValueError if it does not fit this run."""
         differences: list[str] = []
-        values: Any
-        classnames: Any
         if path.endswith(".safetensors"):
             file = PromptFile.read(path)
-            values, classnames = file.learned, list(file.classnames)
+            values, trained = file.learned, list(file.classnames)
             differences = file.backbone.differences(self.backbone)
         else:
             checkpoint = load_checkpoint(path)
             values = checkpoint.get("state_dict", checkpoint)
-            classnames = (checkpoint.get("run") or {}).get("classnames")
-        own = self.dm.dataset.classnames
-        if self.class_specific(self.cfg) and not classnames:
+            trained = (checkpoint.get("run") or {}).get("classnames")
+        own = list(self.dm.dataset.classnames)
+        if self.class_specific(self.cfg) and not trained:
             print(f"Note: {path} does not name the classes of its vectors; they are taken for this run's")
-        elif self.class_specific(self.cfg) and list(classnames) != list(own):
-            differences.append(f"it has vectors of the classes {classnames}, and this run has {own}")
+        elif self.class_specific(self.cfg) and trained != own:
+            differences.append(f"it has vectors of the classes {trained}, and this run has {own}")
         try:
             if differences:
                 raise ValueError("; ".join(differences))

@@ -19,9 +19,8 @@ from clip.tokenizer import default_tokenizer
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
+from .precision import check_choice
 from .prompts import ClassPrompts, PromptLearner, TextPrompts, class_prompt, placeholders
-
-POSITIONS = ("end", "middle", "front")
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -80,6 +79,7 @@ class ContextWords(PromptLearner):
     They start from the words of `ctx_init`, or else from `n_ctx` random vectors.
     """
 
+    published_prefix = ""
     order: Tensor | None
 
     def __init__(
@@ -94,8 +94,6 @@ class ContextWords(PromptLearner):
         super().__init__()
         words = ctx_init.replace("_", " ").split()
         n_ctx = len(words) or n_ctx
-        if n_ctx < 1:
-            raise ValueError(f"N_CTX is {n_ctx}; at least 1 learned word is needed")
         prefix = " ".join(words) or placeholders(n_ctx)
         self.class_prompts = ClassPrompts(clip, [class_prompt(prefix, name) for name in classnames], n_ctx)
         if words:
@@ -125,15 +123,14 @@ class ContextWords(PromptLearner):
         tokens = self.class_prompts.tokens
         return tokens if self.order is None else tokens.gather(1, self.order)
 
-    def published_names(self) -> dict[str, nn.Parameter]:
-        return dict(self.named_parameters())
-
 
 @TRAINER_REGISTRY.register()
 class CoOp(PromptTrainer):
     """Context optimisation."""
 
     has_static_step = True
+    positions: tuple[str, ...] = ("end", "middle", "front")
+    """Where the class name may stand."""
 
     @classmethod
     def with_words(cls, cfg: Any) -> Any:
@@ -143,6 +140,8 @@ class CoOp(PromptTrainer):
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
+        key = "CLASS_TOKEN_POSITION"
+        check_choice(f"TRAINER.COOP.{key}", cfg.TRAINER.COOP[key], cls.positions)
         check_words(cls.with_words(cfg), cls.settings_node)
 
     @classmethod
@@ -153,9 +152,4 @@ class CoOp(PromptTrainer):
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
         s = cls.with_words(cfg).TRAINER[cls.settings_node]
-        if s.CLASS_TOKEN_POSITION not in POSITIONS:
-            known = ", ".join(POSITIONS)
-            raise ValueError(
-                f"TRAINER.COOP.CLASS_TOKEN_POSITION is {s.CLASS_TOKEN_POSITION!r}; it must be one of {known}"
-            )
         return ContextWords(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.CSC, s.CLASS_TOKEN_POSITION)

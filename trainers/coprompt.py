@@ -31,10 +31,9 @@ from yacs.config import CfgNode
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import check_depth, require_vit
 from .imagenet_templates import IMAGENET_TEMPLATES
 from .maple import MaPLe, MaPLePrompts
-from .precision import Precision
+from .precision import Precision, check_choice
 from .prompted_clip import PromptedCLIP, encode_plain_texts
 from .templates import fill
 
@@ -149,21 +148,14 @@ class CoPrompt(MaPLe):
     settings_node = "CoPrompt"
     further_settings = ("TRAINER.W", "TRAINER.DISTILL")
     has_static_step = True
+    learner_class = AdaptedPrompts
     model_class = AdaptedCLIP
     model: AdaptedCLIP
 
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
-        if cfg.TRAINER.DISTILL not in ("cosine", "mse"):
-            raise ValueError(f"TRAINER.DISTILL is {cfg.TRAINER.DISTILL!r}; it must be cosine or mse")
-
-    @classmethod
-    def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> AdaptedPrompts:
-        s, c = cfg.TRAINER.CoPrompt, clip_model.config
-        require_vit(cfg, clip_model)
-        check_depth("TRAINER.CoPrompt.PROMPT_DEPTH", s.PROMPT_DEPTH, 1, c.text_layers, c.vit_layers)
-        return AdaptedPrompts(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.PROMPT_DEPTH)
+        check_choice("TRAINER.DISTILL", cfg.TRAINER.DISTILL, ("cosine", "mse"))
 
     @cached_property
     def sentences(self) -> list[list[str]]:

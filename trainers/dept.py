@@ -25,7 +25,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
 from .learned import rows_of_words
-from .precision import Precision
+from .precision import Precision, check_choice
 from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
 
@@ -178,10 +178,7 @@ class DePT(PromptTrainer):
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
         probe = cfg.TRAINER.LINEAR_PROBE
-        if probe.TYPE not in ("linear", "similarity"):
-            raise ValueError(f"TRAINER.LINEAR_PROBE.TYPE is {probe.TYPE!r}; it must be linear or similarity")
-        if not 0 <= probe.WEIGHT <= 1:
-            raise ValueError(f"TRAINER.LINEAR_PROBE.WEIGHT is {probe.WEIGHT}; it must be from 0 to 1")
+        check_choice("TRAINER.LINEAR_PROBE.TYPE", probe.TYPE, ("linear", "similarity"))
 
     @classmethod
     def class_specific(cls, cfg: Any) -> tuple[str, ...]:

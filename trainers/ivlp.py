@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 from clip import CLIP, LayerPrompts
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, check_depth, require_vit
+from .base import PromptTrainer, check_depth
 from .prompts import DeepPrompts, PromptLearner, TextPrompts, fixed_words, learned_words
 
 
@@ -90,7 +90,6 @@ class IVLP(PromptTrainer):
         s = cfg.TRAINER[cls.settings_node]
         check_depth(f"{node}.PROMPT_DEPTH_TEXT", s.PROMPT_DEPTH_TEXT, 0, c.text_layers)
         if s.PROMPT_DEPTH_VISION and s.N_CTX_VISION:
-            require_vit(cfg, clip_model)
             check_depth(f"{node}.PROMPT_DEPTH_VISION", s.PROMPT_DEPTH_VISION, 0, c.vit_layers)
         elif not (s.PROMPT_DEPTH_TEXT and s.N_CTX_TEXT):
             raise ValueError(

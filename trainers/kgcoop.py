@@ -36,6 +36,7 @@ class KgCoOp(CoOp):
     settings_node = "COOP"
     further_settings: tuple[str, ...] = ("TRAINER.COOP.W",)
     has_static_step = True
+    positions = ("end",)  # whatever the setting says, in the released code
     frozen_templates = FROZEN_TEMPLATES
     """Templates of the frozen features by dataset name."""
 
@@ -50,16 +51,6 @@ class KgCoOp(CoOp):
         elif s.CTX_INIT == "False":
             s.CTX_INIT = ""
         return cfg
-
-    @classmethod
-    def check_cfg(cls, cfg: Any) -> None:
-        super().check_cfg(cfg)
-        position = cfg.TRAINER.COOP.CLASS_TOKEN_POSITION
-        if position != "end":
-            raise ValueError(
-                f"TRAINER.COOP.CLASS_TOKEN_POSITION is {position!r}; {cls.__name__} puts the class name at "
-                "the end, as its released code does: leave it out"
-            )
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:

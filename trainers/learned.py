@@ -75,8 +75,7 @@ class LearnedParameters(nn.Module):
         lines = [f"missing: {_some(missing)}"] if missing else []
         lines += [f"not learned by {self.method} as it is set: {_some(unknown)}"] if unknown else []
         lines += _other_shapes(given, self._learned)
-        shapes_of_frozen = _other_shapes(given, frozen)
-        lines += shapes_of_frozen or _other_values(given, frozen)
+        lines += _other_shapes(given, frozen) or _other_values(given, frozen)
         lines += self._other_classes(given)
         if lines:
             listed = "\n  ".join(lines)
@@ -135,13 +134,11 @@ def _words(values: Mapping[str, Any], prompts: ClassPrompts) -> tuple[Tensor, Te
 
 
 def _other_shapes(given: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> list[str]:
-    lines = []
-    for name in [name for name in wanted if name in given]:
-        shape, needed = getattr(given[name], "shape", None), wanted[name].shape
-        if shape != needed:
-            received = "is no array" if shape is None else f"has shape {list(shape)}"
-            lines.append(f"{name} {received}, {list(needed)} is needed")
-    return lines[:MAX_NAMED]
+    return [
+        f"{name} has shape {list(given[name].shape)}, {list(value.shape)} is needed"
+        for name, value in wanted.items()
+        if name in given and given[name].shape != value.shape
+    ][:MAX_NAMED]
 
 
 def _other_values(given: Mapping[str, Tensor], frozen: Mapping[str, Tensor]) -> list[str]:

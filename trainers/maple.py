@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 from clip import CLIP, LayerPrompts, PromptSchedule
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, check_depth, require_vit
+from .base import PromptTrainer, check_depth
 from .prompts import PromptLearner, TextPrompts, learned_words, random_prompts
 
 
@@ -70,10 +70,11 @@ class MaPLe(PromptTrainer):
 
     checkpoint_name = "MultiModalPromptLearner"
     has_static_step = True
+    learner_class = MaPLePrompts
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLePrompts:
         s, c = cfg.TRAINER[cls.settings_node], clip_model.config
-        require_vit(cfg, clip_model)
-        check_depth("TRAINER.MAPLE.PROMPT_DEPTH", s.PROMPT_DEPTH, 1, c.text_layers, c.vit_layers)
-        return MaPLePrompts(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.PROMPT_DEPTH)
+        key = f"TRAINER.{cls.settings_node}.PROMPT_DEPTH"
+        check_depth(key, s.PROMPT_DEPTH, 1, c.text_layers, c.vit_layers)
+        return cls.learner_class(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.PROMPT_DEPTH)

@@ -29,7 +29,7 @@ from clip import CLIP, LayerPrompts, PromptSchedule
 from clip.prompt_ops import EMBEDDED, Branch
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, check_depth, require_vit
+from .base import PromptTrainer, check_depth
 from .prompts import PromptLearner, TextPrompts, fixed_words
 
 
@@ -77,6 +77,7 @@ class Adapter(nn.Module):
 class LayerAdapters(PromptLearner):
     """The adapters `text_adapter`, `visual_adapter` and `shared_adapter` of the layers, counted from 1."""
 
+    published_prefix = ""
     unused_in_files = ("token_embedding*", "tokenized_prompts")
 
     def __init__(
@@ -115,9 +116,6 @@ class LayerAdapters(PromptLearner):
     def vision(self) -> LayerPrompts:
         return LayerPrompts(self.vision_schedule, branches=self.branches(self.visual_adapter))
 
-    def published_names(self) -> dict[str, nn.Parameter]:
-        return dict(self.named_parameters())
-
 
 @TRAINER_REGISTRY.register()
 class MMA(PromptTrainer):
@@ -130,11 +128,7 @@ class MMA(PromptTrainer):
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> LayerAdapters:
         s, c = cfg.TRAINER.MMADAPTER, clip_model.config
-        require_vit(cfg, clip_model)
         check_depth("TRAINER.MMADAPTER.ADAPTER_START", s.ADAPTER_START, 0, s.ADAPTER_END)
         check_depth("TRAINER.MMADAPTER.ADAPTER_END", s.ADAPTER_END, 0, c.text_layers, c.vit_layers)
-        for key in ("ADAPTER_DIM", "ADAPTER_SCALE"):
-            if s[key] <= 0:
-                raise ValueError(f"TRAINER.MMADAPTER.{key} is {s[key]}; it must be above 0")
         layers = range(s.ADAPTER_START, s.ADAPTER_END + 1)
         return LayerAdapters(clip_model, classnames, s.TEXT_CTX_INIT, layers, s.ADAPTER_DIM, s.ADAPTER_SCALE)

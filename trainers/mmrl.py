@@ -14,7 +14,6 @@ Classes of the training are tested with a f + (1 - a) r, new ones with f. In the
 followed here, 100 is a constant and not exp(logit_scale), and r's projection starts at random.
 """
 
-import math
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
@@ -28,7 +27,8 @@ from clip import CLIP, LayerPrompts, PromptSchedule
 from clip.model import VisionTransformer
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, require_vit
+from .base import PromptTrainer
+from .precision import check_choice
 from .prompted_clip import PromptedCLIP
 from .prompts import ClassPrompts, PromptLearner, TextPrompts, random_prompts
 from .templates import chosen_template, fill
@@ -158,17 +158,11 @@ class MMRL(PromptTrainer):
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
-        if cfg.TASK not in TASKS:
-            raise ValueError(f"TASK is {cfg.TASK!r}; it must be one of {', '.join(TASKS)}")
-
-    @classmethod
-    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
-        return {**super().prompt_settings(cfg), "DATASET.TEMPLATE": chosen_template(cfg)}
+        check_choice("TASK", cfg.TASK, TASKS)
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> Representations:
         s, c = cfg.TRAINER.MMRL, clip_model.config
-        require_vit(cfg, clip_model)
         n_layers = min(c.text_layers, c.vit_layers)
         layers = [layer - 1 for layer in s.REP_LAYERS]  # counted from 0
         if not layers or layers != sorted(set(layers) & set(range(n_layers))):
@@ -176,9 +170,6 @@ class MMRL(PromptTrainer):
                 f"TRAINER.MMRL.REP_LAYERS is {s.REP_LAYERS}; it takes layers from 1 to {n_layers} in "
                 f"ascending order, such as {list(range(n_layers // 2, n_layers + 1))}"
             )
-        for key, least, most in (("ALPHA", 0, 1), ("REG_WEIGHT", 0, math.inf), ("N_REP_TOKENS", 1, math.inf)):
-            if not least <= s[key] <= most:
-                raise ValueError(f"TRAINER.MMRL.{key} is {s[key]}; it must be from {least} to {most}")
         texts = [fill(chosen_template(cfg), name) for name in classnames]
         share = s.ALPHA if takes_both(cfg) else 1.0
         return Representations(clip_model, texts, s.N_REP_TOKENS, s.REP_DIM, layers, share)

@@ -19,7 +19,7 @@ from yacs.config import CfgNode
 from clip import CLIP, LayerPrompts, PromptSchedule
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, check_depth, require_vit
+from .base import PromptTrainer, check_depth
 from .prompts import ClassPrompts, PromptLearner, TextPrompts, class_prompt, placeholders, random_prompts
 
 
@@ -81,8 +81,6 @@ class MPLSchedules:
         text_n_add: int | Sequence[int] | None = None,
         text_n_remove: int | Sequence[int] | None = None,
     ) -> None:
-        if n_ctx < 1:
-            raise ValueError(f"TRAINER.MPL.N_CTX is {n_ctx}; at least 1 learned token is needed")
         check_depth("TRAINER.MPL.PROMPT_DEPTH", prompt_depth, 1, text_layers, vision_layers)
         self.n_ctx = n_ctx
         self.n_maps = one_entry_a_layer(n_add, prompt_depth, "TRAINER.MPL.N_ADD_OP")
@@ -155,7 +153,6 @@ class MPL(PromptTrainer):
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MPLPrompts:
         s, c = cfg.TRAINER[cls.settings_node], clip_model.config
-        require_vit(cfg, clip_model)
         schedules = MPLSchedules(
             s.N_CTX,
             s.PROMPT_DEPTH,

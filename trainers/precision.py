@@ -1,6 +1,7 @@
 """What the towers compute in: the four values of PREC, on a GPU and on a CPU."""
 
 import contextlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -42,10 +43,10 @@ class Precision:
         return torch.autocast(self.device_type, self.autocast_dtype)
 
 
-def check_precision(prec: str, key: str) -> None:
-    """Raise ValueError if `prec`, the value of the setting `key`, is no precision."""
-    if prec not in PRECISIONS:
-        raise ValueError(f"{key} is {prec!r}; it must be one of {', '.join(PRECISIONS)}")
+def check_choice(key: str, value: str, choices: Sequence[str]) -> None:
+    """Raise ValueError if `value` of the setting `key` is none of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{key} is {value!r}; it must be one of {', '.join(choices)}")
 
 
 def choose_precision(prec: str, device: torch.device) -> Precision:
@@ -54,7 +55,7 @@ def choose_precision(prec: str, device: torch.device) -> Precision:
     fp16 and bf16 hold the towers' matrices in that type, as the published code does in fp16. amp holds them
     in float32 and multiplies in 16 bits.
     """
-    check_precision(prec, "PREC")
+    check_choice("PREC", prec, PRECISIONS)
     on_gpu = device.type == "cuda"
     if prec == "fp32":
         return Precision(device_type=device.type)

@@ -22,6 +22,7 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .coop import ContextWords, CoOp
+from .precision import check_choice
 from .prompts import CONTEXT_WORD, placeholders
 from .templates import DEFAULT_TEMPLATE, TEMPLATES, chosen_template, fill
 
@@ -81,13 +82,7 @@ class ProGrad(CoOp):
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
-        if cfg.LOSS.NAME != "prograd" or cfg.LOSS.T <= 0:
-            given = f"{cfg.LOSS.NAME!r} and {cfg.LOSS.T}"
-            raise ValueError(f"LOSS.NAME and LOSS.T are {given}; ProGrad needs 'prograd' and a T above 0")
-
-    @classmethod
-    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
-        return super().prompt_settings(cfg) | {"DATASET.TEMPLATE": chosen_template(cfg, FROZEN_TEMPLATES)}
+        check_choice("LOSS.NAME", cfg.LOSS.NAME, ["prograd"])
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
@@ -102,8 +97,8 @@ class ProGrad(CoOp):
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The cross-entropy, and the divergence `kl`, whose gradient alone is used."""
         model, temperature = self.model, self.cfg.LOSS.T
-        logits = model(images)
-        frozen = model.logits(model.frozen_image_features(images), model.frozen_text_features())
+        logits, image, _ = model.outputs(images)  # nothing is learned in the image tower
+        frozen = model.logits(image, model.frozen_text_features())
         soft = F.softmax(frozen / temperature, dim=-1)
         divergence = temperature**2 * F.cross_entropy(logits / temperature, soft)
         return {"cross_entropy": self.cross_entropy(logits, labels), "kl": divergence}

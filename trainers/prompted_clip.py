@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip import CLIP, tokenize
+from clip import CLIP
 
 from .precision import Precision
-from .prompts import PromptLearner, TextPrompts
+from .prompts import ClassPrompts, PromptLearner, TextPrompts
 
 
 class PromptedCLIP(nn.Module):
@@ -43,7 +43,9 @@ class PromptedCLIP(nn.Module):
         self.prompt_learner = prompt_learner
         self.register_buffer("kept_text", None, persistent=False)  # [C, E]
         self.register_buffer("batch_accuracy", torch.zeros(()), persistent=False)  # in percent
-        self.register_buffer("frozen_text", None, persistent=False)  # [C, E], computed when it is asked for
+        # [C, E], computed when it is asked for, unless the learner computes with it
+        frozen_text = getattr(prompt_learner, "frozen_text", None)
+        self.register_buffer("frozen_text", frozen_text, persistent=False)
         self.keeps_text = not prompt_learner.learns_text
 
     def train(self, mode: bool = True) -> "PromptedCLIP":
@@ -114,7 +116,7 @@ class PromptedCLIP(nn.Module):
 
         The mean over several templates is taken before features are normalised, as PromptSRC's released code
         does; zero-shot CLIP's ensemble normalises each first.
-        `test_frozen_text_features_are_the_mean_of_60_templates` pins it.
+        `tests/trainers/test_newer_reference.py` pins it.
         """
         if self.frozen_text is None:
             total: Tensor | float = 0.0
@@ -140,5 +142,5 @@ class PromptedCLIP(nn.Module):
 @torch.no_grad()
 def encode_plain_texts(clip: CLIP, texts: Sequence[str]) -> Tensor:
     """Float32 features `[C, E]`, not normalised, of C texts from a CLIP without prompts."""
-    tokens = tokenize(texts, clip.config.context_length).to(clip.token_embedding.weight.device)
-    return clip.encode_text(tokens).float()
+    text = ClassPrompts(clip, texts, n_ctx=0).to(clip.token_embedding.weight.device).text()
+    return clip.encode_embedded_text(text.embedded, text.end_index, packing=text.packing).float()

@@ -111,10 +111,8 @@ def learned_words(
     random, and `ctx_init` is left out.
 
     Raises:
-        ValueError: `n_ctx` is below 1, or `ctx_init` has fewer tokens than that.
+        ValueError: `ctx_init` has fewer than `n_ctx` tokens.
     """
-    if n_ctx < 1:
-        raise ValueError(f"N_CTX is {n_ctx}; at least 1 learned token is needed")
     if n_ctx > MAX_INITIAL_WORDS or not ctx_init:
         prompts = ClassPrompts(clip, [class_prompt(placeholders(n_ctx), name) for name in classnames], n_ctx)
         return prompts, prompts.random_context()
@@ -138,6 +136,8 @@ class PromptLearner(nn.Module):
 
     learns_text = True
     """Whether the text tower's input depends on a parameter; if not, class features are computed once."""
+    published_prefix = "prompt_learner."
+    """Before the names in files of a whole model; "" in those of the learned part alone."""
     unused_in_files: tuple[str, ...] = ("*token_prefix", "*token_suffix")
     """Patterns of what published files hold beside learned values and towers, and what nothing needs.
 
@@ -156,7 +156,7 @@ class PromptLearner(nn.Module):
 
     def published_names(self) -> dict[str, nn.Parameter]:
         """The learned parameters by the names that published checkpoints give them."""
-        return {f"prompt_learner.{name}": parameter for name, parameter in self.named_parameters()}
+        return {f"{self.published_prefix}{name}": parameter for name, parameter in self.named_parameters()}
 
     def prompt_tokens(self) -> Tensor | None:
         """Token ids `[C, L]` of the class prompts, where learned vectors have a word in their place."""

@@ -80,12 +80,6 @@ class PromptSRC(IVLP):
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> IndependentPrompts:
-        s = cfg.TRAINER.PROMPTSRC
-        if s.GPA_STD <= 0:
-            raise ValueError(f"TRAINER.PROMPTSRC.GPA_STD is {s.GPA_STD}; it must be above 0 (epochs)")
-        for key in ("TEXT_LOSS_WEIGHT", "IMAGE_LOSS_WEIGHT"):
-            if s[key] < 0:
-                raise ValueError(f"TRAINER.PROMPTSRC.{key} is {s[key]}; it must be 0 or more")
         learner = super().build_prompt_learner(cfg, clip_model, classnames)
         learner.frozen_texts = [[fill(text, name) for name in classnames] for text in IMAGENET_TEMPLATES]
         return learner

@@ -26,13 +26,12 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import check_depth
 from .kgcoop import FROZEN_TEMPLATES, KgCoOp
-from .prompted_clip import PromptedCLIP, encode_plain_texts
+from .prompted_clip import encode_plain_texts
 from .prompts import ClassPrompts, PromptLearner, TextPrompts, placeholders, random_prompts
 from .templates import DEFAULT_TEMPLATE, chosen_template, fill
 
-N_TOKENS = (
-    4  # the released map gives four tokens a class, and the class prompts have four words before the name
-)
+# The released map gives four tokens a class, and the class prompts have four words before the name.
+N_TOKENS = 4
 BOTTLENECK = 4  # the hidden layer is E / 4 wide
 WORDS = placeholders(N_TOKENS)
 CLASS_PROMPTS = {
@@ -85,6 +84,7 @@ class ClassAwareWords(PromptLearner):
         layer: which sees the tokens first.
     """
 
+    published_prefix = ""
     frozen_text: Tensor
 
     def __init__(
@@ -120,26 +120,13 @@ class ClassAwareWords(PromptLearner):
         end_index = self.class_prompts.end_index
         return TextPrompts(self.class_prompts.with_context(self.ctx), end_index, self.packing, deep)
 
-    def published_names(self) -> dict[str, nn.Parameter]:
-        return dict(self.named_parameters())
-
-
-class ClassAwareCLIP(PromptedCLIP):
-    """A prompted CLIP whose learner holds the frozen features, which new class names need too."""
-
-    prompt_learner: ClassAwareWords
-
-    def frozen_text_features(self) -> Tensor:
-        return self.prompt_learner.frozen_text
-
 
 @TRAINER_REGISTRY.register()
 class TCP(KgCoOp):
     """Textual-based class-aware prompt tuning."""
 
-    further_settings = ("TRAINER.COOP.W", "TRAINER.TCP")
+    further_settings = ("TRAINER.TCP",)
     has_static_step = True
-    model_class = ClassAwareCLIP
     frozen_templates = FROZEN_TEMPLATES | {
         "FGVCAircraft": "a photo of an aircraft {}.",
         "Food101": "a photo of a {}, a type of food.",
@@ -156,12 +143,6 @@ class TCP(KgCoOp):
             )
 
     @classmethod
-    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
-        """Also the dataset, which chooses the texts."""
-        of_dataset = {f"DATASET.{key}": cfg.DATASET[key] for key in ("NAME", "TEMPLATE")}
-        return super().prompt_settings(cfg) | of_dataset
-
-    @classmethod
     def build_prompt_learner(  # type: ignore[override]  # its own words
         cls, cfg: Any, clip_model: CLIP, classnames: list[str]
     ) -> ClassAwareWords:
@@ -171,11 +152,6 @@ class TCP(KgCoOp):
         frozen = chosen_template(cfg, cls.frozen_templates)
         texts, frozen_texts = ([fill(text, name) for name in classnames] for text in (template, frozen))
         return ClassAwareWords(clip_model, texts, frozen_texts, words, layer)
-
-    def build_model(self) -> None:
-        super().build_model()
-        if self.cfg.TRAINER.COOP.W != 1.0:  # KgCoOp's default, which the published scripts pass
-            print("TRAINER.COOP.W has no effect on TCP, as in its released code: the weight is TRAINER.TCP.W")
 
     def loss_weights(self) -> dict[str, float]:
         return {"cross_entropy": 1.0, "kg": self.cfg.TRAINER.TCP.W}

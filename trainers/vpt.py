@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, check_depth, require_vit
+from .base import PromptTrainer, check_depth
 from .ivlp import IndependentPrompts
 
 
@@ -36,12 +36,7 @@ class VPT(PromptTrainer):
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> IndependentPrompts:
         s = cfg.TRAINER[cls.settings_node]
-        require_vit(cfg, clip_model)
         check_depth("TRAINER.VPT.PROMPT_DEPTH_VISION", s.PROMPT_DEPTH_VISION, 1, clip_model.config.vit_layers)
-        if s.N_CTX_VISION < 1:
-            raise ValueError(
-                f"TRAINER.VPT.N_CTX_VISION is {s.N_CTX_VISION}; at least 1 learned token is needed"
-            )
         text = (0, 0)  # tokens and depth
         vision = (s.N_CTX_VISION, s.PROMPT_DEPTH_VISION)
         return IndependentPrompts(clip_model, classnames, s.CTX_INIT, *text, *vision)

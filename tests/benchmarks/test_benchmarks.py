@@ -25,10 +25,11 @@ def model() -> CLIP:
     return CLIP(CLIPConfig(32, 32, 9, 64, 16, 77, 49408, 64, 9))
 
 
-@pytest.mark.parametrize("method", ["MPL", "MaPLe", "CoOp", "CoCoOp", "VPT", "MMA", "MMRL"])
+@pytest.mark.parametrize("method", ["MPL", "CoOp", "CoCoOp", "VPT", "MMA", "MMRL", "TCP", "CoPrompt", "DePT"])
 def test_the_published_way_gives_the_logits_and_gradients_of_ours(method: str, model: CLIP) -> None:
     depths = {
         "VPT": ("TRAINER.VPT.PROMPT_DEPTH_VISION", 9),
+        "CoPrompt": ("TRAINER.CoPrompt.PROMPT_DEPTH", 9),
         "MMRL": ("TRAINER.MMRL.REP_LAYERS", [2, 5, 9]),
         "MMA": ("TRAINER.MMADAPTER.ADAPTER_START", 0, "TRAINER.MMADAPTER.ADAPTER_END", 9),
     }

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from classify import PromptClassifier, export
-from tests.classify.conftest import trained, write_prompts
+from tests.classify.conftest import CASES, trained, write_prompts
 from tests.classify.test_command_line import run
-from tests.trainers.small_runs import NAMES, SIZES, write_weights
+from tests.trainers.small_runs import METHODS, NAMES, SIZES, write_weights
 
 
 def check_outputs(classifier: PromptClassifier, run_program: Callable, about: dict[str, str]) -> None:
@@ -42,6 +42,12 @@ def test_cocoop_is_exported_with_its_text_tower(eurosat: Path, tmp_path: Path) -
         return [torch.from_numpy(o) for o in session.run(export.OUTPUTS, {"images": images.numpy()})]
 
     check_outputs(classifier, run_session, session.get_modelmeta().custom_metadata_map)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case in METHODS and case != "CoCoOp"])
+def test_every_method_is_exported(case: str, load: Callable, tmp_path: Path) -> None:
+    """CoOp and CoCoOp are below and above; what writes a file compares its logits with the classifier's."""
+    export.write_torch_export(load(case), tmp_path / "a.pt2")
 
 
 def test_torch_export_by_the_command_line(

@@ -14,11 +14,11 @@ from tests.trainers.small_runs import NAMES, build
 from trainers.prompt_file import FILE_NAME
 
 
-def rewritten(path: Path, out: Path, metadata: dict, learned: dict | None = None) -> Path:
-    """A copy of a prompt file with other metadata entries (None: left out) or arrays."""
+def rewritten(path: Path, out: Path, metadata: dict) -> Path:
+    """A copy of a prompt file with other metadata entries (None: left out)."""
     with safe_open(path, "pt") as file:
         entries = {**file.metadata(), **metadata}
-        arrays = {name: file.get_tensor(name) for name in file.keys()} if learned is None else learned  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     save_file(arrays, out, {key: value for key, value in entries.items() if value is not None})
     return out
 
@@ -55,10 +55,8 @@ def test_zero_shot_clip_leaves_its_templates(eurosat: Path, weights: dict, tmp_p
 REFUSED = {
     "another file": {"format": None},
     "a later version": {"format_version": "2"},
-    "no classes": {"classnames": "[]"},
     "cut JSON": {"settings": '{"TRAINER.MPL.N_CTX": 1'},
     "missing entries": {"method": None, "backbone": None},
-    "half of the input": {"input": '{"SIZE": [32, 32]}'},
 }
 
 
@@ -66,14 +64,6 @@ REFUSED = {
 def test_a_file_with_impossible_entries_is_refused(case: str, prompts: Callable, tmp_path: Path) -> None:
     path = rewritten(prompts("MPL")[1], tmp_path / "changed.safetensors", REFUSED[case])
     with pytest.raises(ValueError, match=f"^{path} "):
-        PromptFile.read(path)
-
-
-@pytest.mark.parametrize("array", [torch.full((1, 64), torch.nan), torch.zeros(1, 64, dtype=torch.float16)])
-def test_arrays_that_are_no_finite_float32_are_refused(array, prompts: Callable, tmp_path: Path) -> None:
-    arrays = {"prompt_learner.ctx": array}
-    path = rewritten(prompts("MPL")[1], tmp_path / "changed.safetensors", {}, arrays)
-    with pytest.raises(ValueError, match="prompt_learner.ctx"):
         PromptFile.read(path)
 
 

@@ -70,5 +70,3 @@ def test_common_tokens_are_those_before_the_first_difference() -> None:
     assert n_common_tokens(tokens, end_index) == 4  # the start mark, a, photo, of
     assert n_common_tokens(tokens[:2], end_index[:2]) == 5
     assert n_common_tokens(tokens[:1], end_index[:1]) == int(end_index[0])  # all but the end mark
-    with pytest.raises(ValueError, match="8 common tokens"):
-        TextPacking(torch.tensor([7, 9]), 8)

@@ -227,6 +227,7 @@ SMALL_VIT: dict[str, Any] = {
         "mlp_ratio": 3,
     },
 }
+BUILT = ("RN50x64", "ViT-S-16-alt", "ViT-B-16-plus-240", "ViT-B-32-256", "ViT-g-14", "ViT-bigG-14")
 # The families of open_clip's models that are not plain CLIPs.
 OTHERS = re.compile(
     r"coca|convnext|EVA|MobileCLIP|mt5|nllb|PE-Core|"
@@ -246,8 +247,11 @@ def test_every_plain_clip_of_open_clip_is_taken_and_no_other() -> None:
             with pytest.raises(ValueError, match="not a plain CLIP"):
                 CLIPConfig.from_open_clip(model_cfg, False)
             continue
+        config = CLIPConfig.from_open_clip(model_cfg, False)
+        if model not in BUILT:
+            continue
         with torch.device("meta"):
-            ours, theirs = CLIP(CLIPConfig.from_open_clip(model_cfg, False)), open_clip.CLIP(**model_cfg)
+            ours, theirs = CLIP(config), open_clip.CLIP(**model_cfg)
         our_shapes, their_shapes = ({k: v.shape for k, v in m.state_dict().items()} for m in (ours, theirs))
         assert our_shapes == their_shapes, model
         assert ours.transformer.resblocks[0].attn.n_heads == theirs.transformer.resblocks[0].attn.num_heads

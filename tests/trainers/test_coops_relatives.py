@@ -1,4 +1,4 @@
-"""KgCoOp, ProGrad and TCP: their settings, the starts of their words, and ProGrad's gradient."""
+"""KgCoOp, ProGrad and TCP: their settings, and the starts of their words."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import train
-from trainers.prograd import without_conflict
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 LABELS = torch.tensor([0, 1, 2, 4])
@@ -33,7 +32,7 @@ def setup(method: str, *words: str) -> Any:
         ("KgCoOp", "TRAINER.COOP.CTX_INIT", "a photo of"),
         ("TCP", "TRAINER.COOP.N_CTX", "16"),
         ("ProGrad", "LOSS.NAME", "GM"),
-        ("ProGrad", "LOSS.T", "0"),
+        ("TCP", "TRAINER.COOP.W", "8"),
     ],
 )
 def test_settings_that_do_nothing_or_cannot_work_are_refused(method: str, key: str, value: str) -> None:
@@ -69,29 +68,10 @@ def test_prograds_words_follow_zeros_and_are_those_of_the_template(make) -> None
         make("ProGrad", *pairs, "DATASET.TEMPLATE", "{} seen from above.")
 
 
-def test_a_gradient_loses_what_goes_against_the_other() -> None:
-    b = torch.tensor([0.0, 2.0])
-    for a, part, expected in (
-        ([1.0, -1.0], 1.0, [1.0, 0.0]),
-        ([1.0, -1.0], 0.5, [1.0, -0.5]),
-        ([1.0, 1.0], 1.0, [1.0, 1.0]),
-    ):
-        torch.testing.assert_close(without_conflict(torch.tensor(a), b, part), torch.tensor(expected))
-    assert torch.equal(without_conflict(b, torch.zeros(2), 1.0), b)
-
-
-def test_tcps_words_act_before_its_layer_and_its_map_from_there_on(make) -> None:
-    def logits(layer: int, shift: float, in_map: bool) -> torch.Tensor:
-        trainer = make("TCP", "TRAINER.TCP.LAYER", layer)
-        learner = trainer.model.prompt_learner
-        with torch.no_grad():
-            (learner.meta_net.linear2.bias if in_map else learner.ctx).add_(shift)
-            return trainer.model(IMAGES)
-
-    for in_map in (False, True):
-        assert not torch.equal(logits(1, 0.0, in_map), logits(1, 1.0, in_map))
-    with pytest.raises(ValueError, match="TRAINER.TCP.LAYER is 3; .* 1 to 2"):
-        logits(3, 0.0, True)
+@pytest.mark.parametrize("layer", [0, 3])
+def test_a_layer_that_the_text_tower_lacks_is_refused(layer: int, make) -> None:
+    with pytest.raises(ValueError, match=f"TRAINER.TCP.LAYER is {layer}; .* 1 to 2"):
+        make("TCP", "TRAINER.TCP.LAYER", layer)
 
 
 def test_a_run_holds_all_settings_that_its_method_reads_and_no_others(make) -> None:

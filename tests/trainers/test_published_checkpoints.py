@@ -183,13 +183,10 @@ def test_a_published_second_head_serves_the_classes_whose_words_are_in_the_file(
 # file's method and settings, reader's method and settings, what the message names
 REFUSED = {
     "MaPLe to MPL": ("MaPLe", (), "MPL", (), r"missing: .*txt2img_proj.*compound_prompt_projections"),
-    "MPL to MaPLe": ("MPL", (), "MaPLe", (), r"missing: .*compound_prompt_projections.*txt2img_proj"),
     "IVLP to VPT": ("IVLP", (), "VPT", (), r"prompt_learner.ctx, text_encoder.\S*VPT_shallow"),
-    "VPT to IVLP": ("VPT", (), "IVLP", (), r"missing: prompt_learner.ctx"),
     "PromptSRC to IVLP": ("PromptSRC", (), "IVLP", ("N_CTX_TEXT", 4, "N_CTX_VISION", 4), r"ZS_image_encoder"),
     "CoCoOp to CoOp": ("CoCoOp", (), "CoOp", (), r"not learned by CoOp .* meta_net.linear1.weight"),
     "CoOp to CoCoOp": ("CoOp", (), "CoCoOp", (), r"missing: meta_net.linear1.weight"),
-    "CoOp to MPL": ("CoOp", (), "MPL", (), r"missing: prompt_learner.ctx.*not learned by MPL .* ctx"),
     "more words": ("CoOp", ("N_CTX", 8), "CoOp", ("N_CTX", 4), r"ctx .*\[8, 64\].*\[4, 64\]"),
     "class-specific to generic": ("CoOp", ("CSC", True), "CoOp", (), r"ctx .*\[5, 16, 64\].*\[16, 64\]"),
     "other class count": (
@@ -200,12 +197,7 @@ REFUSED = {
         r"ctx .*\[5, 16, 64\].*\[3, 16, 64\]",
     ),
     "MPL deeper": ("MPL", (), "MPL", ("PROMPT_DEPTH", 2), r"not learned .*compound_prompts_text.1"),
-    "MPL shallower": ("MPL", ("PROMPT_DEPTH", 2), "MPL", (), r"missing: .*compound_prompts_text.1"),
-    "MPL more maps": ("MPL", ("N_ADD_OP", 3), "MPL", (), r"not learned .*txt2img_proj.2.0.weight"),
-    "MaPLe deeper": ("MaPLe", (), "MaPLe", ("PROMPT_DEPTH", 2), r"not learned .*compound_prompts_text.1"),
     "IVLP deeper": ("IVLP", (), "IVLP", ("PROMPT_DEPTH_TEXT", 1), r"not learned .*resblocks.1.VPT_shallow"),
-    "VPT shallower": ("VPT", ("PROMPT_DEPTH_VISION", 1), "VPT", (), r"missing: .*resblocks.1.VPT_shallow"),
-    "PromptSRC tokens": ("PromptSRC", (), "PromptSRC", ("N_CTX_VISION", 2), r"VPT .*\[4, 64\].*\[2, 64\]"),
 }
 
 
@@ -226,7 +218,7 @@ def test_a_file_that_does_not_fit_is_refused(case: str, make, tmp_path: Path, mo
     refused(trainer, writer, message, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("method", ["MPL", "VPT", "CoOp", "PromptSRC"])
+@pytest.mark.parametrize("method", ["MPL", "CoOp"])
 def test_a_file_of_another_clip_is_refused(
     method: str, make, eurosat: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -249,7 +241,6 @@ def test_an_entry_that_belongs_to_nothing_is_refused(make, tmp_path: Path, monke
     trainer = make("MPL")
     for name, value in {"image_encoder.VPT": torch.zeros(2, 64), "extra": 3}.items():
         refused(trainer, trainer, f"not learned by MPL .*{name}", tmp_path, monkeypatch, **{name: value})
-    refused(trainer, trainer, "ctx is no array", tmp_path, monkeypatch, **{"prompt_learner.ctx": 3})
 
 
 def test_a_data_parallel_prefix_is_read(make) -> None:
