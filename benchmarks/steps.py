@@ -24,7 +24,6 @@ from clip import CLIP, load
 from clip.tokenizer import default_tokenizer
 from clip.weights import published_models
 from dassl.engine import TRAINER_REGISTRY
-from dassl.engine.trainer import TrainerBase
 from dassl.optim import build_optimizer
 from experiments.facts import REPO, methods
 from trainers.graphs import graphed_loss
@@ -60,14 +59,13 @@ def build_trainer(method: str, clip: CLIP, n_classes: int, prec: str, *settings:
     cfg.TRAINER.CoPrompt.SENTENCES = "templates"  # there are no sentences about these classes
     kind = TRAINER_REGISTRY.get(method).chosen(cfg)
     trainer = kind.__new__(kind)
-    TrainerBase.__init__(trainer)
     trainer.cfg, trainer.device = cfg, clip.logit_scale.device
+    trainer._models, trainer._optims, trainer._scheds = {}, {}, {}
+    trainer.batch_idx, trainer.num_batches, trainer._first_bad_batch = 0, 0, None
     names = class_names(n_classes)
     trainer.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names))
-    learner, precision = (
-        trainer.build_prompt_learner(cfg, clip, names),
-        choose_precision(prec, trainer.device),
-    )
+    learner = trainer.build_prompt_learner(cfg, clip, names)
+    precision = choose_precision(prec, trainer.device)
     trainer.model = trainer.model_class(clip, learner, precision).to(trainer.device)
     trainer.learned = LearnedParameters(trainer.model, method)
     trainer.optim = build_optimizer(trainer.learned, cfg.OPTIM, trainer.param_groups())

@@ -234,6 +234,7 @@ class PromptTrainer(ClipTrainer):
     def load_initial_weights(self, path: str) -> None:
         """Start from what a checkpoint or a prompt file holds; ValueError if it does not fit this run."""
         differences: list[str] = []
+        trained: list[str] | None
         if path.endswith(".safetensors"):
             file = PromptFile.read(path)
             values, trained = file.learned, list(file.classnames)

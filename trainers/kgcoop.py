@@ -17,6 +17,7 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .coop import ContextWords, CoOp
+from .precision import check_choice
 from .templates import TEMPLATES, chosen_template, fill
 
 INITIAL_WORDS = "a photo of a"  # of CTX_INIT True, of which the released code reads no words
@@ -27,6 +28,7 @@ def extend_cfg(cfg: Any) -> None:
     """Declare what KgCoOp reads of `TRAINER.COOP` beside CoOp's settings."""
     # The published scripts pass 8.0. CTX_INIT may also be True (N_CTX is then 4) or False.
     cfg.TRAINER.COOP.W = 1.0
+    cfg.TRAINER.COOP.ALPHA = 1.0  # in files of KgCoOp and DePT, whose code never reads it
 
 
 @TRAINER_REGISTRY.register()
@@ -34,7 +36,7 @@ class KgCoOp(CoOp):
     """Knowledge-guided context optimisation."""
 
     settings_node = "COOP"
-    further_settings: tuple[str, ...] = ("TRAINER.COOP.W",)
+    further_settings: tuple[str, ...] = ("TRAINER.COOP.W", "TRAINER.COOP.ALPHA")
     has_static_step = True
     positions = ("end",)  # whatever the setting says, in the released code
     frozen_templates = FROZEN_TEMPLATES
@@ -51,6 +53,11 @@ class KgCoOp(CoOp):
         elif s.CTX_INIT == "False":
             s.CTX_INIT = ""
         return cfg
+
+    @classmethod
+    def check_cfg(cls, cfg: Any) -> None:
+        super().check_cfg(cfg)
+        check_choice("TRAINER.COOP.ALPHA", cfg.TRAINER.COOP.ALPHA, [1.0])
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:

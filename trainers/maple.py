@@ -70,7 +70,7 @@ class MaPLe(PromptTrainer):
 
     checkpoint_name = "MultiModalPromptLearner"
     has_static_step = True
-    learner_class = MaPLePrompts
+    learner_class: type[MaPLePrompts] = MaPLePrompts
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLePrompts:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -43,10 +44,10 @@ class Precision:
         return torch.autocast(self.device_type, self.autocast_dtype)
 
 
-def check_choice(key: str, value: str, choices: Sequence[str]) -> None:
+def check_choice(key: str, value: Any, choices: Sequence[Any]) -> None:
     """Raise ValueError if `value` of the setting `key` is none of `choices`."""
     if value not in choices:
-        raise ValueError(f"{key} is {value!r}; it must be one of {', '.join(choices)}")
+        raise ValueError(f"{key} is {value!r}; it must be one of {', '.join(map(str, choices))}")
 
 
 def choose_precision(prec: str, device: torch.device) -> Precision:

@@ -24,6 +24,7 @@ def setup(method: str, *words: str) -> Any:
     [
         ("CoOp", "TRAINER.COOP.W", "8"),
         ("ProGrad", "TRAINER.COOP.W", "8"),
+        ("KgCoOp", "TRAINER.COOP.ALPHA", "2"),
         ("CoOp", "LOSS.T", "2"),
         ("KgCoOp", "TRAINER.TCP.W", "4"),
         ("CoOp", "TRAINER.COOP.CTX_INIT", "True"),
@@ -42,7 +43,7 @@ def test_settings_that_do_nothing_or_cannot_work_are_refused(method: str, key: s
 
 def test_a_published_yaml_says_true_for_its_words(tmp_path: Path) -> None:
     path = tmp_path / "published.yaml"
-    path.write_text("TRAINER:\n  COOP:\n    CTX_INIT: True\n    W: 8.0\n")
+    path.write_text("TRAINER:\n  COOP:\n    CTX_INIT: True\n    W: 8.0\n    ALPHA: 1.0\n")
     assert setup("KgCoOp", "--config-file", str(path)).TRAINER.COOP.W == 8
     for method, key in (("CoOp", "CTX_INIT"), ("ProGrad", "W")):  # which they do not read
         with pytest.raises(ValueError, match=rf"TRAINER\.COOP\.{key}"):
