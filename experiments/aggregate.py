@@ -105,10 +105,9 @@ def make_table(
         metrics = [*HALVES, "H"]
     else:  # few-shot tables: 1, 2, 16, and at last -1, all images
         metrics = sorted(runs.metric.unique(), key=lambda metric: (metric == "-1", len(metric), metric))
-    papers = BENCHMARK + VARIANTS
-    of_protocol = [name for name in wanted if name in AVERAGED[protocol] or name not in papers]
-    order = {name: i for i, name in enumerate([source, *papers])}
-    datasets = sorted({*runs.dataset, *of_protocol}, key=lambda name: (order.get(name, len(order)), name))
+    order = [source, *BENCHMARK, *VARIANTS]
+    datasets = sorted({*runs.dataset, *wanted} & {*runs.dataset, *AVERAGED[protocol]})
+    datasets.sort(key=lambda name: order.index(name) if name in order else len(order))
     labels = sorted(set(runs.label) | (set(methods) - set(runs.method)), key=label_order)
     n_seeds = len(set(seeds or runs.seed[runs.learned]))
     made: list[dict[str, Any]] = []
@@ -117,13 +116,14 @@ def make_table(
     cells = pd.DataFrame(made).set_index(["dataset", "label", "metric"])
     places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=cells.index.names)
     cells = cells.loc[places[places.isin(cells.index)]]
-    parts = [TITLES[protocol], "own images" if own else ""]
-    parts.append(f"trained on {source}" if source and runs.learned.any() else "")
-    parts.append(f"{'all' if shots < 0 else shots} training images a class" if shots else "")
-    title = ", ".join(filter(None, parts))
+    title = TITLES[protocol] + (", own images" if own else "")
+    if source and runs.learned.any():
+        title += f", trained on {source}"
+    if shots:
+        title += f", {'all' if shots < 0 else shots} training images a class"
     name = "_".join(str(part) for part in (protocol, shots, source, "own" if own else "") if part)
-    frame, notes = make_frame(runs, cells, metrics), make_notes(runs, cells, protocol)
-    return Table(title, name, protocol, metrics, runs, cells, frame, notes)
+    frame = make_frame(runs, cells, metrics)
+    return Table(title, name, protocol, metrics, runs, cells, frame, make_notes(runs, protocol))
 
 
 def label_order(label: str) -> tuple[int, str]:
@@ -166,6 +166,7 @@ def make_cells(
         elif len(by_seed) < (n_seeds if learned else 1):
             lack = f" ({len(by_seed)}/{n_seeds} seeds)"
         std = by_seed.std()
+        spread = "" if np.isnan(std) else f" ± {std:.2f}"
         yield {
             "dataset": name,
             "label": label,
@@ -178,9 +179,7 @@ def make_cells(
             "macro_f1": figure(values.macro_f1, metric, over)[0],
             "published": published_mean(runs, method_of(label), over, metric),
             "lack": lack,
-            "text": MISSING
-            if np.isnan(mean)
-            else f"{mean:.2f}{'' if np.isnan(std) else f' ± {std:.2f}'}{lack}",
+            "text": MISSING if np.isnan(mean) else f"{mean:.2f}{spread}{lack}",
         }
 
 
@@ -235,17 +234,11 @@ def make_frame(runs: pd.DataFrame, cells: pd.DataFrame, metrics: Sequence[str]) 
     columns = {"seeds": n_seeds.agg(lambda counts: "–".join(map(str, sorted({counts.min(), counts.max()}))))}
     for metric, (ending, texts) in product(metrics, shown.items()):
         columns[head_of(metric) + ending] = texts.xs(metric, level="metric")
-    frame = pd.DataFrame(columns, cells.index.droplevel("metric").unique())
-    return (
-        frame.astype(object)
-        .fillna({"seeds": "0"})
-        .fillna("")
-        .reset_index()
-        .rename(columns={"label": "method"})
-    )
+    frame = pd.DataFrame(columns, cells.index.droplevel("metric").unique(), dtype=object)
+    return frame.fillna({"seeds": "0"}).fillna("").reset_index().rename(columns={"label": "method"})
 
 
-def make_notes(runs: pd.DataFrame, cells: pd.DataFrame, protocol: str) -> list[str]:
+def make_notes(runs: pd.DataFrame, protocol: str) -> list[str]:
     """What the runs of a table ran on, and what a reader has to know before he compares figures."""
     notes, provenance = [], []
     for head in PROVENANCE:
@@ -272,8 +265,8 @@ def make_notes(runs: pd.DataFrame, cells: pd.DataFrame, protocol: str) -> list[s
             values = where.groupby(group[key]).unique()
             parts = [f"{value or 'none'} for {', '.join(places)}" for value, places in values.items()]
             notes.append(f"{label}: {key} is not the same in all cells: {', '.join(parts)}")
-    names, papers = set(cells.index.unique("dataset")), set(AVERAGED[protocol])
-    if AVERAGE in names and names - {AVERAGE, *runs.source} < papers:
+    averaged, papers = {*runs.dataset} - {*runs.source}, {*AVERAGED[protocol]}
+    if len(averaged) > 1 and averaged < papers:
         notes.append(f"the average is over fewer datasets than the papers' {len(papers)}")
     claim = published()["MPL_claims"].get(SECTIONS.get(protocol))
     if claim and set(runs.dataset) & set(BENCHMARK):
@@ -320,10 +313,13 @@ def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> lis
         column = others.pop(0) if others else ""
         cells = table.cells.loc[[(dataset, label, metric) for label in runs.label]]
         points = points.assign(**{"": metric}, value=list(cells["mean"]), text=list(cells.text))
-        values, texts = (
-            points.pivot(index=[row, *others], columns=column, values=of) for of in ("value", "text")
+        of_points = points.pivot(index=[row, *others], columns=column, values=["value", "text"])
+        texts = (
+            of_points["text"]
+            .fillna(MISSING)
+            .add_prefix(f"{column} " if column else "")
+            .rename_axis(columns=None)
         )
-        texts = texts.fillna(MISSING).add_prefix(f"{column} " if column else "").rename_axis(columns=None)
         pivots.append(
             replace(
                 table,
@@ -332,7 +328,7 @@ def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> lis
                 cells=cells,
                 frame=texts.reset_index().astype(str),
                 notes=[note for note in table.notes if not note.startswith("mean training time")],
-                pivot=values,
+                pivot=of_points["value"],
             )
         )
     return pivots
