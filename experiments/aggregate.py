@@ -113,7 +113,8 @@ def make_table(
     made: list[dict[str, Any]] = []
     for label in labels:
         made += make_cells(label, runs[runs.label == label], source, datasets, metrics, n_seeds)
-    cells = pd.DataFrame(made).set_index(["dataset", "label", "metric"])
+    cells = pd.DataFrame(made).assign(protocol=protocol, shots=shots, trained_on=source)
+    cells = cells.set_index(["dataset", "label", "metric"])
     places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=cells.index.names)
     cells = cells.loc[places[places.isin(cells.index)]]
     title = TITLES[protocol] + (", own images" if own else "")

@@ -14,7 +14,7 @@ from dassl.command import check_availability
 from .aggregate import LEGEND, TITLES, Table, make_pivots, make_tables, published
 from .facts import dataset_name, known_datasets, method_names
 from .figures import figures_of, save, save_figures
-from .results import TABLE, read_runs
+from .results import read_runs
 
 STYLE = """body { margin: 1rem auto; max-width: 60rem; padding: 0 1rem; font-family: sans-serif; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
@@ -93,11 +93,7 @@ def to_latex(tables: Sequence[Table]) -> str:
 
 def to_csv(tables: Sequence[Table]) -> str:
     """A line a figure, with every digit."""
-    frames = []
-    for table in tables:
-        protocol, shots, source, _ = table.runs[TABLE].iloc[0]
-        frames.append(table.cells.assign(protocol=protocol, shots=shots, trained_on=source))
-    cells = pd.concat(frames).reset_index().rename(columns={"label": "method"})
+    cells = pd.concat([table.cells for table in tables]).reset_index().rename(columns={"label": "method"})
     cells["difference"] = cells["mean"] - cells.published
     columns = "protocol shots trained_on dataset method metric mean sample_std n_seeds by_seed published"
     columns += " difference macro_f1"
