@@ -52,13 +52,14 @@ def _to_images(table: "pd.DataFrame", path: Path) -> list[OwnImage]:
         found = ", ".join(map(str, table))
         raise ValueError(f"{path} needs rows with path, class and perhaps split; its columns: {found:.200}.")
     rows = checked_rows(zip(table["path"], [0] * len(table), table["class"], strict=True), str(path))
-    parts = table["split"].str.lower() if "split" in table else [""] * len(table)
-    for part in parts:
-        if part and part not in PART_OF:
-            raise ValueError(f"{path} has the split {part!r:.80}; it takes {', '.join(PART_OF)}.")
-    return [
-        OwnImage(row.path, row.name, PART_OF.get(part, "")) for row, part in zip(rows, parts, strict=True)
-    ]
+    if "split" not in table:
+        return [OwnImage(row.path, row.name) for row in rows]
+    parts = table["split"].str.lower()
+    wrong = set(parts) - {*PART_OF, ""}
+    if wrong:
+        raise ValueError(f"{path} has the split {wrong.pop()!r:.80}; it takes {', '.join(PART_OF)}.")
+    parts = parts.map({**PART_OF, "": ""})
+    return [OwnImage(row.path, row.name, part) for row, part in zip(rows, parts, strict=True)]
 
 
 def _read_table(path: Path) -> "pd.DataFrame":
