@@ -29,7 +29,7 @@ def start(folder: Path, command: str, cwd: Path = REPO, shell: str = "bash", **m
 def run(folder: Path, command: str, **options: str) -> Ran:
     """`start` to the end."""
     process = start(folder, command, **options)
-    printed = process.communicate(timeout=300)
+    printed = process.communicate(timeout=600)
     return Ran(process.args, process.returncode, *printed)
 
 

@@ -61,14 +61,14 @@ def test_a_run_that_is_killed_and_stopped_resumes_to_the_same_numbers(folder: Pa
         ("--jobs 2", signal.SIGTERM, 5, 143),
     )
     for n_logs, (jobs, number, epoch, status) in enumerate(interruptions, 1):
-        process, deadline = start(folder, f"{command} {jobs}"), time.monotonic() + 120
-        while time.monotonic() < deadline:
+        process = start(folder, f"{command} {jobs}")
+        while process.poll() is None:
             logs = sorted(base.glob("log.txt*"), key=lambda path: path.stat().st_mtime)
             if len(logs) == n_logs and f"epoch [{epoch}/" in logs[-1].read_text():
                 break
             time.sleep(0.05)
         process.send_signal(number)
-        assert process.wait(timeout=60) == status
+        assert process.wait(timeout=300) == status
         assert not result(base)["finished"] and result(base)["epochs_done"] in (epoch - 1, epoch)
     printed = succeeded(run(folder, command))
     assert "epoch [4/5]" not in printed and "base 65.00  new 58.89" in printed
