@@ -33,15 +33,10 @@ class AverageMeter:
 
 
 class MetricMeter:
-    """One AverageMeter a metric, filled from the dict that a training step returns.
+    """One AverageMeter a metric, filled from the dict that a training step returns."""
 
-    Args:
-        delimiter: what stands between the metrics when they are printed.
-    """
-
-    def __init__(self, delimiter: str = " ") -> None:
+    def __init__(self) -> None:
         self.meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
-        self.delimiter = delimiter
 
     def update(self, input_dict: Mapping[str, Number] | None) -> None:
         """Take in one step's metrics; None means that the step gave none."""
@@ -51,7 +46,7 @@ class MetricMeter:
     def text(self, left_out: Collection[str] = ()) -> str:
         """The last value and the average of each metric but those `left_out`."""
         meters = {name: meter for name, meter in self.meters.items() if name not in left_out}
-        return self.delimiter.join(f"{name} {m.val:.4f} ({m.avg:.4f})" for name, m in meters.items())
+        return " ".join(f"{name} {m.val:.4f} ({m.avg:.4f})" for name, m in meters.items())
 
     def __str__(self) -> str:
         return self.text()

@@ -16,9 +16,6 @@ class Registry:
         self._name = name
         self._obj_map: dict[str, Any] = {}
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._obj_map
-
     def register(self, obj: Any = None, force: bool = False) -> Any:
         """Register `obj` under its own `__name__`; without `obj`, act as a decorator.
 

@@ -41,7 +41,6 @@ class DatasetBase:
     """
 
     dataset_dir = ""  # the dataset's folder under DATASET.ROOT
-    domains: Sequence[str] = ()
 
     def __init__(
         self,
