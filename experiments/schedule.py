@@ -49,7 +49,7 @@ def build_schedules(cfg: Any) -> dict[str, PromptSchedule]:
         if (vision := learner.vision()) is not None:
             towers["image tower"] = vision.schedule
         deep = learner.text().deep
-        n_ctx = getattr(getattr(learner, "class_prompts", None), "n_ctx", 0)
+        n_ctx = learner.class_prompts.n_ctx
         if deep is not None:
             towers["text tower"] = deep.schedule
         elif n_ctx:  # learned words are added once and carried to the end

@@ -70,7 +70,6 @@ class DecoupledCLIP(PromptedCLIP):
     def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
         super().__init__(clip, prompt_learner, precision)
         tokens, embed_dim = prompt_learner.prompt_tokens(), clip.config.embed_dim
-        assert tokens is not None
         self.film_lp_img, self.film_lp_text = (
             ChannelShift(embed_dim) if self.has_shift else nn.Identity() for _ in range(2)
         )

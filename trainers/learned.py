@@ -90,8 +90,7 @@ class LearnedParameters(nn.Module):
 
     def _other_classes(self, given: Mapping[str, Any]) -> list[str]:
         """A line if class-specific values come with the word vectors of other classes, rounding aside."""
-        prompts = getattr(self.model.prompt_learner, "class_prompts", None)
-        words = _words(given, prompts) if self.is_class_specific and prompts is not None else None
+        words = _words(given, self.model.prompt_learner.class_prompts) if self.is_class_specific else None
         if words is None:
             return []
         own, other = words

@@ -134,6 +134,7 @@ def fixed_words(clip: CLIP, classnames: Sequence[str], ctx_init: str) -> ClassPr
 class PromptLearner(nn.Module):
     """The base of a method's learned part; its parameters are exactly what the method learns."""
 
+    class_prompts: ClassPrompts
     learns_text = True
     """Whether the text tower's input depends on a parameter; if not, class features are computed once."""
     published_prefix = "prompt_learner."
@@ -147,8 +148,8 @@ class PromptLearner(nn.Module):
     """What plain CLIP is given for `PromptedCLIP.frozen_text_features`: C texts a template, one a class."""
 
     def text(self) -> TextPrompts:
-        """What the text tower is given with the present parameters."""
-        raise NotImplementedError
+        """What the text tower is given with the present parameters; here, the words of the class prompts."""
+        return self.class_prompts.text()
 
     def vision(self) -> LayerPrompts | None:
         """What the image tower is given with the present parameters; None for plain CLIP."""
@@ -158,20 +159,18 @@ class PromptLearner(nn.Module):
         """The learned parameters by the names that published checkpoints give them."""
         return {f"{self.published_prefix}{name}": parameter for name, parameter in self.named_parameters()}
 
-    def prompt_tokens(self) -> Tensor | None:
+    def prompt_tokens(self) -> Tensor:
         """Token ids `[C, L]` of the class prompts, where learned vectors have a word in their place."""
-        prompts = getattr(self, "class_prompts", None)
-        return None if prompts is None else prompts.tokens
+        return self.class_prompts.tokens
 
     def describe(self, classnames: Sequence[str]) -> str:
         """For the log: class names, three prompts as their tokens read, and the schedules as tables."""
         more = ", …" if len(classnames) > MAX_LOGGED else ""
         lines = [f"Classes ({len(classnames)}): {', '.join(classnames[:MAX_LOGGED])}{more}"]
-        tokens = self.prompt_tokens()
-        if tokens is not None:
-            rows = zip(tokens[:3].tolist(), find_end(tokens[:3]).tolist(), strict=True)
-            texts = [default_tokenizer().decode(row[1:end]).strip() for row, end in rows]
-            lines.append(f"Prompts: {', '.join(map(repr, texts))}")
+        tokens = self.prompt_tokens()[:3]
+        rows = zip(tokens.tolist(), find_end(tokens).tolist(), strict=True)
+        texts = [default_tokenizer().decode(row[1:end]).strip() for row, end in rows]
+        lines.append(f"Prompts: {', '.join(map(repr, texts))}")
         for prompts in (self.text().deep, self.vision()):
             if prompts is not None and any(prompts.schedule.n_present):
                 lines.append(str(prompts.schedule))

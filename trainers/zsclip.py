@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
@@ -15,8 +15,8 @@ from .backbone import BackboneIdentity
 from .base import ClipTrainer, load_frozen_clip
 from .precision import choose_precision
 from .prompt_file import FILE_NAME, PromptFile
-from .prompted_clip import PromptedCLIP
-from .prompts import ClassPrompts, PromptLearner, TextPrompts
+from .prompted_clip import PromptedCLIP, encode_plain_texts
+from .prompts import ClassPrompts, PromptLearner
 from .templates import ENSEMBLE, chosen_template, fill
 
 
@@ -27,20 +27,8 @@ class FixedPrompts(PromptLearner):
 
     def __init__(self, clip: CLIP, classnames: Sequence[str], templates: Sequence[str]) -> None:
         super().__init__()
-        self.per_template = nn.ModuleList(
-            ClassPrompts(clip, [fill(template, name) for name in classnames], n_ctx=0)
-            for template in templates
-        )
-
-    def prompt_tokens(self) -> Tensor:
-        return self.per_template[0].tokens  # type: ignore[return-value]
-
-    def texts(self) -> list[TextPrompts]:
-        """What the text tower is given, one entry a template."""
-        return [prompts.text() for prompts in self.per_template]  # type: ignore[operator]
-
-    def text(self) -> TextPrompts:
-        return self.texts()[0]
+        self.frozen_texts = [[fill(template, name) for name in classnames] for template in templates]
+        self.class_prompts = ClassPrompts(clip, self.frozen_texts[0], n_ctx=0)
 
 
 class ZeroshotModel(PromptedCLIP):
@@ -49,7 +37,8 @@ class ZeroshotModel(PromptedCLIP):
     prompt_learner: FixedPrompts
 
     def encode_classes(self) -> Tensor:
-        features = [self.encode_text_prompts(text) for text in self.prompt_learner.texts()]
+        with self.precision.autocast():
+            features = [encode_plain_texts(self.clip, texts) for texts in self.prompt_learner.frozen_texts]
         return F.normalize(torch.stack(features), dim=-1).mean(dim=0)
 
 

@@ -44,10 +44,6 @@ def test_prompts_are_cast_to_what_the_tower_computes_in() -> None:
     assert tokens.dtype == torch.bfloat16
 
 
-def test_the_papers_schedule() -> None:
-    assert PromptSchedule(12, 1, [2] * 8, [1] * 8).n_present == [1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9]
-
-
 def test_the_schedule_prints_itself_as_a_table() -> None:
     lines = str(PromptSchedule(12, 2, [4], [1], "image tower")).splitlines()
     assert lines[0] == "Prompts of the image tower"

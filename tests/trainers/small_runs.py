@@ -41,6 +41,16 @@ FITTING = {  # settings of methods whose defaults do not fit the small towers an
     "TCP": {"N_CTX": 4, "TRAINER.TCP.LAYER": 2},
 }
 
+IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+LABELS = torch.tensor([0, 1, 2, 4])
+BATCH = {"img": IMAGES, "label": LABELS, "domain": torch.zeros(4)}
+
+
+def step(trainer: Any) -> torch.Tensor:
+    """The loss of one training step outside of an epoch's loop."""
+    trainer.num_batches, trainer.batch_idx = 10, 0
+    return trainer.forward_backward(BATCH)["loss"]
+
 
 def write_weights(path: Path, config: CLIPConfig, seed: int = 0) -> Path:
     """Write the state dict of a CLIP of these sizes with random weights."""

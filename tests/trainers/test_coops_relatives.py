@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import train
+from tests.trainers.small_runs import IMAGES, LABELS
 
-IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
-LABELS = torch.tensor([0, 1, 2, 4])
 PHOTO = ("DATASET.TEMPLATE", "a photo of a {}.")
 FITTING = {"TCP": ("TRAINER.COOP.N_CTX", "4", "TRAINER.TCP.LAYER", "2")}
 

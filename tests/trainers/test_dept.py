@@ -10,11 +10,8 @@ import torch
 import train
 from classify import PromptClassifier
 from tests.classify.conftest import write_prompts
-from tests.trainers.small_runs import NAMES, REGISTERED
+from tests.trainers.small_runs import IMAGES, LABELS, NAMES, REGISTERED, step
 
-IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
-LABELS = torch.tensor([0, 1, 2, 4])
-BATCH = {"img": IMAGES, "label": LABELS}
 FITTING = {
     "MaPLe": ("PROMPT_DEPTH", 3),
     "PromptSRC": ("PROMPT_DEPTH_TEXT", 3, "PROMPT_DEPTH_VISION", 3),
@@ -29,11 +26,6 @@ def on(base: str, *settings: Any) -> list[Any]:
     for key, value in zip(*[iter((*FITTING.get(base, ()), "PREC", "fp32", *settings))] * 2, strict=True):
         pairs += [key if "." in key else f"TRAINER.{node}.{key}", value]
     return pairs
-
-
-def step(trainer: Any) -> torch.Tensor:
-    trainer.num_batches, trainer.batch_idx = 10, 0
-    return trainer.forward_backward(BATCH)["loss"]
 
 
 def moved(trainer: Any) -> Any:

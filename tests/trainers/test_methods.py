@@ -13,20 +13,11 @@ from torch.nn import functional as F
 import clip
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import load_checkpoint
-from tests.trainers.small_runs import METHODS, NODES, REGISTERED, SIZES
+from tests.trainers.small_runs import IMAGES, LABELS, METHODS, NODES, REGISTERED, SIZES, step
 from trainers.base import PromptTrainer
 from trainers.prompt_file import FILE_NAME, PromptFile
 
-IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
-LABELS = torch.tensor([0, 1, 2, 4])
-BATCH = {"img": IMAGES, "label": LABELS, "domain": torch.zeros(4)}
 NO_WARM_UP = ("OPTIM.WARMUP_EPOCH", -1)
-
-
-def step(trainer: Any) -> torch.Tensor:
-    """The loss of one training step outside of an epoch's loop."""
-    trainer.num_batches, trainer.batch_idx = 10, 0
-    return trainer.forward_backward(BATCH)["loss"]
 
 
 def logits_in_test(trainer: Any) -> torch.Tensor:

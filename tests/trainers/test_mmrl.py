@@ -7,11 +7,9 @@ import torch
 
 from classify.building import build_model
 from clip import load
-from tests.trainers.small_runs import config
+from tests.trainers.small_runs import IMAGES, config
 from trainers.mmrl import takes_both
 from trainers.prompt_file import FILE_NAME, PromptFile
-
-IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize(

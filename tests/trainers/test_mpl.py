@@ -15,18 +15,13 @@ def of_mpl(settings: list) -> list:
     return [f"TRAINER.MPL.{s}" if isinstance(s, str) and s.isupper() else s for s in settings]
 
 
-def test_prompts_of_the_papers_setting() -> None:
-    schedules = MPLSchedules(1, 9, 12, 12, n_add=2, n_remove=1)
-    assert schedules.vision.n_present == [1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9]
-    assert schedules.text.n_present == [1] * 12
-
-
 @pytest.mark.parametrize(
     ("n", "a", "r", "depth"), [(1, 2, 1, 9), (2, 2, 1, 5), (3, 1, 3, 12), (2, 3, 0, 4), (4, 0, 1, 4)]
 )
 def test_vision_prompts_follow_the_formula(n: int, a: int, r: int, depth: int) -> None:
-    present = MPLSchedules(n, depth, 12, 12, n_add=a, n_remove=r).vision.n_present
-    assert present == [n + min(layer, depth - 1) * (a * n - r) for layer in range(12)]
+    schedules = MPLSchedules(n, depth, 12, 12, n_add=a, n_remove=r)
+    expected = [n + min(layer, depth - 1) * (a * n - r) for layer in range(12)]
+    assert (schedules.vision.n_present, schedules.text.n_present) == (expected, [n] * 12)
 
 
 def test_trainable_parameters_at_vit_b16() -> None:

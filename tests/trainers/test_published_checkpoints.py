@@ -10,9 +10,8 @@ import pytest
 import torch
 
 import dassl.optim.lr_scheduler as dassl_schedulers
-from tests.trainers.small_runs import NODES, PUBLISHED, SIZES, build, write_eurosat, write_weights
+from tests.trainers.small_runs import IMAGES, NODES, PUBLISHED, SIZES, build, write_eurosat, write_weights
 
-IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 TEXT_TOWER = (
     "transformer.",
     "positional_embedding",
