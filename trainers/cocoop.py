@@ -25,7 +25,6 @@ BOTTLENECK = 16  # the hidden layer is E / 16 wide (arXiv 2203.05557, section 4,
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare `TRAINER.COCOOP`."""
     cfg.TRAINER.COCOOP = CfgNode()
     cfg.TRAINER.COCOOP.N_CTX = 16  # n >= 1: learned words; with CTX_INIT, it must be the number of its words
     cfg.TRAINER.COCOOP.CTX_INIT = ""  # words to start from, such as "a photo of a"; "" for random vectors
@@ -71,8 +70,6 @@ class ConditionallyPromptedCLIP(PromptedCLIP):
 
 @TRAINER_REGISTRY.register()
 class CoCoOp(PromptTrainer):
-    """Conditional context optimisation."""
-
     has_static_step = True
     model_class = ConditionallyPromptedCLIP
 

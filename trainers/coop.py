@@ -24,7 +24,6 @@ from .prompts import ClassPrompts, PromptLearner, TextPrompts, class_prompt, pla
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare `TRAINER.COOP`."""
     cfg.TRAINER.COOP = CfgNode()
     cfg.TRAINER.COOP.N_CTX = 16  # n >= 1: learned words; with CTX_INIT, it must be the number of its words
     cfg.TRAINER.COOP.CSC = False  # class-specific context: words of its own for each class; not with CTX_INIT
@@ -38,8 +37,6 @@ def check_words(cfg: Any, node: str) -> None:
     s = cfg.TRAINER[node]
     n_words = len(s.CTX_INIT.replace("_", " ").split())
     start = f"TRAINER.{node}.CTX_INIT {s.CTX_INIT!r}"
-    if s.CTX_INIT in ("True", "False"):
-        raise ValueError(f'{start} is for KgCoOp and its like: give words, such as "a photo of a", or ""')
     if n_words not in (0, s.N_CTX):
         raise ValueError(
             f"{start} has {n_words} words, and TRAINER.{node}.N_CTX is {s.N_CTX}: set N_CTX to {n_words}, or "
@@ -126,8 +123,6 @@ class ContextWords(PromptLearner):
 
 @TRAINER_REGISTRY.register()
 class CoOp(PromptTrainer):
-    """Context optimisation."""
-
     has_static_step = True
     positions: tuple[str, ...] = ("end", "middle", "front")
     """Where the class name may stand."""

@@ -65,7 +65,7 @@ def extend_cfg(cfg: Any) -> None:
 
 
 def read_sentences(cfg: Any, classnames: Sequence[str]) -> list[list[str]]:
-    """Sentences about each class, equally many for all.
+    """Of each number, the sentences of the C classes.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -73,7 +73,7 @@ def read_sentences(cfg: Any, classnames: Sequence[str]) -> list[list[str]]:
     """
     given = cfg.TRAINER.CoPrompt.SENTENCES
     if given == TEMPLATES_WORD:
-        return [[fill(template, name) for template in IMAGENET_TEMPLATES] for name in classnames]
+        return [fill(template, classnames) for template in IMAGENET_TEMPLATES]
     path = Path(given or Path(cfg.DATASET.ROOT) / "coprompt_sentences").expanduser()
     if path.suffix != ".json":
         name = cfg.DATASET.NAME
@@ -85,15 +85,14 @@ def read_sentences(cfg: Any, classnames: Sequence[str]) -> list[list[str]]:
             f'"{TEMPLATES_WORD}" as TRAINER.CoPrompt.SENTENCES'
         )
     sentences = json.loads(path.read_text(encoding="utf-8"))
-    found = []
-    for name in classnames:
-        found.append(sentences.get(name.replace("_", " "), []))
-        if len(found[-1]) != len(found[0]) or not found[-1]:
+    of_class = [sentences.get(name.replace("_", " "), []) for name in classnames]
+    for name, found in zip(classnames, of_class, strict=True):
+        if len(found) != len(of_class[0]) or not found:
             raise ValueError(
-                f"{path} has {len(found[-1])} sentences about the class {name!r}; every class needs the same "
+                f"{path} has {len(found)} sentences about the class {name!r}; every class needs the same "
                 "number, one or more"
             )
-    return found
+    return [list(texts) for texts in zip(*of_class, strict=True)]
 
 
 class Adapter(nn.Module):
@@ -143,8 +142,6 @@ class AdaptedCLIP(PromptedCLIP):
 
 @TRAINER_REGISTRY.register()
 class CoPrompt(MaPLe):
-    """Consistency-guided prompt learning."""
-
     settings_node = "CoPrompt"
     further_settings = ("TRAINER.W", "TRAINER.DISTILL")
     has_static_step = True
@@ -159,9 +156,7 @@ class CoPrompt(MaPLe):
 
     @cached_property
     def sentences(self) -> list[list[str]]:
-        """Of each number, the sentences of the C classes."""
-        of_class = read_sentences(self.cfg, self.dm.dataset.classnames)
-        return [list(texts) for texts in zip(*of_class, strict=True)]
+        return read_sentences(self.cfg, self.dm.dataset.classnames)
 
     @cached_property
     def sentence_features(self) -> list[Tensor | None]:

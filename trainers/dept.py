@@ -131,8 +131,6 @@ class DecoupledCLIP(PromptedCLIP):
 
 @TRAINER_REGISTRY.register()
 class DePT(PromptTrainer):
-    """Decoupled prompt tuning."""
-
     settings_node = "COOP"  # of the default base, like what follows
     further_settings = ("TRAINER.DEPT", "TRAINER.LINEAR_PROBE", "TRAINER.FILM", "OPTIM.LR_EXP")
     has_static_step = True

@@ -18,7 +18,6 @@ from .prompts import DeepPrompts, PromptLearner, TextPrompts, fixed_words, learn
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare `TRAINER.IVLP`."""
     cfg.TRAINER.IVLP = CfgNode()
     cfg.TRAINER.IVLP.N_CTX_VISION = 2  # learned tokens of each layer of the image tower
     cfg.TRAINER.IVLP.N_CTX_TEXT = 2  # learned tokens of each layer of the text tower
@@ -79,8 +78,6 @@ class IndependentPrompts(PromptLearner):
 
 @TRAINER_REGISTRY.register()
 class IVLP(PromptTrainer):
-    """Independent vision-language prompts."""
-
     checkpoint_name = "VLPromptLearner"
     has_static_step = True
 

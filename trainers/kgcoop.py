@@ -33,8 +33,6 @@ def extend_cfg(cfg: Any) -> None:
 
 @TRAINER_REGISTRY.register()
 class KgCoOp(CoOp):
-    """Knowledge-guided context optimisation."""
-
     settings_node = "COOP"
     further_settings: tuple[str, ...] = ("TRAINER.COOP.W", "TRAINER.COOP.ALPHA")
     has_static_step = True
@@ -62,10 +60,9 @@ class KgCoOp(CoOp):
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
         learner = super().build_prompt_learner(cfg, clip_model, classnames)
-        template = chosen_template(cfg, cls.frozen_templates)
         # The released code holds half of CoCoOp's network without using it.
         learner.unused_in_files = (*learner.unused_in_files, "*bias_vectors", "*meta_net.linear1.*")
-        learner.frozen_texts = [[fill(template, name) for name in classnames]]
+        learner.frozen_texts = [fill(chosen_template(cfg, cls.frozen_templates), classnames)]
         return learner
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

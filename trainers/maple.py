@@ -22,7 +22,6 @@ from .prompts import PromptLearner, TextPrompts, learned_words, random_prompts
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare `TRAINER.MAPLE`."""
     cfg.TRAINER.MAPLE = CfgNode()
     cfg.TRAINER.MAPLE.N_CTX = 2  # n >= 1: learned tokens of each layer, in each tower
     cfg.TRAINER.MAPLE.CTX_INIT = "a photo of a"  # with n <= 4, its first n words are learned
@@ -66,8 +65,6 @@ class MaPLePrompts(PromptLearner):
 
 @TRAINER_REGISTRY.register()
 class MaPLe(PromptTrainer):
-    """Multi-modal prompt learning."""
-
     checkpoint_name = "MultiModalPromptLearner"
     has_static_step = True
     learner_class: type[MaPLePrompts] = MaPLePrompts

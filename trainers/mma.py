@@ -34,7 +34,6 @@ from .prompts import PromptLearner, TextPrompts, fixed_words
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare `TRAINER.MMADAPTER`."""
     cfg.TRAINER.MMADAPTER = CfgNode()
     cfg.TRAINER.MMADAPTER.TEXT_CTX_INIT = ""  # words before the class name
     cfg.TRAINER.MMADAPTER.PREC = "amp"  # fp16, bf16, amp or fp32
@@ -119,8 +118,6 @@ class LayerAdapters(PromptLearner):
 
 @TRAINER_REGISTRY.register()
 class MMA(PromptTrainer):
-    """Multi-modal adapter."""
-
     settings_node = "MMADAPTER"
     checkpoint_name = "adapter_learner"
     has_static_step = True

@@ -147,8 +147,6 @@ class RepresentationCLIP(PromptedCLIP):
 
 @TRAINER_REGISTRY.register()
 class MMRL(PromptTrainer):
-    """Multi-modal representation learning."""
-
     further_settings = ("TASK",)
     checkpoint_name = "MultiModalRepresentationLearner"
     model_class = RepresentationCLIP
@@ -170,7 +168,7 @@ class MMRL(PromptTrainer):
                 f"TRAINER.MMRL.REP_LAYERS is {s.REP_LAYERS}; it takes layers from 1 to {n_layers} in "
                 f"ascending order, such as {list(range(n_layers // 2, n_layers + 1))}"
             )
-        texts = [fill(chosen_template(cfg), name) for name in classnames]
+        texts = fill(chosen_template(cfg), classnames)
         share = s.ALPHA if takes_both(cfg) else 1.0
         return Representations(clip_model, texts, s.N_REP_TOKENS, s.REP_DIM, layers, share)
 

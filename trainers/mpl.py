@@ -145,8 +145,6 @@ class MPLPrompts(PromptLearner):
 
 @TRAINER_REGISTRY.register()
 class MPL(PromptTrainer):
-    """Modular Prompt Learning."""
-
     checkpoint_name = "MultiModalPromptLearner"
     has_static_step = True
 

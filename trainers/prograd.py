@@ -53,8 +53,6 @@ def without_conflict(a: Tensor, b: Tensor, part: float) -> Tensor:
 
 @TRAINER_REGISTRY.register()
 class ProGrad(CoOp):
-    """Prompt-aligned gradient."""
-
     settings_node = "COOP"
     further_settings = ("LOSS",)
 
@@ -87,8 +85,7 @@ class ProGrad(CoOp):
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
         learner = super().build_prompt_learner(cfg, clip_model, classnames)
-        template = chosen_template(cfg, FROZEN_TEMPLATES)
-        learner.frozen_texts = [[fill(template, name) for name in classnames]]
+        learner.frozen_texts = [fill(chosen_template(cfg, FROZEN_TEMPLATES), classnames)]
         if words := cls.with_words(cfg).TRAINER.COOP.CTX_INIT.split():
             is_placeholder = torch.tensor([word == CONTEXT_WORD for word in words])
             learner.ctx.data[is_placeholder] = 0

@@ -28,7 +28,6 @@ from .templates import fill
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare `TRAINER.PROMPTSRC`."""
     cfg.TRAINER.PROMPTSRC = CfgNode()
     cfg.TRAINER.PROMPTSRC.N_CTX_VISION = 4  # learned tokens of each layer of the image tower
     cfg.TRAINER.PROMPTSRC.N_CTX_TEXT = 4  # learned tokens of each layer of the text tower
@@ -71,8 +70,6 @@ def gaussian_weights(n_epochs: int, mean: float, std: float) -> list[float]:
 
 @TRAINER_REGISTRY.register()
 class PromptSRC(IVLP):
-    """Self-regulating prompts."""
-
     settings_node = "PROMPTSRC"
     has_static_step = True
     model_class = SelfRegulatedCLIP
@@ -81,7 +78,7 @@ class PromptSRC(IVLP):
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> IndependentPrompts:
         learner = super().build_prompt_learner(cfg, clip_model, classnames)
-        learner.frozen_texts = [[fill(text, name) for name in classnames] for text in IMAGENET_TEMPLATES]
+        learner.frozen_texts = [fill(template, classnames) for template in IMAGENET_TEMPLATES]
         return learner
 
     def build_model(self) -> None:

@@ -123,8 +123,6 @@ class ClassAwareWords(PromptLearner):
 
 @TRAINER_REGISTRY.register()
 class TCP(KgCoOp):
-    """Textual-based class-aware prompt tuning."""
-
     further_settings = ("TRAINER.TCP",)
     has_static_step = True
     frozen_templates = FROZEN_TEMPLATES | {
@@ -149,9 +147,8 @@ class TCP(KgCoOp):
         words, layer = cls.with_words(cfg).TRAINER.COOP.CTX_INIT, cfg.TRAINER.TCP.LAYER
         check_depth("TRAINER.TCP.LAYER", layer, 1, clip_model.config.text_layers - 1)
         template = CLASS_PROMPTS.get(cfg.DATASET.NAME, f"{WORDS} {{}}.")
-        frozen = chosen_template(cfg, cls.frozen_templates)
-        texts, frozen_texts = ([fill(text, name) for name in classnames] for text in (template, frozen))
-        return ClassAwareWords(clip_model, texts, frozen_texts, words, layer)
+        frozen_texts = fill(chosen_template(cfg, cls.frozen_templates), classnames)
+        return ClassAwareWords(clip_model, fill(template, classnames), frozen_texts, words, layer)
 
     def loss_weights(self) -> dict[str, float]:
         return {"cross_entropy": 1.0, "kg": self.cfg.TRAINER.TCP.W}

@@ -1,6 +1,6 @@
 """The prompt templates of zero-shot CLIP, by dataset name (the choices of CoOp's released code)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 DEFAULT_TEMPLATE = "a photo of a {}."
@@ -49,6 +49,6 @@ def chosen_template(cfg: Any, templates: Mapping[str, str] = TEMPLATES) -> str:
     return template or templates.get(cfg.DATASET.NAME, DEFAULT_TEMPLATE)
 
 
-def fill(template: str, classname: str) -> str:
-    """`template` with the class name, its underscores read as spaces."""
-    return template.format(classname.replace("_", " "))
+def fill(template: str, classnames: Sequence[str]) -> list[str]:
+    """`template` with each class name, its underscores read as spaces."""
+    return [template.format(name.replace("_", " ")) for name in classnames]

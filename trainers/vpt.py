@@ -19,7 +19,6 @@ from .ivlp import IndependentPrompts
 
 
 def extend_cfg(cfg: Any) -> None:
-    """Declare `TRAINER.VPT`."""
     cfg.TRAINER.VPT = CfgNode()
     cfg.TRAINER.VPT.N_CTX_VISION = 2  # learned tokens of each layer, at least 1
     cfg.TRAINER.VPT.CTX_INIT = "a photo of a"  # words before the class name
@@ -29,8 +28,6 @@ def extend_cfg(cfg: Any) -> None:
 
 @TRAINER_REGISTRY.register()
 class VPT(PromptTrainer):
-    """Visual prompt tuning."""
-
     has_static_step = True
 
     @classmethod

@@ -27,7 +27,7 @@ class FixedPrompts(PromptLearner):
 
     def __init__(self, clip: CLIP, classnames: Sequence[str], templates: Sequence[str]) -> None:
         super().__init__()
-        self.frozen_texts = [[fill(template, name) for name in classnames] for template in templates]
+        self.frozen_texts = [fill(template, classnames) for template in templates]
         self.class_prompts = ClassPrompts(clip, self.frozen_texts[0], n_ctx=0)
 
 
