@@ -75,24 +75,19 @@ class DecoupledCLIP(PromptedCLIP):
         )
         is_linear = self.probe.TYPE == "linear"
         self.linear_probe_proj = nn.Linear(embed_dim, len(tokens)) if is_linear else None
-        self.knows_classes = True  # whether the classes are the training's
+        self.knows_classes = True  # those of the training; otherwise the logits are the base's
         self.seen: dict[str, Tensor] | None = None
 
     def published_names(self) -> dict[str, nn.Parameter]:
         heads = {name: p for name, p in self.named_parameters() if name.startswith(HEADS)}
         return {f"{self.prefix}{name}": p for name, p in super().published_names().items()} | heads
 
-    def leave_out_head(self) -> None:
-        """Give the base's logits alone, as for other classes than those of the training."""
-        self.knows_classes, self.linear_probe_proj = False, None
-
     @contextlib.contextmanager
     def alone(self) -> Iterator[dict[str, Tensor]]:
         """A context in which the logits are the base's; gives the features `image` and `text` behind them."""
-        seen: dict[str, Tensor] = {}
-        self.seen = seen
+        self.seen = {}
         try:
-            yield seen
+            yield self.seen
         finally:
             self.seen = None
 
@@ -146,14 +141,11 @@ class DePT(PromptTrainer):
         if cls.base is not None:
             return cls
         base, name = TRAINER_REGISTRY.get(cfg.TRAINER.DEPT.BASE), cfg.TRAINER.DEPT.BASE
-        if not issubclass(base, PromptTrainer) or issubclass(base, DePT):
+        learns = issubclass(base, PromptTrainer) and not issubclass(base, DePT)
+        if not learns or base.model_class.outputs is not PromptedCLIP.outputs:
             raise ValueError(
-                f"TRAINER.DEPT.BASE is {name}; it must be a method that learns prompts, such as CoOp or MaPLe"
-            )
-        if base.model_class.outputs is not PromptedCLIP.outputs:
-            raise ValueError(
-                f"TRAINER.DEPT.BASE is {name}, whose logits are not those of one feature an image and one a "
-                "class; take a base such as CoOp or MaPLe"
+                f"TRAINER.DEPT.BASE is {name}; it must be a method that learns prompts, with logits of one "
+                "feature an image and one a class, such as CoOp or MaPLe"
             )
         is_learner_alone = base.checkpoint_name == "prompt_learner"  # in the base's own published files
         settings = {
@@ -174,8 +166,8 @@ class DePT(PromptTrainer):
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
-        probe = cfg.TRAINER.LINEAR_PROBE
-        check_choice("TRAINER.LINEAR_PROBE.TYPE", probe.TYPE, ("linear", "similarity"))
+        kind = cfg.TRAINER.LINEAR_PROBE.TYPE
+        check_choice("TRAINER.LINEAR_PROBE.TYPE", kind, ("linear", "similarity"))
 
     @classmethod
     def class_specific(cls, cfg: Any) -> tuple[str, ...]:
@@ -203,7 +195,7 @@ class DePT(PromptTrainer):
         found = {name: value for name, value in values.items() if not name.endswith("token_suffix")}
         if rows is None:
             print("DePT's second head is left out, since it knows the classes of the training alone")
-            model.leave_out_head()
+            model.knows_classes, model.linear_probe_proj = False, None
             return {name: value for name, value in found.items() if name not in CLASSIFIER}
         return found | {name: found[name][rows] for name in cls.class_specific(cfg)}
 
