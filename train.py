@@ -23,30 +23,20 @@ from typing import Any
 # What is not of the standard library is imported where it is needed: --help answers at once, and what is
 # missing is named.
 
-FLAG_KEYS = {  # flag -> the setting that it gives
-    "root": "DATASET.ROOT",
-    "output_dir": "OUTPUT_DIR",
-    "resume": "RESUME",
-    "seed": "SEED",
-    "transforms": "INPUT.TRANSFORMS",
-    "trainer": "TRAINER.NAME",
-    "backbone": "MODEL.BACKBONE.NAME",
-}
-
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags; one that is not given leaves its setting alone."""
+    """The flags; one with the `dest` of a setting gives that setting."""
     parser = argparse.ArgumentParser(description="Train and test one prompt-learning method on one dataset.")
     add = parser.add_argument
-    add("--root", help="folder of the datasets (DATASET.ROOT)")
-    add("--output-dir", help="folder of this run: log.txt, result.json, checkpoints (OUTPUT_DIR)")
-    add("--resume", help="folder of the run to resume from, if not the output folder (RESUME)")
-    add("--seed", type=int, help="0 or more; without it the run is not seeded (SEED)")
-    add("--transforms", nargs="+", help="training transforms (INPUT.TRANSFORMS)")
+    add("--root", dest="DATASET.ROOT", help="folder of the datasets")
+    add("--output-dir", dest="OUTPUT_DIR", help="folder of this run: log.txt, result.json, checkpoints")
+    add("--resume", dest="RESUME", help="folder of the run to resume from, if not the output folder")
+    add("--seed", dest="SEED", type=int, help="0 or more; without it the run is not seeded")
+    add("--transforms", dest="INPUT.TRANSFORMS", nargs="+", help="training transforms")
     add("--config-file", help="the method's YAML file, one of configs/trainers/")
     add("--dataset-config-file", help="the dataset's YAML file, one of configs/datasets/")
-    add("--trainer", help="the method: MPL, ZeroshotCLIP, … (TRAINER.NAME)")
-    add("--backbone", help="a published CLIP such as ViT-B/16, or a weights file (MODEL.BACKBONE.NAME)")
+    add("--trainer", dest="TRAINER.NAME", help="the method: MPL, ZeroshotCLIP, …")
+    add("--backbone", dest="MODEL.BACKBONE.NAME", help="a published CLIP such as ViT-B/16, or a weights file")
     add("--eval-only", action="store_true", help="test without training")
     add("--model-dir", help="folder of the run whose checkpoint is tested with --eval-only")
     add("--load-epoch", type=int, help="epoch of that checkpoint; without it the best on val")
@@ -87,9 +77,9 @@ def setup_cfg(args: argparse.Namespace) -> Any:
     for path in (args.dataset_config_file, args.config_file):
         if path:
             cfg.merge_from_file(path)
-    for flag, key in FLAG_KEYS.items():
-        if getattr(args, flag) is not None:
-            cfg.merge_from_list([key, getattr(args, flag)])
+    for key, value in vars(args).items():
+        if key.isupper() and value is not None:
+            cfg.merge_from_list([key, value])
     cfg.merge_from_list(args.opts)
     cfg.freeze()
     method: Any = TRAINER_REGISTRY.get(cfg.TRAINER.NAME) if cfg.TRAINER.NAME else None
