@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     for option, text in LISTS.items():
         add(option, type=listed, default=[], metavar="A,B", help=text)
     add("--pivot", nargs="?", type=listed, const=[], metavar="A,B", help="two settings of a grid")
-    add("--metric", default="", help="of a pivot: base, new, H, accuracy or shots")
+    add("--metric", default="", help="of a pivot: base, new, H, accuracy or such as 16-shot")
     table.set_defaults(run=call("tables", "write_tables"))
 
     schedule = subparsers.add_parser("schedule", help="show the prompts of each layer of a config or a run")

@@ -25,14 +25,13 @@ TITLES = {
     "dg": "Domain generalisation",
     "fewshot": "Few-shot learning",
 }
-SECTIONS = {"base2new": "base_to_new", "xd": "cross_dataset", "dg": "domain_generalization"}
 AVERAGED = {"base2new": BENCHMARK, "xd": BENCHMARK[1:], "dg": VARIANTS, "fewshot": BENCHMARK}
 AVERAGE, MISSING = "average", "—"
 ROUNDING = 0.005  # half the last digit of the published figures
 LEGEND = (
     "Accuracy in percent, mean ± sample standard deviation over seeds; seeds: how many. H: harmonic mean of "
-    "base and new. shots: training images of each class. paper: the published figure; diff: ours less that, "
-    "* beyond the spread over seeds (beyond rounding, if nothing is trained). — is missing."
+    "base and new. K-shot: K training images of each class. paper: the published figure; diff: ours less "
+    "that, * beyond the spread over seeds (beyond rounding, if nothing is trained). — is missing."
 )
 
 
@@ -54,7 +53,7 @@ class Table:
     title: str
     name: str  # of its figures' files
     protocol: str
-    metrics: Sequence[str]  # base, new and H; the shots of few-shot learning; or accuracy
+    metrics: Sequence[str]  # base, new and H; zero-shot, 1-shot, … and all; or accuracy
     runs: pd.DataFrame  # as `results.read_runs` gives them
     cells: pd.DataFrame  # the columns of `make_cell`, by dataset, label and metric
     frame: pd.DataFrame  # the table as text
@@ -103,8 +102,9 @@ def make_table(
     protocol, shots, source, own = runs[TABLE].iloc[0]
     if protocol == "base2new":
         metrics = [*HALVES, "H"]
-    else:  # few-shot tables: 1, 2, 16, and at last -1, all images
-        metrics = sorted(runs.metric.unique(), key=lambda metric: (metric == "-1", len(metric), metric))
+    else:  # few-shot tables: zero-shot, 1-shot, 2-shot, 16-shot, all
+        metrics = list(runs.metric.unique())
+        metrics.sort(key=lambda metric: (metric == "all", metric != "zero-shot", len(metric), metric))
     order = [source, *BENCHMARK, *VARIANTS]
     datasets = sorted({*runs.dataset, *wanted} & {*runs.dataset, *AVERAGED[protocol]})
     datasets.sort(key=lambda name: order.index(name) if name in order else len(order))
@@ -129,7 +129,7 @@ def make_table(
 
 def label_order(label: str) -> tuple[int, str]:
     """Published methods by year, as the file of published figures has them, then the others."""
-    years, method = list(published()["base_to_new"]), method_of(label)
+    years, method = list(published()["base2new"]), method_of(label)
     return years.index(method) if method in years else len(years), label
 
 
@@ -155,8 +155,8 @@ def make_cells(
     rows = {AVERAGE: averaged} if len(averaged) > 1 else {}
     rows |= {name: [name] for name in datasets}
     for (name, over), metric in product(rows.items(), metrics):
-        if metric.lstrip("-").isdigit() and (metric == "0") == learned:
-            continue  # in few-shot tables what is not trained stands in the column of 0 shots, and only there
+        if metric not in (*HALVES, "H", "accuracy") and (metric == "zero-shot") == learned:
+            continue  # in few-shot tables what is not trained stands in the column zero-shot, and only there
         lack, n_datasets = "", len(over)
         if name == AVERAGE:
             needed = "H" if "H" in metrics else metric
@@ -212,11 +212,9 @@ def published_mean(runs: pd.DataFrame, method: str, datasets: Sequence[str], met
     protocol, shots, source, _ = runs[TABLE].iloc[0]
     if set(runs.backbone) != {"ViT-B/16"} or shots not in (0, 16) or source not in ("", IMAGENET):
         return None
-    figures = published().get(SECTIONS.get(protocol, ""), {}).get(method, {})
+    figures = pd.DataFrame(published().get(protocol, {}).get(method, {}), [*HALVES, metric])
     names = [AVERAGE] if set(datasets) == set(AVERAGED[protocol]) else datasets
-    entries = {of: entry if isinstance(entry, dict) else {metric: entry} for of, entry in figures.items()}
-    # skipna: of some methods H alone is at hand
-    means = pd.DataFrame(entries, [*HALVES, metric]).reindex(columns=names).mean(axis=1, skipna=False)
+    means = figures.reindex(columns=names).mean(axis=1, skipna=False)  # of some methods H alone is at hand
     return harmonic_mean(*means[HALVES]) if metric == "H" and len(names) > 1 else means.iloc[-1]
 
 
@@ -234,7 +232,7 @@ def make_frame(runs: pd.DataFrame, cells: pd.DataFrame, metrics: Sequence[str]) 
     n_seeds = cells.n_seeds[cells["mean"].notna()].groupby(["dataset", "label"])
     columns = {"seeds": n_seeds.agg(lambda counts: "–".join(map(str, sorted({counts.min(), counts.max()}))))}
     for metric, (ending, texts) in product(metrics, shown.items()):
-        columns[head_of(metric) + ending] = texts.xs(metric, level="metric")
+        columns[metric + ending] = texts.xs(metric, level="metric")
     frame = pd.DataFrame(columns, cells.index.droplevel("metric").unique(), dtype=object)
     return frame.fillna({"seeds": "0"}).fillna("").reset_index().rename(columns={"label": "method"})
 
@@ -261,7 +259,7 @@ def make_notes(runs: pd.DataFrame, protocol: str) -> list[str]:
         settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
         where = group.dataset
         if protocol == "fewshot":
-            where = where + " " + group.metric.map(head_of)
+            where = where + " " + group.metric
         for key in settings.columns[settings.nunique() > 1]:
             values = where.groupby(group[key]).unique()
             parts = [f"{value or 'none'} for {', '.join(places)}" for value, places in values.items()]
@@ -269,16 +267,10 @@ def make_notes(runs: pd.DataFrame, protocol: str) -> list[str]:
     averaged, papers = {*runs.dataset} - {*runs.source}, {*AVERAGED[protocol]}
     if len(averaged) > 1 and averaged < papers:
         notes.append(f"the average is over fewer datasets than the papers' {len(papers)}")
-    claim = published()["MPL_claims"].get(SECTIONS.get(protocol))
+    claim = published()["MPL_claims"].get(protocol)
     if claim and set(runs.dataset) & set(BENCHMARK):
         notes.append(f"MPL's paper has no figures of single datasets at hand; it claims: {claim}")
     return notes
-
-
-def head_of(metric: str) -> str:
-    """The head of a metric's column."""
-    head = {"0": "zero-shot", "1": "1 shot", "-1": "all"}.get(metric, metric)
-    return f"{head} shots" if head.isdigit() else head
 
 
 def training_seconds(runs: pd.DataFrame) -> pd.Series:

@@ -120,18 +120,19 @@ def base_and_new_bars(table: Table) -> Figure:
 
 def few_shot_curves(table: Table) -> Figure | None:
     """Accuracy by training images a class, with the spread over seeds; dashed lines are zero-shot."""
-    shots = [metric for metric in table.metrics if metric != "0"]
-    if not shots:
+    if list(table.metrics) == ["zero-shot"]:
         return None
     figure, panels = panels_of(table, 3.0)
     for dataset, axes in panels.items():
         for label, style in styles_of(table).items():
             cells = table.cells.xs((dataset, label), level=("dataset", "label"))
             if cells.learned.all():
-                names = ["all" if k == "-1" else k for k in shots]  # equally far apart, as powers of two are
-                axes.errorbar(names, cells["mean"], cells.sample_std, capsize=3, label=label, **style)
+                # Equally far apart, as powers of two are.
+                axes.errorbar(cells.index, cells["mean"], cells.sample_std, capsize=3, label=label, **style)
             else:
-                axes.axhline(cells["mean"]["0"], color=style["color"], ls="--", label=f"{label}, not trained")
+                axes.axhline(
+                    cells["mean"].item(), color=style["color"], ls="--", label=f"{label}, not trained"
+                )
         axes.set_xlabel("training images a class")
         axes.set_ylabel("accuracy (%)")
     add_legend(figure, axes)

@@ -114,8 +114,8 @@ def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
     """
     placed: list[Row] = []
 
-    def place(row: Row, protocol: str, metric: Any = "accuracy", source: str = "", **more: Any) -> None:
-        placed.append(row | {"protocol": protocol, "metric": str(metric), "source": source, **more})
+    def place(row: Row, protocol: str, metric: str = "accuracy", source: str = "", **more: Any) -> None:
+        placed.append(row | {"protocol": protocol, "metric": metric, "source": source, **more})
 
     learned = [row for row in rows if row["learned"]]
     tested_elsewhere = set()
@@ -138,7 +138,7 @@ def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
             for protocol in tested or ["xd"]:
                 place(row, protocol, source=row["dataset"])
         else:
-            place(row, "fewshot", row["shots"], shots=0)
+            place(row, "fewshot", "all" if row["shots"] < 0 else f"{row['shots']}-shot", shots=0)
     tables = dict.fromkeys((tuple(row[key] for key in TABLE), row["dataset"]) for row in placed)
     for row in rows:
         if row["learned"]:
@@ -150,7 +150,7 @@ def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
             protocol = "base2new" if is_half else "dg" if row["dataset"] in VARIANTS else "xd"
             joined = [(protocol, 0, "" if is_half else IMAGENET, row["own"])]
         for protocol, shots, source, own in joined:
-            metric = row["classes"] if is_half else 0 if protocol == "fewshot" else "accuracy"
+            metric = row["classes"] if is_half else "zero-shot" if protocol == "fewshot" else "accuracy"
             place(row, protocol, metric, source, shots=shots, own=own)
     return placed
 
