@@ -117,13 +117,8 @@ def fetch_command(name: str, root: Path, *flags: str) -> str:
 
 
 def data_folder(given: str | None) -> Path:
-    """The data folder: `given`, else $DATA, else data/ of this clone; ValueError where it is no folder."""
-    root = Path(os.path.abspath(os.path.expanduser(given or os.environ.get("DATA") or REPO / "data")))
-    if root.exists() and not root.is_dir():
-        raise ValueError(
-            f"--root is {str(root)!r}, which is no folder: give the folder that holds the datasets."
-        )
-    return root
+    """The data folder: `given`, else $DATA, else data/ of this clone."""
+    return Path(given or os.environ.get("DATA") or REPO / "data").expanduser().absolute()
 
 
 @lru_cache

@@ -127,12 +127,6 @@ def test_a_class_that_is_missing_where_images_are_listed(world: World, check: An
     assert "classes 4 (published: 5), test 8 (published: 10)" in what and cure.endswith("--force")
 
 
-def test_a_list_that_is_missing(world: World, check: Any) -> None:
-    world.serve("fgvc_aircraft", world.root)
-    (world.root / "fgvc_aircraft/variants.txt").unlink()
-    assert "variants.txt is missing" in only(check("fgvc_aircraft")[1], "fgvc_aircraft")[0]
-
-
 @pytest.mark.parametrize("text", ["449 tench", "tench, Tinca tinca", "fish"])
 def test_another_list_of_imagenets_names(text: str, world: World, check: Any) -> None:
     world.serve("imagenet_sketch", world.root)

@@ -185,5 +185,3 @@ def test_mistakes_give_2(command: str, message: str, world: World, capsys: pytes
     world.serve("eurosat")
     assert world.run(*command.split()) == 2
     assert message in capsys.readouterr().err and not world.root.exists()
-    world.root.touch()
-    assert world.run("check", "eurosat") == 2 and "no folder" in capsys.readouterr().err
