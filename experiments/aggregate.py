@@ -110,9 +110,8 @@ def make_table(
     datasets.sort(key=lambda name: order.index(name) if name in order else len(order))
     labels = sorted(set(runs.label) | (set(methods) - set(runs.method)), key=label_order)
     n_seeds = len(set(seeds or runs.seed[runs.learned]))
-    made: list[dict[str, Any]] = []
-    for label in labels:
-        made += make_cells(label, runs[runs.label == label], source, datasets, metrics, n_seeds)
+    of_labels = [(label, runs[runs.label == label]) for label in labels]
+    made = [cell for of in of_labels for cell in make_cells(*of, source, datasets, metrics, n_seeds)]
     cells = pd.DataFrame(made).assign(protocol=protocol, shots=shots, trained_on=source)
     cells = cells.set_index(["dataset", "label", "metric"])
     places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=cells.index.names)

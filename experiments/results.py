@@ -71,19 +71,21 @@ def read_row(folder: str, record: Mapping[str, Any]) -> Row:
     the user's own. Of a test of a training, `trained_in` is the training's folder, `trained_on` its dataset
     and `shots` its shots. `output_dir` is where the run was written to; its folder may have been moved since.
     """
-    config, tested = record["config"], record["tested"] or {}
-    if tested and "dataset" not in tested:  # of an older version
+    config, tested = record["config"], record.get("tested") or {}
+    for checkpoint in record["loaded_from"].values():  # what is known after another train.py than ours
+        tested = tested or {"folder": str(Path(checkpoint).parents[1])}  # of <model>/model.pth.tar-<epoch>
+    if tested and "dataset" not in tested:
         tested = read_result(tested["folder"]) | tested
-    trained_in = tested.get("folder")
+    trained_in, shots = tested.get("folder"), tested.get("shots")
     if trained_in and not tested.get("dataset") and IMAGENET.lower() in Path(trained_in).parts:
-        tested = {"dataset": IMAGENET, "shots": 0}  # a published checkpoint
+        tested, shots = {"dataset": IMAGENET}, 0  # a published checkpoint
     row: Row = {key: record[key] for key in (*NUMBERS, "dataset", "seed", "backbone", "ended")} | {
         "folder": folder,
         "output_dir": config["OUTPUT_DIR"],
         "method": record["trainer"],
         "classes": record["subsample"] or "all",
-        "shots": tested.get("shots", record["shots"]),
-        "is_source": record["part"] == "source",
+        "shots": record["shots"] if shots is None else shots,
+        "is_source": record.get("part") == "source",
         "hardware": record["device"],
         "commit": f"{str(record['commit'])[:12]}{' (modified)' if record['modified'] else ''}",
         "PREC": record["computed_in"],
@@ -125,7 +127,8 @@ def place_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
             place(row, "base2new", row["classes"])
         elif not row["trained"] and source in (None, row["dataset"]):
             why = "its own dataset is tested again" if source else "nothing says on which dataset"
-            notes.append(f"left out: {row['folder']} tests the training {row['trained_in']}: {why}")
+            what = row["trained_in"] or "of MODEL.INIT_WEIGHTS"
+            notes.append(f"left out: {row['folder']} tests the training {what}: {why}")
         elif not row["trained"]:
             place(row, "dg" if source == IMAGENET and row["dataset"] in VARIANTS else "xd", source=source)
             tested_elsewhere.add(row["trained_in"])

@@ -43,9 +43,7 @@ def read_tables(args: argparse.Namespace) -> tuple[list[Table], list[str]]:
     if args.pivot is not None:
         tables = [pivot for table in tables for pivot in make_pivots(table, args.pivot, args.metric)]
         if not tables:
-            raise ValueError(
-                "--pivot needs runs of one method that differ in a setting, as --grid makes them"
-            )
+            raise ValueError("--pivot needs runs of one method that differ in a setting, such as a grid's")
     return tables, notes
 
 
@@ -62,7 +60,8 @@ def write_tables(args: argparse.Namespace) -> None:
         notes.append(f"Written: {args.out}")
     else:
         sys.stdout.write(text)
-    print(*notes, sep="\n", end="\n" * bool(notes), file=sys.stderr)
+    for note in notes:
+        print(note, file=sys.stderr)
 
 
 def to_text(tables: Sequence[Table]) -> str:
