@@ -128,9 +128,8 @@ def context_of(words: dict[str, str]) -> Pairs:
     defaults = {"NCTX": str(n_ctx), "CSC": "False", "CTP": "end"}
     given = {name: words.get(name) or os.environ.get(name) or default for name, default in defaults.items()}
     given["NCTX"] = str(numbers("NCTX", given["NCTX"], 1)[0])
-    for name, known in (("CSC", ("True", "False")), ("CTP", ("end", "middle", "front"))):
-        if given[name] not in known:
-            raise ValueError(f"{name} must be {', '.join(known)}; received {given[name]!r}")
+    check_availability(given["CSC"], ("True", "False"), "CSC")
+    check_availability(given["CTP"], ("end", "middle", "front"), "CTP")
     return tuple((key, given[name]) for key, name in CONTEXT.items())
 
 
@@ -147,8 +146,7 @@ def choice_of(args: argparse.Namespace) -> Choice:
     if args.verb in ("main", "eval", "zeroshot"):
         datasets = datasets or ELEVEN
     seeds, part = words.get("SEED", "all"), words.get("all|base|new", "all")
-    if part not in ("all", "base", "new"):
-        raise ValueError(f"the classes must be all, base or new; received {part!r}")
+    check_availability(part, ("all", "base", "new"), "choice of classes")
     of_protocol = args.verb.startswith(("few_shot", "base2new"))  # which choose the numbers themselves
     shots = words.get("SHOTS") or os.environ.get("SHOTS") or ("" if of_protocol else "16")
     if args.verb in ("main", "eval"):

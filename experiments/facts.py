@@ -69,15 +69,11 @@ class Method:
     only_few_shot: bool = False  # fitted without steps, for the classes of its training alone
     variant_of: str = ""  # the method whose launchers and configs it shares
 
-    @property
-    def takes_steps(self) -> bool:
-        """Whether it is trained by steps, with the settings of OPTIM."""
-        return self.trains and not self.only_few_shot
-
     def reads(self, key: str) -> bool:
         """Whether a setting is its own or every method's; of TRAINER it may read more than its node."""
         nodes = {f"TRAINER.{method.node}." for method in methods().values()} - {f"TRAINER.{self.node}."}
-        return not key.startswith((*nodes, *(() if self.takes_steps else TRAINING_NODES)))
+        takes_steps = self.trains and not self.only_few_shot
+        return not key.startswith((*nodes, *(() if takes_steps else TRAINING_NODES)))
 
     @property
     def configs(self) -> Path:
