@@ -52,7 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append((self.command, self.path, self.headers.get("Range")))
         content, behaviour = self.server.files.get(self.path), self.server.behaviour.get(self.path, "")
         if content is None:
-            self.answer(404, b"")
+            self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})  # as the hub's
         elif behaviour == "broken":
             self.answer(500, b"")
         elif behaviour == "page":
