@@ -120,11 +120,6 @@ class PromptSchedule:
         return cls(n_layers, n_prompts, [n_prompts] * (depth - 1), [n_prompts] * (depth - 1), tower)
 
     @property
-    def n_initial(self) -> int:
-        """Prompts that join before layer 0."""
-        return self.plans[0].added
-
-    @property
     def n_final(self) -> int:
         """Prompts present in the last layer."""
         return self.plans[-1].total
@@ -182,7 +177,7 @@ class LayerPrompts:
     @property
     def n_embedded(self) -> int:
         """How many tokens are embedded with the tower's own."""
-        return 0 if self.inside else self.schedule.n_initial
+        return 0 if self.inside else self.schedule.plans[0].added
 
     def before_layer(self, layer_index: int, tokens: Tensor, span: PromptSpan) -> tuple[Tensor, PromptSpan]:
         """`tokens` `[N, L, D]` as layer `layer_index` sees them, and the span of its prompts."""

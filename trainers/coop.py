@@ -20,7 +20,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
 from .precision import check_choice
-from .prompts import ClassPrompts, PromptLearner, TextPrompts, class_prompt, placeholders
+from .prompts import ClassPrompts, PromptLearner, TextPrompts, class_prompt, placeholders, random_prompts
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -96,7 +96,8 @@ class ContextWords(PromptLearner):
         if words:
             start = self.class_prompts.initial_context
         else:
-            start = self.class_prompts.random_context(len(classnames) if class_specific else None)
+            sets = [len(classnames)] if class_specific else []
+            start = random_prompts(*sets, n_ctx, clip.config.text_width)
         self.ctx = nn.Parameter(start)
         name_lengths = [len(default_tokenizer().encode(name.replace("_", " "))) for name in classnames]
         order = class_name_order(n_ctx, name_lengths, self.class_prompts.embedded.shape[1], position)

@@ -86,11 +86,6 @@ class ClassPrompts(nn.Module):
         """Vectors `[n, D]` of the words that stand where the context goes."""
         return self.embedded[0, 1 : 1 + self.n_ctx].clone()
 
-    def random_context(self, n_sets: int | None = None) -> Tensor:
-        """Random context `[n, D]`, or `[n_sets, n, D]`."""
-        shape = [self.n_ctx, self.embedded.shape[-1]]
-        return random_prompts(*(shape if n_sets is None else [n_sets, *shape]))
-
     def with_context(self, ctx: Tensor) -> Tensor:
         """Word vectors `[C, L, D]` with `ctx` `[n, D]`, or `[C, n, D]`, at positions 1 to n."""
         ctx = ctx.expand(self.embedded.shape[0], -1, -1)
@@ -115,7 +110,7 @@ def learned_words(
     """
     if n_ctx > MAX_INITIAL_WORDS or not ctx_init:
         prompts = ClassPrompts(clip, [class_prompt(placeholders(n_ctx), name) for name in classnames], n_ctx)
-        return prompts, prompts.random_context()
+        return prompts, random_prompts(n_ctx, clip.config.text_width)
     n_words = len(default_tokenizer().encode(ctx_init.replace("_", " ")))
     if n_words < n_ctx:
         raise ValueError(

@@ -39,7 +39,7 @@ def prompts_of(schedule: PromptSchedule | None, embedded: Tensor) -> LayerPrompt
     deep = [
         torch.randn(plan.added, WIDTH, generator=generator).requires_grad_() for plan in schedule.plans[1:]
     ]
-    return LayerPrompts(schedule, [embedded[0, 1 : 1 + schedule.n_initial], *deep])
+    return LayerPrompts(schedule, [embedded[0, 1 : 1 + schedule.plans[0].added], *deep])
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
