@@ -21,7 +21,7 @@ UNTRAINED = "#777777"
 STYLE: Any = {
     "axes.grid": True, "grid.color": "#E4E4E4", "axes.axisbelow": True, "axes.spines.top": False,
     "axes.spines.right": False, "figure.constrained_layout.use": True, "legend.frameon": False,
-    "svg.hashsalt": "MPL",
+    "axes.titlelocation": "left", "axes.titlesize": 10, "svg.hashsalt": "MPL",
 }  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def panels_of(table: Table, height: float) -> tuple[Figure, dict[str, Axes]]:
     figure = Figure(figsize=(5.5 if n_columns == 1 else 9, 0.6 + height * n_rows))
     panels = {name: figure.add_subplot(n_rows, n_columns, n) for n, name in enumerate(names, 1)}
     for name, axes in panels.items():
-        axes.set_title(name, loc="left")
+        axes.set(title=name)
     return figure, panels
 
 
@@ -133,8 +133,7 @@ def few_shot_curves(table: Table) -> Figure | None:
                 axes.axhline(
                     cells["mean"].item(), color=style["color"], ls="--", label=f"{label}, not trained"
                 )
-        axes.set_xlabel("training images a class")
-        axes.set_ylabel("accuracy (%)")
+        axes.set(xlabel="training images a class", ylabel="accuracy (%)")
     add_legend(figure, axes)
     return figure
 
@@ -152,9 +151,9 @@ def accuracy_against_time(table: Table) -> Figure | None:
     for label, style in styles_of(table).items():
         cell = cells[cells.index == label]
         axes.errorbar(cell.seconds, cell["mean"], cell.sample_std, ls="", capsize=3, label=label, **style)
+    shown = "H" if metric == "H" else "accuracy"
+    axes.set(title=f"{dataset}: {shown} against training time", ylabel=f"{shown} (%)")
     axes.set_xlabel("mean training time of a run (seconds)")
-    axes.set_ylabel("H (%)" if metric == "H" else "accuracy (%)")
-    axes.set_title(f"{dataset}: accuracy against training time", loc="left")
     add_legend(figure, axes)
     return figure
 
@@ -180,11 +179,8 @@ def training_curves(table: Table, dataset: str) -> Figure | None:
             name = ""  # one entry of the legend for all seeds
     if not loss.lines:
         return None
-    loss.set_title(f"Training on {dataset}", loc="left")
-    loss.set_ylabel("loss (mean of the epoch)")
-    rate.set_ylabel("learning rate")
-    rate.set_xlabel("training done (%)")
-    rate.set_yscale("log")
+    loss.set(title=f"Training on {dataset}", ylabel="loss (mean of the epoch)")
+    rate.set(xlabel="training done (%)", ylabel="learning rate", yscale="log")
     add_legend(figure, loss)
     return figure
 
@@ -206,9 +202,7 @@ def heat_map(title: str, values: pd.DataFrame) -> Figure | None:
     rows = values.index.to_frame().astype(str).agg(", ".join, axis=1)
     axes.set_xticks(range(n_columns), [textwrap.fill(str(value), 10) for value in values.columns])
     axes.set_yticks(range(n_rows), [textwrap.fill(text, 20) for text in rows])
-    axes.set_xlabel(str(values.columns.name))
-    axes.set_ylabel(", ".join(values.index.names))
+    axes.set(xlabel=values.columns.name, ylabel=", ".join(values.index.names), title=textwrap.fill(title, 60))
     axes.grid(visible=False)
-    axes.set_title(textwrap.fill(title, 60), loc="left", fontsize=10)
     figure.colorbar(image, ax=axes)
     return figure

@@ -109,7 +109,7 @@ def schedule_figure(title: str, towers: dict[str, PromptSchedule]) -> Figure:
         panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=inches)[:, 0]
         for axes, (tower, layers), height in zip(panels, origins.items(), heights, strict=True):
             draw_tower(axes, layers, height)
-            axes.set_title(f"{title}: {tower}", loc="left", fontsize=10)
+            axes.set(title=f"{title}: {tower}")
         panels[-1].set_xlabel("layer (number: the layer that added it; below: prompts present)")
         handles = [Patch(**{"facecolor": "#CCCCCC", **edge}, label=name) for name, edge in EDGES.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -128,7 +128,4 @@ def draw_tower(axes: Axes, layers: list[tuple[list[int], list[int]]], height: in
                 colour = "white" if share < 0.5 else "black"
                 axes.text(layer, place, str(origin), ha="center", va="center", fontsize=8, color=colour)
         axes.text(layer, -1, str(len(present)), ha="center", va="center", fontweight="bold")
-    axes.set_xlim(-0.6, len(layers) - 0.4)
-    axes.set_ylim(-1.6, height - 0.4)
-    axes.set_xticks(range(len(layers)))
-    axes.set_yticks([])
+    axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-1.6, height - 0.4), xticks=range(len(layers)), yticks=[])
