@@ -50,9 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--precision", help="fp16, bf16, amp or fp32; by default the training's, on a CPU fp32")
     add("--batch-size", type=int, default=32, help="images computed at a time (default 32)")
 
-    evaluate = add_verb("evaluate", run_evaluate, "test a finished run again, class by class")
+    evaluate = add_verb("evaluate", run_evaluate, "test a finished run again, into RUN/evaluation")
     evaluate.add_argument("run_folder", metavar="RUN", help="the run's folder, which holds result.json")
-    evaluate.add_argument("--evaluation", metavar="FOLDER", help="for the outcome; by default RUN/evaluation")
     evaluate.add_argument(
         "pairs", nargs="*", metavar="KEY VALUE", help="right after RUN, such as DATASET.ROOT data"
     )
@@ -164,7 +163,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from .evaluation import evaluate_run
 
     with contextlib.redirect_stdout(sys.stderr):  # the log of the test
-        outcome = evaluate_run(Path(args.run_folder), args.pairs, args.evaluation and Path(args.evaluation))
+        outcome = evaluate_run(Path(args.run_folder), args.pairs)
     print(outcome)
 
 

@@ -9,7 +9,7 @@ Letters of shapes: B images, L tokens that a layer sees, G patches a side, S sou
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +24,6 @@ from trainers.templates import DEFAULT_TEMPLATE, TEMPLATES
 from trainers.zsclip import FixedPrompts, ZeroshotModel
 
 from .classifier import PromptClassifier
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 N_BARS = 5  # classes shown beside each image
 
@@ -98,8 +95,8 @@ def look(model: PromptedCLIP, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def attention_figures(classifier: PromptClassifier, paths: Sequence[str | Path]) -> Iterator["Figure"]:
-    """A figure an image: attention and class probabilities of plain CLIP and of CLIP with the prompts.
+def attention_figures(classifier: PromptClassifier, paths: Sequence[str | Path]) -> Iterator[Any]:
+    """A matplotlib figure an image: attention and class probabilities of plain CLIP and of the prompted CLIP.
 
     Plain CLIP reads the class names in the template of the training's dataset.
     """
@@ -121,7 +118,7 @@ def attention_figures(classifier: PromptClassifier, paths: Sequence[str | Path])
         yield _draw(square, rows, names)
 
 
-def _draw(square: Image.Image, rows: list[tuple[str, Tensor, Tensor]], names: Sequence[str]) -> "Figure":
+def _draw(square: Image.Image, rows: list[tuple[str, Tensor, Tensor]], names: Sequence[str]) -> Any:
     """A row for each label, attention `[G, G]` and logits `[C]` of a model, on one colour scale."""
     from matplotlib.figure import Figure  # here, since it takes a second
 

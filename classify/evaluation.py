@@ -110,19 +110,19 @@ class _Kept(Classification):
         self.kept += zip(best.indices.tolist(), best.values.tolist(), strict=True)
 
 
-def evaluate_run(folder: Path, pairs: Sequence[str], out: Path | None = None) -> str:
+def evaluate_run(folder: Path, pairs: Sequence[str]) -> str:
     """Test a finished run again with its own checkpoint on its own test images; see `report`.
 
     Args:
+        folder: the run's; its folder `evaluation` gets the files of `report`.
         pairs: KEY, VALUE, … of settings that differ now, such as DATASET.ROOT.
-        out: for the files of `report`; by default `evaluation` in the run's folder.
     """
     record = read_result(str(folder))
     if not record.get("finished"):
         raise ValueError(f"{folder} holds no finished run: give a folder with a result.json that is finished")
     cfg = default_cfg()
     cfg.merge_from_other_cfg(record["config"])
-    out = out or folder / "evaluation"
+    out = folder / "evaluation"
     cfg.merge_from_list([*pairs, "DATALOADER.TEST.SAMPLER", "SequentialSampler", "OUTPUT_DIR", str(out)])
     now = identity(cfg)
     if lines := differing_settings(record, {key: now[key] for key in ("class_names", "init_weights")}):
