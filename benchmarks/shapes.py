@@ -26,7 +26,7 @@ from experiments.run import Run
 from experiments.tables import as_markdown
 
 POWERS = (-1, -0.5, 0, 0.5, 1)  # of ten, by which the paper's learning rate is multiplied
-CHOICE_SEEDS = (101, 102, 103)
+CHOICE_SEEDS = (101, 102)
 METRICS = ["base", "new", "H"]
 Trial = tuple[str, float, int]  # method, power, seed
 
