@@ -106,13 +106,17 @@ def changed_settings(cfg: Any) -> dict[str, Any]:
 
 def in_words(cfg: Any, is_test: bool) -> str:
     """What a run does, as the first line of its log."""
+    from dassl.engine import TRAINER_REGISTRY, TrainerX
+
     dataset = " ".join(filter(None, (cfg.DATASET.NAME, cfg.DATASET.FOLDER_PATH)))
     words = f"{cfg.TRAINER.NAME} on {dataset}, {cfg.DATASET.SUBSAMPLE_CLASSES} classes"
     if is_test:
         return f"Testing {words}"
     optim, shots = cfg.OPTIM, cfg.DATASET.NUM_SHOTS
-    words += f": {shots if shots > 0 else 'all'} images a class, {optim.MAX_EPOCH} epochs"
-    words += f", learning rate {optim.LR:g}"
+    words += f": {shots if shots > 0 else 'all'} images a class"
+    if TRAINER_REGISTRY.get(cfg.TRAINER.NAME).forward_backward is TrainerX.forward_backward:
+        return f"Training {words}"  # it takes no steps
+    words += f", {optim.MAX_EPOCH} epochs, learning rate {optim.LR:g}"
     if optim.WARMUP_EPOCH > 0:
         low = optim.WARMUP_CONS_LR if optim.WARMUP_TYPE == "constant" else optim.WARMUP_MIN_LR
         words += f" after a warm-up of {optim.WARMUP_EPOCH} epochs from {low:g}"

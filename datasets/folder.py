@@ -124,6 +124,11 @@ class Folder(ImageDataset):
         if damaged:
             raise ValueError(f"{len(damaged):,} images cannot be read: {'; '.join(damaged[:5])}")
         labels = {name: label for label, name in enumerate(sorted({image.class_name for image in images}))}
+        if len(labels) == 1:
+            raise ValueError(
+                f"{self.folder} has one class, {next(iter(labels))!r}: add images of others. If the classes "
+                "are the folders in it, give that one as DATASET.FOLDER_PATH."
+            )
         rows = sorted((labels[name], path, name) for path, name, _ in images)
         test, val, train = divide([Row(path, label, name) for label, path, name in rows], 0.3, 0.2)
         how = f"drawn (seed {SPLIT_SEED}, 50/20/30 a class)"

@@ -65,7 +65,7 @@ def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[d
     if not n_required <= len(words) <= len(names):
         raise ValueError(
             f"{verb} takes {usage} [KEY VALUE ...]; received {' '.join(given) or 'nothing'}. SHOTS=4 in the "
-            "environment gives the images a class"
+            "environment gives the images a class, OPTIM.MAX_EPOCH 5 the epochs"
         )
     if len(pairs) % 2:
         raise ValueError(f"settings are pairs of KEY VALUE; received {' '.join(pairs)}")
@@ -96,7 +96,8 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
             raise ValueError(f"{option}{key} cannot be set here: {refused[key]}")
         reading = [name for name in names if methods()[name].reads(key)]
         if len(reading) < (len(names) if key in axes else 1):
-            raise ValueError(f"{option}{key} changes nothing of some of the methods {', '.join(names)}")
+            idle = [name for name in names if name not in reading]
+            raise ValueError(f"{option}{key} changes nothing of {', '.join(idle)}: leave it out")
 
 
 def chosen_methods(text: str, verb: str) -> tuple[str, ...]:

@@ -61,6 +61,10 @@ def test_no_split_is_kept_of_damaged_images_or_single_ones(tmp_path, birds):
     put(birds / "wren/7.jpg")
     put(birds / "kiwi/1.jpg")
     assert "'kiwi'" in refused_birds(tmp_path) and not (birds / "split_own.json").exists()
+    put(tmp_path / "data/photos/birds/emu/1.jpg")
+    put(tmp_path / "data/photos/birds/wren/1.jpg")  # the classes are one folder deeper
+    assert "'birds'" in refused_birds(tmp_path, FOLDER_PATH="photos")
+    assert not (tmp_path / "data/photos/split_own.json").exists()
 
 
 def test_the_split_of_a_folder_that_cannot_be_written_is_kept_below_the_root(tmp_path, birds, monkeypatch):
