@@ -165,7 +165,7 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
 
 
 def train_or_test(argv: Sequence[str], args: argparse.Namespace, cfg: Any, entries: dict[str, Any]) -> None:
-    """The same in the run's own folder, with a log."""
+    """Builds the trainer, then trains, or tests with --eval-only."""
     from dassl.engine import build_trainer
     from dassl.utils import collect_env_info, set_random_seed
     from dassl.utils.signals import raise_if_stopped

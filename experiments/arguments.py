@@ -56,7 +56,7 @@ def numbers(name: str, text: str, least: int) -> tuple[int, ...]:
 
 def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[dict[str, str], Pairs]:
     """The named arguments of a verb, and the KEY VALUE pairs that follow."""
-    keys = (i for i, word in enumerate(given) if KEY.fullmatch(word) and (i or "." in word))  # a dataset: CUB
+    keys = (i for i, word in enumerate(given) if KEY.fullmatch(word) and (i or "." in word))  # not CUB
     start = next(keys, len(given))
     words, pairs = list(given[:start]), list(given[start:])
     usage = VERBS[verb][0]

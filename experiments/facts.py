@@ -21,6 +21,7 @@ ELEVEN = ("imagenet", *TRANSFER_TARGETS)
 IMAGENET_VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 FEW_SHOTS = (1, 2, 4, 8, 16)  # CoOp, section 4.1
 TRAINING_NODES = ("OPTIM.", "TRAIN.", "DATALOADER.TRAIN_X.")  # settings of steps
+METHODS_NODES = ("TRAINER.", "LOSS.", "TASK")  # where methods declare settings
 
 
 @lru_cache
@@ -59,7 +60,6 @@ class Method:
 
     name: str
     scripts: str  # folder of its launchers in scripts/
-    node: str  # its settings are those below TRAINER.<node>
     default: Rules  # for every protocol
     base2new: Rules = ()
     xd: Rules = ()
@@ -70,10 +70,18 @@ class Method:
     variant_of: str = ""  # the method whose launchers and configs it shares
 
     def reads(self, key: str) -> bool:
-        """Whether a setting is its own or every method's; of TRAINER it may read more than its node."""
-        nodes = {f"TRAINER.{method.node}." for method in methods().values()} - {f"TRAINER.{self.node}."}
-        takes_steps = self.trains and not self.only_few_shot
-        return not key.startswith((*nodes, *(() if takes_steps else TRAINING_NODES)))
+        """Whether a setting can change anything for the method; of those of methods its class knows it."""
+        if key.startswith(TRAINING_NODES) and (self.only_few_shot or not self.trains):
+            return False
+        if not key.startswith(METHODS_NODES):
+            return True
+        import trainers  # noqa: F401, it registers the methods; here, since it takes seconds
+        from dassl.engine import TRAINER_REGISTRY
+
+        trainer = TRAINER_REGISTRY.get(self.name)
+        if hasattr(trainer, "is_of_another"):
+            return not trainer.is_of_another(key)
+        return getattr(trainer, "settings_node", None) != ""  # "" has none; a published trainer may read all
 
     @property
     def configs(self) -> Path:
@@ -104,7 +112,7 @@ def methods() -> dict[str, Method]:
     """The methods by their registered names."""
     found = {}
     for path in sorted((REPO / "configs/protocols").glob("*.yaml")):
-        found[path.stem] = Method(**{"name": path.stem, "node": path.stem.upper(), **read_yaml(path)})
+        found[path.stem] = Method(**{"name": path.stem, **read_yaml(path)})
     return found
 
 

@@ -51,7 +51,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        """A few words that tell the run."""
+        """Its name on the terminal, such as `MPL eurosat base K=16 seed 1`."""
         draw = f" K={self.shots} seed {self.seed}" if self.shots else ""
         point = f" [{self.point}]" if self.point else ""
         return f"{self.method} {self.dataset} {self.part}{draw}{point}"

@@ -259,7 +259,7 @@ class PromptTrainer(ClipTrainer):
         """Resume as the engine does, then capture the loss as a CUDA graph, before any image is loaded."""
         super().before_train()
         is_static = vars(type(self)).get("has_static_step", False)
-        if self.device.type == "cuda" and is_static and self.cfg.TRAIN.get("CUDA_GRAPHS", True):
+        if self.device.type == "cuda" and is_static and self.cfg.TRAIN.CUDA_GRAPHS:
             self.set_model_mode("train")
             loader = self.cfg.DATALOADER
             n_images = loader.TRAIN_X.BATCH_SIZE * loader.K_TRANSFORMS

@@ -170,6 +170,10 @@ class DePT(PromptTrainer):
         check_choice("TRAINER.LINEAR_PROBE.TYPE", kind, ("linear", "similarity"))
 
     @classmethod
+    def is_of_another(cls, key: str) -> bool:
+        return cls.base is not None and super().is_of_another(key)  # any base may read it until one is chosen
+
+    @classmethod
     def class_specific(cls, cfg: Any) -> tuple[str, ...]:
         classifier = CLASSIFIER if cfg.TRAINER.LINEAR_PROBE.TYPE == "linear" else ()
         return (*super().class_specific(cfg), *classifier)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,11 +52,6 @@ class ZeroshotCLIP(ClipTrainer):
     def templates(self) -> list[str]:
         """The templates whose features are averaged."""
         return [chosen_template(self.cfg)]
-
-    @classmethod
-    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
-        """No settings: a prompt file holds the templates themselves."""
-        return {}
 
     def build_model(self) -> None:
         """Load CLIP; class features are computed at the first image."""

@@ -97,7 +97,6 @@ _TRAIN = {
     "PRINT_FREQ": 10,  # batches between printed lines
     "COUNT_ITER": "train_x",  # unused
     "WANDB_PROJECT": "",  # Weights & Biases project that gets tensorboard's scalars; needs wandb
-    "CUDA_GRAPHS": True,  # on a GPU, launch all kernels of a training step at once
 }
 
 _TEST = {

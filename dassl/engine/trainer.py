@@ -139,8 +139,10 @@ class TrainerX:
         if self.train_loader_x is None or getattr(self.dm.dataset, "test_only", False):
             raise ValueError(f"{self.cfg.DATASET.NAME} has no training images: add --eval-only")
         check_availability(test.FINAL_MODEL, ("last_step", "best_val"), "TEST.FINAL_MODEL")
-        for split in [] if test.NO_TEST else [test.SPLIT] + ["val"] * self._chooses_on_val():
-            self._loader_of(split)  # raises where it is missing, before the training and not after it
+        if not test.NO_TEST:
+            self._loader_of(test.SPLIT)  # raises where it is missing, before the training and not after it
+        if self._chooses_on_val():
+            self._loader_of("val")
         try:
             self.before_train()
             for self.epoch in range(self.start_epoch, self.max_epoch):  # noqa: B020, the hooks read self.epoch

@@ -60,7 +60,7 @@ def write_prompts(trainer: Any, folder: Path) -> Path:
     learns = hasattr(trainer, "learned")
     return PromptFile.of(
         trainer.cfg,
-        settings=trainer.prompt_settings(trainer.cfg),
+        settings=trainer.prompt_settings(trainer.cfg) if learns else {},
         backbone=trainer.backbone,
         dataset=trainer.dm.dataset,
         learned=trainer.learned.state_dict() if learns else {},

@@ -8,6 +8,7 @@ import torch
 
 import train
 from clip.weights import published_models
+from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler
 from dassl.record import flat
 from experiments.facts import ELEVEN, FEW_SHOTS, REPO, methods
@@ -101,7 +102,7 @@ def test_published_values(name: str) -> None:
     batch, lr, epochs, settings = PUBLISHED[name]
     expected = COMMON | settings
     expected |= {"DATALOADER.TRAIN_X.BATCH_SIZE": batch, "OPTIM.LR": lr, "OPTIM.MAX_EPOCH": epochs}
-    node = methods()[name.split("/")[0]].node
+    node = TRAINER_REGISTRY.get(name.split("/")[0]).settings_node
     expected = {key if "." in key else f"TRAINER.{node}.{key}": value for key, value in expected.items()}
     found = dict(flat(load(name)))
     assert {key: found[key] for key in expected} == expected

@@ -117,6 +117,14 @@ def test_a_test_takes_the_settings_that_its_training_has_by_the_dataset() -> Non
     assert ("TRAINER.TCP.W", "4") in base.settings
 
 
+def test_a_setting_goes_to_the_methods_that_read_it() -> None:
+    coop, kgcoop = planned("base2new_train --method CoOp,KgCoOp shapes 1 TRAINER.COOP.W 4.0")
+    assert (coop.setting("TRAINER.COOP.W"), kgcoop.setting("TRAINER.COOP.W")) == (None, "4.0")
+    pairs = "TRAINER.DEPT.BASE MaPLe TRAINER.MAPLE.N_CTX 4"
+    (dept,) = planned(f"base2new_train --method DePT shapes 1 {pairs}")
+    assert dept.setting("TRAINER.MAPLE.N_CTX") == "4"
+
+
 def test_a_method_of_few_shot_learning_alone_takes_part_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOTS", "4")
     assert {run.method for run in planned("few_shot --method all shapes 1 OPTIM.LR 0.1")} >= {"LinearProbe"}

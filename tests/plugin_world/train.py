@@ -5,6 +5,7 @@ Usage: train.py OUTPUT_DIR  (prints a JSON dict, method -> what was seen)
 
 import json
 import sys
+from pathlib import Path
 
 import torch
 
@@ -17,7 +18,9 @@ def setup_cfg(method, output_dir):
     cfg = get_cfg_default()
     trainers.extend_cfg(cfg)
     cfg.DATASET.SUBSAMPLE_CLASSES = "base"
-    cfg.merge_from_file(f"configs/trainers/{method.removesuffix('2')}/tiny_shapes.yaml")
+    names = (kind.__name__ for kind in TRAINER_REGISTRY.get(method).__mro__)  # a variant has its method's
+    paths = (Path(f"configs/trainers/{name}/tiny_shapes.yaml") for name in names)
+    cfg.merge_from_file(str(next(path for path in paths if path.is_file())))
     cfg.TRAINER.NAME = method
     cfg.OUTPUT_DIR = f"{output_dir}/{method}"
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 2
