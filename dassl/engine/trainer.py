@@ -145,7 +145,7 @@ class TrainerX:
             self._loader_of("val")
         try:
             self.before_train()
-            for self.epoch in range(self.start_epoch, self.max_epoch):  # noqa: B020, the hooks read self.epoch
+            for self.epoch in range(self.start_epoch, self.max_epoch):  # noqa: B020, read by hooks
                 self._first_bad_batch = None
                 self.before_epoch()
                 self.run_epoch()
