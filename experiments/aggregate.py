@@ -110,8 +110,9 @@ def make_table(
     datasets.sort(key=lambda name: order.index(name) if name in order else len(order))
     labels = sorted(set(runs.label) | (set(methods) - set(runs.method)), key=label_order)
     n_seeds = len(set(seeds or runs.seed[runs.learned]))
-    of_labels = [(label, runs[runs.label == label]) for label in labels]
-    made = [cell for of in of_labels for cell in make_cells(*of, source, datasets, metrics, n_seeds)]
+    made: list[dict[str, Any]] = []
+    for label in labels:
+        made += make_cells(label, runs[runs.label == label], source, datasets, metrics, n_seeds)
     cells = pd.DataFrame(made).assign(protocol=protocol, shots=shots, trained_on=source)
     cells = cells.set_index(["dataset", "label", "metric"])
     places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=cells.index.names)
@@ -159,8 +160,8 @@ def make_cells(
         lack, n_datasets = "", len(over)
         if name == AVERAGE:
             needed = "H" if "H" in metrics else metric
-            over = [one for one in over if not np.isnan(figure(values.accuracy, needed, [one])[0])]
-        mean, by_seed = figure(values.accuracy, metric, over)
+            over = [one for one in over if not np.isnan(mean_and_seeds(values.accuracy, needed, [one])[0])]
+        mean, by_seed = mean_and_seeds(values.accuracy, metric, over)
         if 0 < len(over) < n_datasets:
             lack = f" ({len(over)}/{n_datasets} datasets)"
         elif len(by_seed) < (n_seeds if learned else 1):
@@ -176,14 +177,14 @@ def make_cells(
             "sample_std": std,
             "n_seeds": len(by_seed),
             "by_seed": ";".join(f"{seed}:{value!r}" for seed, value in by_seed.items()),
-            "macro_f1": figure(values.macro_f1, metric, over)[0],
+            "macro_f1": mean_and_seeds(values.macro_f1, metric, over)[0],
             "published": published_mean(runs, method_of(label), over, metric),
             "lack": lack,
             "text": MISSING if np.isnan(mean) else f"{mean:.2f}{spread}{lack}",
         }
 
 
-def figure(values: pd.DataFrame, metric: str, datasets: Sequence[str]) -> tuple[Any, Any]:
+def mean_and_seeds(values: pd.DataFrame, metric: str, datasets: Sequence[str]) -> tuple[Any, Any]:
     """The mean of a metric over seeds and datasets, and its mean of each seed that has all the datasets.
 
     Args:

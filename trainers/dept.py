@@ -188,9 +188,9 @@ class DePT(PromptTrainer):
         classnames: Sequence[str],
     ) -> dict[str, Tensor]:
         """The second head's rows of `classnames`, or no second head if one is none of the training's."""
-        says_nothing = trained is None and not any(name.endswith("token_suffix") for name in values)
-        if says_nothing and cfg.DATASET.SUBSAMPLE_CLASSES == "base":  # as the published engine saves ours
-            trained = classnames
+        is_published = any(name.endswith("token_suffix") for name in values)  # holds the words of its classes
+        if trained is None and not is_published and cfg.DATASET.SUBSAMPLE_CLASSES == "base":
+            trained = classnames  # as the published engine saves our runs
         if trained is not None and set(classnames) <= set(trained):
             return super().values_for(cfg, model, values, trained, classnames)
         rows = rows_of_words(values, model.prompt_learner.class_prompts) if trained is None else None

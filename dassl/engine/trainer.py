@@ -162,7 +162,7 @@ class TrainerX:
     def before_train(self) -> None:
         """Resume if there is a checkpoint, open the writer, and begin the record.
 
-        With RESUME, the run resumes from that folder until its own is as far.
+        With RESUME, the run resumes from that folder, or from its own if that has as many epochs.
         """
         source, names = self.output_dir, self.get_model_names()
         if self.cfg.RESUME:
