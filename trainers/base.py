@@ -56,6 +56,8 @@ def load_frozen_clip(cfg: Any) -> CLIP:
     """The CLIP that MODEL.BACKBONE.NAME names, on the CPU; ValueError if INPUT.SIZE is not its image size."""
     name = cfg.MODEL.BACKBONE.NAME
     print(f"Loading CLIP (backbone: {name})")
+    if name == "Tiny-Shapes" and cfg.DATASET.NAME != "Shapes":
+        print("Note: Tiny-Shapes was trained on drawings of shapes; expect little of it on photographs")
     model = clip.load(name, torch.device("cpu"))
     size = model.config.image_size
     if tuple(cfg.INPUT.SIZE) != (size, size):
