@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
@@ -20,16 +19,6 @@ from dassl.files import write_whole
 
 POINTER_NAME = "checkpoint"
 BEST_NAME = "model-best.pth.tar"
-
-_scalar, _reconstruct = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
-_MAKERS: dict[str, Any] = {  # functions that make plain data of published files, and run nothing else
-    "collections.defaultdict": lambda *args: OrderedDict(),
-    "numpy.core.multiarray.scalar": _scalar,
-    "numpy._core.multiarray.scalar": _scalar,
-    "numpy.core.multiarray._reconstruct": _reconstruct,
-    "numpy._core.multiarray._reconstruct": _reconstruct,
-}
-_NUMPY = [np.dtype, np.ndarray, *(type(np.dtype(kind)) for kind in "?bhilqBHILQefdSU")]
 
 
 class _Inert:
@@ -43,6 +32,14 @@ class _Inert:
 
     def __setstate__(self, state: Any) -> None:
         pass
+
+
+def defaultdict(*args: Any) -> OrderedDict:
+    """Stands for Python's, which the optimiser in a pickled scheduler holds."""
+    return OrderedDict()
+
+
+defaultdict.__module__ = "collections"  # by which PyTorch finds it
 
 
 def epoch_file_name(epoch: int) -> str:
@@ -114,9 +111,11 @@ def _load(path: str) -> dict[str, Any]:
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            names = set(get_unsafe_globals_in_checkpoint(path)) - {"numpy.dtype", "numpy.ndarray"}
-            allowed = [*_NUMPY, *map(_stand_in, names)]
-            with safe_globals(allowed):
+            stand_ins: list[Any] = [defaultdict]
+            for full_name in set(get_unsafe_globals_in_checkpoint(path)) - {"collections.defaultdict"}:
+                module, _, name = full_name.rpartition(".")
+                stand_ins.append(type(name, (_Inert,), {"__module__": module}))
+            with safe_globals(stand_ins):
                 checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict):
         raise TypeError(f"it holds a {type(checkpoint).__name__}, not a dict")
@@ -126,19 +125,6 @@ def _load(path: str) -> dict[str, Any]:
     if not isinstance(checkpoint.get("state_dict", {}), dict) or type(checkpoint.get("epoch", 0)) is not int:
         raise TypeError("its state_dict is no dict of weights, or its epoch no number")
     return checkpoint
-
-
-def _stand_in(path: str) -> Any:
-    """What a file gets for the class or function that it names: a maker of plain data, or an inert class."""
-    module, _, name = path.rpartition(".")
-    if path not in _MAKERS:
-        return type(name, (_Inert,), {"__module__": module})
-
-    def make(*args: Any) -> Any:
-        return _MAKERS[path](*args)
-
-    make.__module__, make.__name__, make.__qualname__ = module, name, name  # how PyTorch finds it
-    return make
 
 
 def _holds_inert(tree: Any) -> bool:
