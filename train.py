@@ -112,14 +112,9 @@ def in_words(cfg: Any, is_test: bool) -> str:
     words = f"{cfg.TRAINER.NAME} on {dataset}, {cfg.DATASET.SUBSAMPLE_CLASSES} classes"
     if is_test:
         return f"Testing {words}"
-    optim, shots = cfg.OPTIM, cfg.DATASET.NUM_SHOTS
-    words += f": {shots if shots > 0 else 'all'} images a class"
-    if TRAINER_REGISTRY.get(cfg.TRAINER.NAME).forward_backward is TrainerX.forward_backward:
-        return f"Training {words}"  # it takes no steps
-    words += f", {optim.MAX_EPOCH} epochs, learning rate {optim.LR:g}"
-    if optim.WARMUP_EPOCH > 0:
-        low = optim.WARMUP_CONS_LR if optim.WARMUP_TYPE == "constant" else optim.WARMUP_MIN_LR
-        words += f" after a warm-up of {optim.WARMUP_EPOCH} epochs from {low:g}"
+    words += f": {cfg.DATASET.NUM_SHOTS if cfg.DATASET.NUM_SHOTS > 0 else 'all'} images a class"
+    if TRAINER_REGISTRY.get(cfg.TRAINER.NAME).forward_backward is not TrainerX.forward_backward:
+        words += f", {cfg.OPTIM.MAX_EPOCH} epochs, learning rate {cfg.OPTIM.LR:g}"
     return f"Training {words}"
 
 
@@ -130,7 +125,7 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
     """
     from dassl.data.datasets import build_dataset
     from dassl.engine import TRAINER_REGISTRY
-    from dassl.record import hold_folder, is_finished, read_result
+    from dassl.record import hold_folder, read_result, run_state
     from dassl.utils import setup_logger
     from dassl.utils.signals import stop_signals
 
@@ -152,7 +147,14 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
     if args.force:
         build_dataset(cfg)  # a mistyped folder is named before a run is moved aside
     with stop_signals(), hold_folder(cfg.OUTPUT_DIR, args.force):
-        if not args.no_train and is_finished(cfg, args.eval_only, tested):
+        state, differing = run_state(cfg.OUTPUT_DIR, cfg, args.eval_only, tested)
+        if differing and not args.no_train:
+            raise ValueError(
+                "\n  ".join([f"{cfg.OUTPUT_DIR} holds a run with other settings:", *differing])
+                + "\nGive another output folder (--output-dir; OUTPUT of the launchers), or --force to move "
+                "it aside and start afresh"
+            )
+        if state == "finished" and not args.no_train:
             print(f"Results are there: {cfg.OUTPUT_DIR} (--force runs it afresh)")
             return
         setup_logger(cfg.OUTPUT_DIR)

@@ -9,8 +9,9 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from .files import write_whole
 
 RESULT_NAME = "result.json"
 METRICS_NAME = "metrics.jsonl"
+LOG_NAME = "log.txt"
+LOCK_NAME = ".run.lock"
 RESULTS = ("split", "accuracy", "error_rate", "macro_f1", "majority", "correct", "total", "test_seconds")
 
 NOT_COMPARED = (
@@ -80,12 +83,15 @@ def differing_runs(old: Any, new: Any, may_change: Sequence[str] = ()) -> list[s
     return lines + differing_settings(was, now)
 
 
-def run_state(folder: str, config: Any) -> tuple[str, list[str]]:
+def run_state(
+    folder: str, config: Any, is_test: bool | None = None, tested: dict[str, Any] | None = None
+) -> tuple[str, list[str]]:
     """The state of the run in a folder: "missing", "unfinished", "finished" or "other settings".
 
     Args:
         folder: OUTPUT_DIR.
         config: the settings that are wanted now.
+        is_test: whether a test alone is wanted, and of what training (`tested`); None does not ask.
 
     Returns:
         the state, and the lines of `differing_settings`.
@@ -93,35 +99,14 @@ def run_state(folder: str, config: Any) -> tuple[str, list[str]]:
     result = read_result(folder)
     if not result:
         return "missing", []
-    found = "finished" if result.get("finished") is True else "unfinished"
-    lines = differing_runs(result, identity(config), () if found == "finished" else MAY_CHANGE)
-    return "other settings" if lines else found, lines
-
-
-def is_finished(cfg: Any, is_test: bool, tested: dict[str, Any] | None) -> bool:
-    """Whether OUTPUT_DIR holds the results of this very run.
-
-    Args:
-        cfg: the config.
-        is_test: whether it tests alone.
-        tested: the training that it tests.
-
-    Raises:
-        ValueError: it holds a run with other settings; the message names them.
-    """
-    state, lines = run_state(cfg.OUTPUT_DIR, cfg)
-    if state != "missing":
-        old = read_result(cfg.OUTPUT_DIR)
-        lines += differing_settings({"--eval-only": old.get("epochs_done") is None}, {"--eval-only": is_test})
-        if state == "finished":
-            lines += differing_settings({"tested": old.get("tested") or {}}, {"tested": tested or {}})
-    if lines:
-        raise ValueError(
-            "\n  ".join([f"{cfg.OUTPUT_DIR} holds a run with other settings:", *lines])
-            + "\nGive another output folder (--output-dir; OUTPUT of the launchers), or --force to move it "
-            "aside and start afresh"
-        )
-    return state == "finished"
+    is_finished = result.get("finished") is True
+    lines = differing_runs(result, identity(config), () if is_finished else MAY_CHANGE)
+    if is_test is not None:
+        was: dict[str, Any] = {"--eval-only": result.get("epochs_done") is None}
+        if is_finished:
+            was["tested"] = result.get("tested") or {}
+        lines += differing_settings(was, {"--eval-only": is_test, "tested": tested or {}})
+    return "other settings" if lines else "finished" if is_finished else "unfinished", lines
 
 
 def read_result(folder: str) -> dict[str, Any]:
@@ -136,36 +121,37 @@ def read_result(folder: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def hold_folder(folder: str, force: bool) -> Iterator[None]:
-    """Keep other runs out of a run's folder in this block.
+    """Keep other runs out of a run's folder in this block, which a mistake before its record leaves unmade.
 
     Args:
         folder: OUTPUT_DIR; it is created.
-        force: first rename the run in it to FOLDER.old-<time>.
+        force: first move the run in it to FOLDER.old-<time>.
     """
-    folder = os.path.normpath(folder)
-    lock = FileLock(os.path.join(folder, ".run.lock"))
-
-    def acquire() -> None:
-        os.makedirs(folder, exist_ok=True)
-        try:
-            lock.acquire(timeout=LOCK_SECONDS)
-        except Timeout as error:
-            raise ValueError(
-                f"another run works in {folder}: wait for it, or give another output folder"
-            ) from error
-
-    acquire()
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK_NAME)
     try:
-        traces = ("result.json", "log.txt", "*/checkpoint")
-        if force and any(any(Path(folder).glob(trace)) for trace in traces):
-            aside = f"{folder}.old-{time.strftime('%Y-%m-%d-%H-%M-%S')}"
-            os.rename(folder, aside)
-            lock.release()
-            print(f"Moved the run that was in {folder} to {aside}")
-            acquire()
-        for path in (*Path(folder).glob("*.part"), *Path(folder).glob("*/*.part")):  # left by a killed run
-            path.unlink()
-        yield
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout as error:
+        raise ValueError(
+            f"another run works in {path}: wait for it, or give another output folder"
+        ) from error
+    try:
+        if force and any(any(path.glob(trace)) for trace in (RESULT_NAME, LOG_NAME, "*/checkpoint")):
+            aside = Path(f"{path}.old-{time.strftime('%Y-%m-%d-%H-%M-%S')}")
+            aside.mkdir()
+            for entry in path.iterdir():
+                if entry.name != LOCK_NAME:
+                    entry.rename(aside / entry.name)
+            print(f"Moved the run that was in {path} to {aside}")
+        for part in (*path.glob("*.part"), *path.glob("*/*.part")):  # left by a killed run
+            part.unlink()
+        try:
+            yield
+        except Exception:
+            if {entry.name for entry in path.iterdir()} <= {LOCK_NAME, LOG_NAME}:
+                shutil.rmtree(path)
+            raise
     finally:
         lock.release()
 
@@ -173,7 +159,7 @@ def hold_folder(folder: str, force: bool) -> Iterator[None]:
 def is_held(folder: str) -> bool:
     """Whether a run works in a folder."""
     try:
-        with FileLock(os.path.join(folder, ".run.lock"), timeout=0):
+        with FileLock(os.path.join(folder, LOCK_NAME), timeout=0):
             return False
     except Timeout:
         return True
@@ -246,20 +232,18 @@ class RunRecord:
         write_whole(os.path.join(self.folder, RESULT_NAME), lambda file: file.write(f"{text}\n".encode()))
 
 
-def identity(cfg: Any, read: Sequence[str] = ()) -> dict[str, Any]:
+def identity(cfg: Any, nodes: Collection[str] = ()) -> dict[str, Any]:
     """What makes a run the one it is, as far as its config says it.
 
     Args:
         cfg: the config.
-        read: the nodes and keys of TRAINER that the method reads, its own first; the others are left out. ()
-            keeps all.
+        nodes: the nodes and keys of TRAINER that the method reads; the others are left out. () keeps all.
     """
     config = plain(cfg)
-    nodes = config["TRAINER"]
-    if read:
-        config["TRAINER"] = {key: value for key, value in nodes.items() if key in ("NAME", *read)}
-    method = dict(nodes.get(read[0] if read else cfg.TRAINER.NAME.upper(), {}))
-    method |= dict(flat({f"TRAINER.{key}": nodes[key] for key in read[1:]}))
+    method = {
+        key: node for key, node in config["TRAINER"].items() if key != "NAME" and (not nodes or key in nodes)
+    }
+    config["TRAINER"] = {"NAME": cfg.TRAINER.NAME, **method}
     backbone = cfg.MODEL.BACKBONE.NAME
     is_file = os.path.isfile(os.path.expanduser(backbone))
     folder, names = cfg.DATASET.get("FOLDER_PATH", ""), cfg.DATASET.get("FOLDER_CLASS_NAMES", "")
@@ -272,8 +256,7 @@ def identity(cfg: Any, read: Sequence[str] = ()) -> dict[str, Any]:
         "shots": cfg.DATASET.NUM_SHOTS,
         "seed": cfg.SEED,
         "subsample": cfg.DATASET.get("SUBSAMPLE_CLASSES"),
-        "method": {key: value for key, value in method.items() if key != "PREC"},
-        "input": config["INPUT"],
+        "method": method,
         "images": folder,
         "class_names": digest_of_file(names and os.path.join(folder, os.path.expanduser(names))),
         "init_weights": digest_of_file(cfg.MODEL.INIT_WEIGHTS),

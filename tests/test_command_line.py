@@ -262,8 +262,11 @@ def test_a_run_that_is_stopped_resumes_at_its_last_epoch(
         ([f"--config-file={REPO}/configs/trainers/MaPLe/tiny_shapes.yaml"], ["TRAINER.MAPLE", "MPL"]),
     ],
 )
-def test_a_mistake_is_named_before_any_training(run: Run, pairs: list[str], parts: list[str]) -> None:
+def test_a_mistake_is_named_before_any_training_and_leaves_no_folder(
+    run: Run, pairs: list[str], parts: list[str], tmp_path: Path
+) -> None:
     refused(run(*pairs), *parts)
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_and_damaged_files_are_named(run: Run, world: tuple[Path, Path], tmp_path: Path) -> None:

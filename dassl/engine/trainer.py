@@ -7,7 +7,6 @@ import os
 import shutil
 import time
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,8 +65,11 @@ class TrainerX:
         self.loaded_from: dict[str, str] = {}
         self.record = record.RunRecord(self.output_dir)
         self.build_data_loader()
+        # What the method reads of TRAINER; nothing is known of a published one.
+        keys = [f"TRAINER.{getattr(self, 'settings_node', '')}", *getattr(self, "further_settings", ())]
+        nodes = {key.split(".")[1] for key in keys if key.startswith("TRAINER.")} - {""}
         # What makes this run the run it is; saved with its checkpoints.
-        self.identity: dict[str, Any] = record.identity(cfg, self._read()) | {
+        self.identity: dict[str, Any] = record.identity(cfg, nodes) | {
             "classnames": [self.lab2cname[label] for label in sorted(self.lab2cname)],
             "train_rows": record.digest_of_rows(self.dm.dataset.train_x or (), cfg.DATASET.ROOT),
         }
@@ -76,12 +78,6 @@ class TrainerX:
 
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError if the config does not suit the method; runs before anything is built."""
-
-    def _read(self) -> list[str]:
-        """What the method reads of TRAINER, its own node first; [] of a published one, which does not say."""
-        further = (key.split(".") for key in getattr(self, "further_settings", ()))
-        read = [getattr(self, "settings_node", ""), *(key[1] for key in further if key[0] == "TRAINER")]
-        return list(dict.fromkeys(filter(None, read)))
 
     def build_data_loader(self) -> None:
         """Set `dm`, `train_loader_x`, `val_loader`, `test_loader`, `num_classes` and `lab2cname`."""
@@ -471,14 +467,9 @@ class TrainerX:
         file_name = BEST_NAME if epoch is None else epoch_file_name(epoch)
         own = {key: self.identity[key] for key in self.compared_in_test}
         for name in self.get_model_names():
-            above = [str(folder) for folder in Path(directory).parents if (folder / name).is_dir()]
-            if above and not os.path.isdir(os.path.join(directory, name)):
-                raise ValueError(f"--model-dir {directory} lies in a run's folder: give that, {above[0]}")
-            if os.path.isfile(directory):
-                raise ValueError(f"--model-dir {directory} is a file: give MODEL.INIT_WEIGHTS this file")
             path = os.path.join(directory, name, file_name)
             checkpoint = load_checkpoint(path)
-            lines = record.differing_settings(checkpoint.get("run") or {}, own)
+            lines = record.differing_settings(checkpoint.get("run") or {}, own, may_change=("PREC",))
             if lines:
                 raise ValueError("\n  ".join([f"{path} was trained with other settings:", *lines]))
             print(f"Load {path} to {name} (epoch={checkpoint.get('epoch')})")

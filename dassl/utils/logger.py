@@ -6,6 +6,7 @@ import time
 from typing import Any, TextIO
 
 from dassl.files import mkdir_if_missing
+from dassl.record import LOG_NAME
 
 
 class Tee:
@@ -42,7 +43,7 @@ def setup_logger(output: str | None = None) -> None:
     """
     if output is None:
         return
-    path = output if output.endswith((".txt", ".log")) else os.path.join(output, "log.txt")
+    path = output if output.endswith((".txt", ".log")) else os.path.join(output, LOG_NAME)
     if os.path.exists(path):
         path += time.strftime("-%Y-%m-%d-%H-%M-%S")
     mkdir_if_missing(os.path.dirname(path))

@@ -231,7 +231,7 @@ def test_a_trainer_whose_own_average_is_not_saved_does_not_resume(build, tmp_pat
 
 def test_testing_under_other_settings_of_the_method_is_refused(own, tmp_path):
     own(tmp_path / "a", {"DEPTH": 9, "PREC": "fp16"}).train()
-    with pytest.raises(ValueError, match="method.DEPTH: was 9, now 3"):
+    with pytest.raises(ValueError, match="TINYOWN.DEPTH: was 9, now 3"):
         own(tmp_path / "b", {"DEPTH": 3, "PREC": "fp16"}).load_model(str(tmp_path / "a"), epoch=1)
     with pytest.raises(ValueError, match="backbone: was '', now 'other'"):
         other = own(tmp_path / "b", {"DEPTH": 9}, "MODEL.BACKBONE.NAME", "other")

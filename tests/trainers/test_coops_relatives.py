@@ -77,6 +77,6 @@ def test_a_layer_that_the_text_tower_lacks_is_refused(layer: int, make) -> None:
 def test_a_run_holds_all_settings_that_its_method_reads_and_no_others(make) -> None:
     trainer = make("TCP", "TRAINER.TCP.W", 4.0)
     assert trainer.identity["config"]["TRAINER"].keys() == {"NAME", "COOP", "TCP"}
-    assert trainer.identity["method"]["TRAINER.TCP.W"] == 4.0
+    assert trainer.identity["method"]["TCP"]["W"] == 4.0
     assert "TRAINER.TCP.W" in trainer.prompt_settings(trainer.cfg)
     assert "TRAINER.COOP.W" not in make("CoOp").prompt_settings(trainer.cfg)
