@@ -23,7 +23,7 @@ from pathlib import Path
 
 from .arguments import PAPER_METHODS, VERBS, runs_of
 from .facts import REPO, dataset_name
-from .run import Run, check_halves, state
+from .run import Run, check, state
 
 # What imports torch is imported where it is needed, so that --help answers at once.
 
@@ -123,11 +123,11 @@ def print_plan(runs: Sequence[Run], data: Path, output: Path) -> None:
 def print_missing(runs: Sequence[Run], data: Path) -> None:
     """Prints the datasets and weights that `runs` need and that are not here, and how to get them."""
     from clip.weights import find_local
-    from prepare.sources import is_present
 
-    absent = [name for name in dict.fromkeys(run.dataset for run in runs) if not is_present(name, data)]
-    if absent:
-        command = f"python -m prepare fetch {' '.join(absent)} --root {shlex.quote(str(data))}"
+    from .execution import missing_datasets
+
+    if missing := missing_datasets(runs, data):
+        command = f"python -m prepare fetch {' '.join(missing)} --root {shlex.quote(str(data))}"
         print(f"Not in {data}, or not all of it; to get them: {command}")
     backbones = dict.fromkeys(run.setting("MODEL.BACKBONE.NAME") for run in runs)
     lacking = [shlex.quote(name) for name in backbones if find_local(name) is None]
@@ -145,8 +145,8 @@ def run_verb(args: argparse.Namespace) -> int:
     runs = runs_of(args)
     for run in {replace(run, seed=0, shots=0, training=None): run for run in runs}.values():
         # A plan of other datasets answers at once, without torch.
-        if run.part in ("base", "new") and (not args.plan or dataset_name(run.dataset).startswith("Folder")):
-            check_halves(run, data)
+        if not args.plan or dataset_name(run.dataset).startswith("Folder"):
+            check(run, data)
     if args.plan:
         print_plan(runs, data, output)
         return 0

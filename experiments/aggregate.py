@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .facts import ELEVEN, dataset_name
+from .protocols import harmonic_mean
 from .results import HALVES, IMAGENET, PROVENANCE, TABLE, VARIANTS
 
 BENCHMARK = [dataset_name(name) for name in ELEVEN]
@@ -39,11 +40,6 @@ LEGEND = (
 def published() -> dict[str, Any]:
     """The published figures with their sources."""
     return json.loads(Path(__file__).with_name("published_results.json").read_text(encoding="utf-8"))
-
-
-def harmonic_mean(base: Any, new: Any) -> Any:
-    """H of two accuracies, or of two Series; 0 if both are 0."""
-    return 2 * base * new / np.maximum(base + new, 1e-9)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
 """The words and variables of the verbs that make runs, and the runs that they ask for."""
 
 import argparse
+import itertools
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from dassl.command import check_availability
 
-from .facts import ELEVEN, REPO, known_datasets, method_names, methods, read_yaml
-from .grid import points, read_axis, refusal
+from .facts import REPO, known_datasets, method_names, methods, read_yaml, registered_name
 from .protocols import Choice, plan
-from .run import Pairs, Run
+from .run import Pairs, Run, config_of
 
 VERBS = {  # verb: its words, what it does
     "base2new": ("DATASET SEED [EPOCHS]", "train on base, test on base and new, print base, new and H"),
@@ -102,7 +103,7 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
 
 def chosen_methods(text: str, verb: str) -> tuple[str, ...]:
     """The methods of a list for a verb; TRAINER of the environment may name a variant."""
-    names = tuple(method_names() if text == "all" else text.split(","))
+    names = tuple(method_names() if text == "all" else map(registered_name, text.split(",")))
     for name in names:
         check_availability(name, methods(), "method")
     if verb != "few_shot":
@@ -142,14 +143,11 @@ def choice_of(args: argparse.Namespace) -> Choice:
     check_keys(args.verb, [key for key, _ in settings], [read_axis(axis)[0] for axis in args.grid], names)
     datasets = () if words.get("DATASET", "all") == "all" else tuple(words["DATASET"].split(","))
     source = os.environ.get("SOURCE", "")
-    for name in (*datasets, *([source] if source else [])):
+    for name in filter(None, (*datasets, source)):
         check_availability(name, known_datasets(), "dataset")
-    if args.verb in ("main", "eval", "zeroshot"):
-        datasets = datasets or ELEVEN
     seeds, part = words.get("SEED", "all"), words.get("all|base|new", "all")
     check_availability(part, ("all", "base", "new"), "choice of classes")
-    of_protocol = args.verb.startswith(("few_shot", "base2new"))  # which choose the numbers themselves
-    shots = words.get("SHOTS") or os.environ.get("SHOTS") or ("" if of_protocol else "16")
+    shots = words.get("SHOTS") or os.environ.get("SHOTS")
     if args.verb in ("main", "eval"):
         settings = (*context_of(words), *settings)
     if "EPOCHS" in words:
@@ -166,21 +164,48 @@ def choice_of(args: argparse.Namespace) -> Choice:
     )
 
 
+def read_axis(text: str) -> tuple[str, list[str]]:
+    """KEY and values of `KEY=a,b,c`; `KEY=[1,2],[2,1]` has two values."""
+    key, _, rest = text.partition("=")
+    values = [value.strip() for value in re.findall(r"(?:\[[^\]]*\]|\([^)]*\)|[^,\[\](])+", rest)]
+    if not re.fullmatch(r"[A-Z]\w*(\.\w+)*", key) or not values or "" in values:
+        raise ValueError(f"--grid takes KEY=a,b,c, such as TRAINER.MPL.N_ADD_OP=1,2; received {text!r}")
+    return key, values
+
+
+def points(texts: Sequence[str]) -> dict[str, Pairs]:
+    """Name -> settings of all combinations; without `texts`, one that has neither.
+
+    A name such as `N_ADD_OP=1,N_RM_OP=0` is that of a folder; whole keys stand where their last words agree.
+    """
+    axes = [read_axis(text) for text in texts]
+    keys = [key for key, _ in axes]
+    short = [key.rpartition(".")[2] for key in keys]
+    names = short if len(set(short)) == len(short) else keys
+    found: dict[str, Pairs] = {}
+    for values in itertools.product(*(values for _, values in axes)):
+        cleaned = [re.sub(r"[^A-Za-z0-9_.-]+", "_", value).strip("_") for value in values]
+        name = ",".join(f"{key}={value}" for key, value in zip(names, cleaned, strict=True))
+        found[name] = tuple(zip(keys, values, strict=True))
+    return found
+
+
 def runs_of(args: argparse.Namespace) -> list[Run]:
     """The runs that the arguments ask for; a grid point that a method refuses is left out with a line."""
     choice = choice_of(args)
-    verbs: tuple[str, ...] = (args.verb,)
-    if args.verb == "reproduce":  # the CLIP of Shapes knows no other dataset
-        verbs = ("base2new",) if choice.datasets == ("shapes",) else ("base2new", "xd")
     found: list[Run] = []
     for name, pairs in points(args.grid).items():
-        at_point = replace(choice, settings=(*choice.settings, *pairs), point=name)
-        runs = [run for verb in verbs for run in plan(verb, at_point)]
-        why = refusal(runs) if name else ""
-        if why:
-            print(f"Left out: {name}: {why}")
-        else:
-            found += runs
+        runs = plan(args.verb, replace(choice, settings=(*choice.settings, *pairs), point=name))
+        if name:  # a schedule that removes too many prompts is refused before anything is loaded
+            from .schedule import build_schedules
+
+            try:
+                for run in {(run.method, run.config): run for run in runs}.values():
+                    build_schedules(config_of(run, Path("data"), Path("output")))
+            except (ValueError, TypeError, LookupError, OSError) as error:
+                print(f"Left out: {name}: {error}".replace("\n", " "))
+                continue
+        found += runs
     if not found:
         raise ValueError("no point of the grid can be run")
     return list(dict.fromkeys(found))

@@ -18,9 +18,9 @@ from typing import Any
 
 from dassl.command import run_command
 from dassl.record import differing_settings, read_result
-from prepare.sources import fetch_command, is_present, load_table
+from prepare.sources import is_present, load_table
 
-from .protocols import launcher
+from .protocols import harmonic_mean, launcher
 from .run import Run, config_of, state
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # what train.main gives after Ctrl-C and SIGTERM
@@ -58,37 +58,39 @@ def finished_training(training: Run, place: Place) -> dict[str, Any]:
     return record
 
 
-def offer_dataset(run: Run, data: Path) -> None:
-    """Fetches the dataset of `run` if it is missing, with AUTO_PREPARE=1 or after a yes on the terminal."""
-    makes_split = dict(run.settings).get("DATASET.MAKE_SPLIT", "False") != "False"
-    if makes_split or is_present(run.dataset, data):
-        return
+def missing_datasets(runs: Sequence[Run], data: Path) -> list[str]:
+    """The datasets of `runs` of which files have to be fetched."""
+    makes_split = {run: dict(run.settings).get("DATASET.MAKE_SPLIT", "False") != "False" for run in runs}
+    names = dict.fromkeys(run.dataset for run in runs if not makes_split[run])
+    return [name for name in names if not is_present(name, data)]
+
+
+def offer_datasets(runs: Sequence[Run], data: Path) -> None:
+    """Fetches the datasets that `runs` lack, with AUTO_PREPARE=1 or after a yes on the terminal."""
+    missing = missing_datasets(runs, data)
     answer = "yes" if os.environ.get("AUTO_PREPARE") == "1" else ""
-    if not answer and sys.stdin.isatty() and sys.stdout.isatty():
+    if missing and not answer and sys.stdin.isatty() and sys.stdout.isatty():
         with contextlib.suppress(EOFError):
-            answer = input(f"{run.dataset} is not in {data}, or not all of it. Fetch it now? [y/N] ")
-    if answer.lower() in ("y", "yes"):
+            answer = input(f"Not in {data}, or not all of it: {', '.join(missing)}. Fetch now? [y/N] ")
+    if missing and answer.lower() in ("y", "yes"):
         from prepare.__main__ import main as prepare
 
-        if prepare(["fetch", run.dataset, "--root", str(data)]):
-            raise ValueError(f"{run.dataset} is not ready; to try again: {fetch_command(run.dataset, data)}")
+        prepare(["fetch", *missing, "--root", str(data)])  # a run says what it still lacks
 
 
 def make(run: Run, place: Place) -> int:
     """Makes one run through train.py's main, unless it is finished; gives the exit status."""
     import train
 
-    found, _ = state(run, place.data, place.output)
-    flags = ["--debug"] * place.debug + ["--force"] * (place.force or found == "outdated")
+    flags = ["--debug"] * place.debug + ["--force"] * place.force
     load_epoch = None
     if run.training:
         training = finished_training(run.training, place)
         if training["config"]["TEST"]["FINAL_MODEL"] != "best_val":
             load_epoch = training["epochs_done"]
-    if found == "outdated" and not place.force:
-        print(f"Testing again, since the training is newer than the test: {place.output / run.folder}")
-    if found not in ("finished", "other settings") or place.force:
-        offer_dataset(run, place.data)
+        if not place.force and state(run, place.data, place.output)[0] == "outdated":
+            print(f"Testing again, since the training is newer than the test: {place.output / run.folder}")
+            flags.append("--force")
     words = run.arguments(place.data, place.output, load_epoch)
     return train.main(flags + words, protocol=run.protocol, part=run.part)
 
@@ -100,7 +102,10 @@ def make_all(runs: Sequence[Run], place: Place, n_workers: int = 1, gpus: Sequen
         exit status: 0; 2 if every run that was tried was refused for its settings or files; 1 if some are not
         finished; 130 or 143 after Ctrl-C or SIGTERM.
     """
-    progress = Progress(runs, place)
+    is_there = {run: read_result(str(place.output / run.folder)).get("finished") for run in runs}
+    todo = [run for run in runs if place.force or not is_there[run]]
+    offer_datasets(todo, place.data)
+    progress = Progress(runs, todo)
     if n_workers > 1 or gpus:
         stopped = execute_in_parallel(runs, place, progress, n_workers, gpus)
     else:
@@ -118,9 +123,8 @@ def make_all(runs: Sequence[Run], place: Place, n_workers: int = 1, gpus: Sequen
 class Progress:
     """Prints how many of several runs are done, and about how long the others take."""
 
-    def __init__(self, runs: Sequence[Run], place: Place) -> None:
-        is_there = {run: read_result(str(place.output / run.folder)).get("finished") for run in runs}
-        self.costs = {run: 0.0 if is_there[run] and not place.force else cost(run) for run in runs}
+    def __init__(self, runs: Sequence[Run], todo: Sequence[Run]) -> None:
+        self.costs = dict.fromkeys(runs, 0.0) | {run: cost(run) for run in todo}
         self.statuses: dict[Run, int] = {}
         self.n_running = 0
         self.start = time.monotonic()
@@ -162,9 +166,13 @@ def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
         0, or 130 or 143 after Ctrl-C or SIGTERM.
     """
     statuses: dict[Run, int] = {}
+    missing: list[str] = []  # datasets for which a run was refused
     for run in runs:
-        if run.training and statuses.get(run.training):
-            print(f"Left out: {run.title}: its training is not finished", file=sys.stderr)
+        lacks_training = run.training and statuses.get(run.training)
+        if lacks_training or run.dataset in missing:
+            why = "its training is not finished" if lacks_training else f"{run.dataset} is missing"
+            print(f"Left out: {run.title}: {why}", file=sys.stderr)
+            statuses[run] = 2
             continue
         report(run, None)
         try:
@@ -176,6 +184,7 @@ def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
         if status in STOPPED:
             return status
         statuses[run] = status
+        missing += missing_datasets([run], place.data) if status == 2 else []
         if status == 0 and run.protocol in ("base2new", "zero_shot") and run.part == "new":
             base = run.training or replace(run, part="base")
             if statuses.get(base) == 0:
@@ -184,11 +193,10 @@ def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
 
 
 def show_base2new(base: Run, new: Run, output: Path) -> None:
-    """Prints base, new and their harmonic mean H (Xian et al., CVPR 2017)."""
+    """Prints base, new and H."""
     record = read_result(str(output / base.folder))
     a, b = record["accuracy"], read_result(str(output / new.folder))["accuracy"]
-    h = 2 * a * b / (a + b) if a + b else 0.0
-    print(f"{record['dataset']}: base {a:.2f}  new {b:.2f}  H {h:.2f}", flush=True)
+    print(f"{record['dataset']}: base {a:.2f}  new {b:.2f}  H {harmonic_mean(a, b):.2f}", flush=True)
 
 
 def chains(runs: Sequence[Run]) -> list[list[Run]]:

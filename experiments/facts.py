@@ -75,6 +75,10 @@ class Method:
             return False
         if not key.startswith(METHODS_NODES):
             return True
+        from dassl.record import flat
+
+        if any(key in dict(flat(read_yaml(path))) for path in self.configs.glob("*.yaml")):
+            return True
         import trainers  # noqa: F401, it registers the methods; here, since it takes seconds
         from dassl.engine import TRAINER_REGISTRY
 
@@ -119,3 +123,9 @@ def methods() -> dict[str, Method]:
 def method_names() -> list[str]:
     """The methods, but for variants of another, in the order of `methods`."""
     return [name for name, method in methods().items() if not method.variant_of]
+
+
+def registered_name(text: str) -> str:
+    """The method that `text` names in any case, also by the folder of its launchers; else `text` itself."""
+    folders = {methods()[name].scripts: name for name in method_names()}
+    return (folders | {name.lower(): name for name in methods()}).get(text.lower(), text)

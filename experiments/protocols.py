@@ -1,11 +1,14 @@
 """The papers' protocols: functions from a choice to the runs that it takes, trainings before their tests."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from .facts import ELEVEN, FEW_SHOTS, IMAGENET_VARIANTS, TRANSFER_TARGETS, methods
 from .run import Pairs, Run
+
+SOURCE = (("imagenet",), (16,))  # datasets and images a class of the training for a transfer
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,22 @@ def base2new(choice: Choice) -> Iterator[Run]:
             yield from (base, replace(base, part="new", training=base if base.trains else None))
 
 
-def on_all_classes(choice: Choice, protocol: str, part: str) -> Iterator[Run]:
+def harmonic_mean(base: Any, new: Any) -> Any:
+    """H of the accuracies on base and new classes, numbers or Series (Xian et al., CVPR 2017); 0 of zeros."""
+    return 2 * base * new / (base + new + (base + new == 0))
+
+
+def on_all_classes(
+    choice: Choice,
+    protocol: str,
+    part: str = "all",
+    datasets: Sequence[str] = ELEVEN,
+    shots: Sequence[int] = FEW_SHOTS,
+) -> Iterator[Run]:
     """Train on all classes, test on them (few-shot learning: CoOp, arXiv 2109.01134, section 4.1)."""
-    for method, dataset, seed, k in product(choice.methods, choice.datasets, choice.seeds, choice.shots):
+    datasets, shots = choice.datasets or datasets, choice.shots or shots
+    for method, dataset, seed, k in product(choice.methods, datasets, choice.seeds, shots):
         yield first_run(choice, protocol, method, dataset, part, k, seed)
-
-
-def transfer_training(choice: Choice) -> Iterator[Run]:
-    """Train on all classes of the source."""
-    datasets, shots = choice.datasets or ("imagenet",), choice.shots or (16,)
-    return on_all_classes(replace(choice, datasets=datasets, shots=shots), "xd", "source")
 
 
 def transfer(choice: Choice, verb: str) -> Iterator[Run]:
@@ -63,48 +72,45 @@ def transfer(choice: Choice, verb: str) -> Iterator[Run]:
         verb: `xd` or `dg`, with the trainings; `xd_test`, `dg_test` or `eval`, without.
     """
     # A setting of the data concerns the target, which is another dataset than the source.
-    of_training = tuple(pair for pair in choice.settings if not pair[0].startswith("DATASET."))
-    on_source = replace(choice, datasets=(choice.source or "imagenet",), settings=of_training)
+    of_data = tuple(pair for pair in choice.settings if pair[0].startswith("DATASET."))
+    of_training = tuple(pair for pair in choice.settings if pair not in of_data)
+    on_source = replace(choice, datasets=(choice.source,) if choice.source else (), settings=of_training)
     is_coop = verb == "eval"
-    trainings = on_all_classes(on_source, "coop_main", "all") if is_coop else transfer_training(on_source)
-    asked = choice.datasets or (TRANSFER_TARGETS if verb.startswith("xd") else IMAGENET_VARIANTS)
-    for trained in trainings:
+    protocol, part = ("coop_main", "all") if is_coop else ("xd", "source")
+    targets = {"xd": TRANSFER_TARGETS, "dg": IMAGENET_VARIANTS, "eval": ELEVEN}[verb.removesuffix("_test")]
+    for trained in on_all_classes(on_source, protocol, part, *SOURCE):
         if verb in ("xd", "dg"):
             yield trained
-        for target in asked:
+        for target in choice.datasets or targets:
             if not trained.trains:
                 yield first_run(choice, "xd", trained.method, target, "all", 0, 1)
-                continue
-            if target == trained.dataset and not is_coop:
-                continue  # its training tested it; CoOp's own eval.sh tests it again
-            protocol = "coop_eval" if is_coop else "dg" if target in IMAGENET_VARIANTS else "xd"
-            test = replace(trained, protocol=protocol, dataset=target, part="target", training=trained)
-            of_data = [pair for pair in choice.settings if pair[0].startswith("DATASET.")]
-            yield replace(test, settings=(*trained.settings, *of_data))
+            elif target != trained.dataset or is_coop:  # a training tests its own; CoOp's eval.sh does again
+                protocol = "coop_eval" if is_coop else "dg" if target in IMAGENET_VARIANTS else "xd"
+                test = replace(trained, protocol=protocol, dataset=target, part="target", training=trained)
+                yield replace(test, settings=(*trained.settings, *of_data))
 
 
-def plan(protocol: str, choice: Choice) -> list[Run]:
+def plan(verb: str, choice: Choice) -> list[Run]:
     """The runs of a verb of the command line, each once."""
-    if protocol in ("base2new", "base2new_train", "base2new_test"):
-        left_out = {"base2new": "", "base2new_train": "new", "base2new_test": "base"}[protocol]
-        found = [run for run in base2new(choice) if run.part != left_out]
-    elif protocol == "xd_train":
-        found = list(transfer_training(choice))
-    elif protocol in ("xd", "dg", "xd_test", "dg_test", "eval"):
-        found = list(transfer(choice, protocol))
-    elif protocol == "main":
-        found = list(on_all_classes(choice, "coop_main", "all"))
-    elif protocol == "few_shot":
-        datasets, shots = choice.datasets or ELEVEN, choice.shots or FEW_SHOTS
-        found = list(on_all_classes(replace(choice, datasets=datasets, shots=shots), protocol, "all"))
+    found: Iterable[Run]
+    if verb == "reproduce":  # the CLIP of Shapes knows no other dataset
+        found = plan("base2new", choice) + (plan("xd", choice) if choice.datasets != ("shapes",) else [])
+    elif verb.startswith("base2new"):
+        left_out = {"base2new_train": "new", "base2new_test": "base"}.get(verb)
+        found = (run for run in base2new(choice) if run.part != left_out)
+    elif verb == "xd_train":
+        found = on_all_classes(choice, "xd", "source", *SOURCE)
+    elif verb in ("main", "few_shot"):
+        found = on_all_classes(choice, "coop_main" if verb == "main" else verb)
+    elif verb == "zeroshot":
+        pairs = product(choice.methods, choice.datasets or ELEVEN)
+        found = (first_run(choice, "zero_shot", *pair, choice.part, 0, 1) for pair in pairs)
     else:
-        pairs = product(choice.methods, choice.datasets)
-        found = [first_run(choice, "zero_shot", *pair, choice.part, 0, 1) for pair in pairs]
-    if not found:
-        raise ValueError(
-            f"{protocol} tests on other datasets than the training's: name another, or SOURCE=NAME"
-        )
-    return list(dict.fromkeys(found))
+        found = transfer(choice, verb)
+    runs = list(dict.fromkeys(found))
+    if not runs:
+        raise ValueError(f"{verb} tests on other datasets than the training's: name another, or SOURCE=NAME")
+    return runs
 
 
 def launcher(training: Run) -> str:

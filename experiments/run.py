@@ -98,14 +98,17 @@ def config_of(run: Run, data: Path, output: Path) -> Any:
     return train.setup_cfg(train.build_parser().parse_args(run.arguments(data, output)))
 
 
-def check_halves(run: Run, data: Path) -> None:
-    """Raises a ValueError for a base or new half that makes no sense, before anything is trained."""
+def check(run: Run, data: Path) -> None:
+    """Raises a ValueError for settings or halves that make no sense, before anything is trained."""
+    cfg = config_of(run, data, Path())
+    if run.part not in ("base", "new"):
+        return
     from dassl.engine import TRAINER_REGISTRY
     from datasets.base_new import check_n_classes
     from datasets.folder_layout import read_class_folders
     from datasets.folder_lists import read_list
 
-    cfg, method = config_of(run, data, Path()), TRAINER_REGISTRY.get(run.method)
+    method = TRAINER_REGISTRY.get(run.method)
     is_ours = hasattr(method, "chosen")  # a published trainer does not say what it serves
     if run.training and is_ours and not method.chosen(cfg).serves_other_classes(cfg):
         raise ValueError(

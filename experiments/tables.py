@@ -12,7 +12,7 @@ import pandas as pd
 from dassl.command import check_availability
 
 from .aggregate import LEGEND, TITLES, Table, make_pivots, make_tables, published
-from .facts import dataset_name, known_datasets, method_names
+from .facts import dataset_name, known_datasets, method_names, registered_name
 from .figures import figures_of, save, save_figures
 from .results import read_runs
 
@@ -29,14 +29,15 @@ def read_tables(args: argparse.Namespace) -> tuple[list[Table], list[str]]:
     protocols = [name.replace("_", "") for name in args.protocols or TITLES]
     own = {name.removeprefix("Folder "): name for name in found}
     datasets = [own.get(name, dataset_name(name)) for name in args.datasets]
+    methods = [registered_name(name) for name in args.methods]
     for kind, names, known in (
         ("protocol", protocols, TITLES),
-        ("method", args.methods, sorted({*method_names(), *runs.method})),
+        ("method", methods, sorted({*method_names(), *runs.method})),
         ("dataset", datasets, sorted({"all", *map(dataset_name, known_datasets()), *found})),
     ):
         for name in names:
             check_availability(name, known, kind)
-    tables = make_tables(runs, protocols, args.methods, datasets, [int(seed) for seed in args.seeds])
+    tables = make_tables(runs, protocols, methods, datasets, [int(seed) for seed in args.seeds])
     if not tables:
         head = f"no finished run is of what was asked for; datasets: {', '.join(sorted(found))}"
         raise ValueError("\n".join([head, *notes]))

@@ -1,32 +1,30 @@
 """What is decided before runs are made; test_launchers.py has real runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from experiments import execution
-from experiments.execution import chains, cost, offer_dataset
+from experiments.execution import chains, cost, offer_datasets
 from experiments.protocols import Choice, plan
 from experiments.slurm import parameters_of
 from prepare import __main__ as prepare
 
 
-def test_a_missing_dataset_is_fetched_when_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_datasets_are_fetched_once_when_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     fetched: list[list[str]] = []
-    status = 0
-    monkeypatch.setattr(prepare, "main", lambda words: fetched.append(words) or status)
-    (run, _) = plan("base2new", Choice(("MPL",), ("eurosat",), (1,)))
-    offer_dataset(run, tmp_path)  # no terminal to ask: train.py names the command
+    monkeypatch.setattr(prepare, "main", fetched.append)
+    choice = Choice(("MPL",), ("eurosat", "dtd", "shapes"), (1,))
+    runs = plan("base2new", choice)
+    offer_datasets(runs, tmp_path)  # no terminal to ask: train.py names the command
     assert not fetched
     monkeypatch.setenv("AUTO_PREPARE", "1")
-    offer_dataset(run, tmp_path)
-    assert fetched == [["fetch", "eurosat", "--root", str(tmp_path)]]
-    status = 1
-    with pytest.raises(ValueError, match="python -m prepare fetch eurosat"):
-        offer_dataset(run, tmp_path)
-    monkeypatch.setattr(execution, "is_present", lambda name, data: True)
-    offer_dataset(run, tmp_path)
-    assert len(fetched) == 2
+    offer_datasets(plan("base2new", replace(choice, settings=(("DATASET.MAKE_SPLIT", "True"),))), tmp_path)
+    assert not fetched
+    offer_datasets(runs, tmp_path)
+    assert fetched == [["fetch", "eurosat", "dtd", "--root", str(tmp_path)]]
 
 
 def test_chains_keep_tests_with_their_training() -> None:

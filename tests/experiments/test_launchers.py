@@ -168,6 +168,8 @@ def test_a_run_that_fails_leaves_out_its_tests_and_the_others_go_on(verb: Verb, 
     assert "2 of 4 runs are finished" in out and "Left out: MPL folder new K=1 seed 1" in err
     assert len(list((tmp_path / "runs").rglob("result.json"))) == 2
     verb("base2new --method MPL folder 1 1", status=2)
+    _, err = verb("few_shot --method MPL eurosat 1,2,3", status=2)
+    assert err.count("prepare fetch eurosat") == 1 and err.count("Left out: ") == 2
 
 
 def test_runs_of_one_process_are_those_of_separate_processes(verb: Verb, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 import train
 from dassl.record import plain
-from experiments.__main__ import build_parser, main, runs_of
+from experiments.__main__ import build_parser, main
+from experiments.arguments import points, runs_of
 from experiments.facts import ELEVEN, IMAGENET_VARIANTS, REPO, TRANSFER_TARGETS, method_names, methods
-from experiments.grid import points
 from experiments.protocols import launcher
 from experiments.run import Run, config_of
 
@@ -100,7 +100,7 @@ def test_a_whole_transfer_and_lists() -> None:
     ]
     assert {run.protocol for run in planned("reproduce shapes 1")} == {"base2new", "zero_shot"}
     assert [run.dataset for run in planned("dg --method MPL 1")] == ["imagenet", *IMAGENET_VARIANTS]
-    runs = planned("base2new --method MPL,CoOp eurosat,dtd 1,2 TRAINER.COOP.N_CTX 8 OPTIM.LR 0.1")
+    runs = planned("base2new --method mpl,COOP eurosat,dtd 1,2 TRAINER.COOP.N_CTX 8 OPTIM.LR 0.1")
     assert len(runs) == 2 * 2 * 2 * 2
     assert dict(runs[0].settings) == {"OPTIM.LR": "0.1"} and runs[0].method == "MPL"
     assert dict(runs[-1].settings) == {"OPTIM.LR": "0.1", "TRAINER.COOP.N_CTX": "8"}
@@ -128,7 +128,7 @@ def test_a_setting_goes_to_the_methods_that_read_it() -> None:
 def test_a_method_of_few_shot_learning_alone_takes_part_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOTS", "4")
     assert {run.method for run in planned("few_shot --method all shapes 1 OPTIM.LR 0.1")} >= {"LinearProbe"}
-    (probe,) = planned("few_shot --method LinearProbe,CoOp shapes 1 OPTIM.LR 0.1")[:1]
+    (probe,) = planned("few_shot --method lp,CoOp shapes 1 OPTIM.LR 0.1")[:1]
     assert (probe.method, probe.settings) == ("LinearProbe", ())
     assert "LinearProbe" not in {run.method for run in planned("base2new --method all shapes 1")}
 
@@ -181,8 +181,9 @@ def test_grids() -> None:
 
 REFUSED = [  # command, variables, a part of the message
     ("base2new --method MPL shape 1", "", "Did you mean shapes?"),
-    ("base2new --method mpl shapes 1", "", "Did you mean MPL?"),
+    ("base2new --method mpk shapes 1", "", "Did you mean MPL?"),
     ("base2new --method CoOp shapes 1 TRAINER.COOP.CSC True", "CFG=rn50", "few_shot"),
+    ("few_shot --method MPL shapes 1 OPTIM.RL 0.1", "", "Nearest known: OPTIM.LR"),
     ("base2new --method MPL shapes one", "", "'one'"),
     ("base2new --method MPL shapes", "", "DATASET SEED"),
     ("base2new --method MPL shapes 1 2 3", "", "DATASET SEED"),
@@ -236,7 +237,8 @@ def test_what_cannot_work_is_refused(
     if variable:
         monkeypatch.setenv(*variable.split("="))
     assert main(command.split()) == 2
-    assert part in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert part in error and error.count("Error: ") == 1
     assert not (tmp_path / "output").exists()
 
 
@@ -254,7 +256,8 @@ def test_paths_among_the_pairs_are_made_whole(monkeypatch: pytest.MonkeyPatch, t
 def test_a_plan_and_a_status_start_nothing(tmp_path: Path) -> None:
     code = """import sys
 from experiments.__main__ import main
-assert main(["base2new", "--method", "MPL", "eurosat,shapes", "1", "--plan"]) == 0
+command = "base2new --method mpl eurosat,shapes 1 --plan TRAINER.MPL.N_CTX 4"
+assert main(command.split()) == 0
 assert main(["status", sys.argv[1]]) == 0
 assert "torch" not in sys.modules, "it takes seconds to import"
 """
