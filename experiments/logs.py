@@ -37,7 +37,7 @@ def print_mean(directory: Path, args: argparse.Namespace) -> float | None:
         told.setdefault(run, f"no result: {run}")
         text = path.read_text(encoding="utf-8", errors="replace").partition(end)[2]
         if found := re.findall(line, text, re.MULTILINE):
-            values[run] = float(found[-1].replace(",", ""))  # of log.txt-<time>, written later, if there is one
+            values[run] = float(found[-1].replace(",", ""))  # log.txt-<time> is newer
             told[run] = f"file: {path}. {args.keyword}: {values[run]:.2f}%"
     print("".join(f"{text}\n" for text in told.values()), end="")
     if not values:
