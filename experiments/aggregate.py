@@ -80,13 +80,13 @@ def make_tables(
         methods, datasets, seeds: what the tables should hold, by default what is found. The dataset `all`
             stands for those of the papers.
     """
+    is_wanted = runs.method.isin(methods or runs.method)
+    is_wanted &= runs.seed.isin(seeds or runs.seed) | ~runs.learned
     tables = []
-    for (protocol, _, source, _), group in runs.groupby(TABLE):
+    for (protocol, _, source, _), group in runs[runs.protocol.isin(protocols)].groupby(TABLE):
         wanted = AVERAGED[protocol] if list(datasets) == ["all"] else datasets or group.dataset.unique()
-        group = group[group.dataset.isin([*wanted, source])]
-        group = group[group.method.isin(methods or group.method)]
-        group = group[group.seed.isin(seeds or group.seed) | ~group.learned]
-        if protocol in protocols and len(group):
+        group = group[group.dataset.isin([*wanted, source]) & is_wanted[group.index]]
+        if len(group):
             tables.append(make_table(group, methods, wanted, seeds))
     return sorted(tables, key=lambda table: list(TITLES).index(table.protocol))
 
@@ -96,23 +96,17 @@ def make_table(
 ) -> Table:
     """The table of runs that agree in `results.TABLE`, with rows also for what is asked for and missing."""
     protocol, shots, source, own = runs[TABLE].iloc[0]
-    if protocol == "base2new":
-        metrics = [*HALVES, "H"]
-    else:  # few-shot tables: zero-shot, 1-shot, 2-shot, 16-shot, all
-        metrics = list(runs.metric.unique())
+    metrics = [*HALVES, "H"] if protocol == "base2new" else list(runs.metric.unique())
+    if protocol == "fewshot":  # zero-shot, 1-shot, 2-shot, 16-shot, all
         metrics.sort(key=lambda metric: (metric == "all", metric != "zero-shot", len(metric), metric))
     order = [source, *BENCHMARK, *VARIANTS]
     datasets = sorted({*runs.dataset, *wanted} & {*runs.dataset, *AVERAGED[protocol]})
     datasets.sort(key=lambda name: order.index(name) if name in order else len(order))
     labels = sorted(set(runs.label) | (set(methods) - set(runs.method)), key=label_order)
     n_seeds = len(set(seeds or runs.seed[runs.learned]))
-    made: list[dict[str, Any]] = []
-    for label in labels:
-        made += make_cells(label, runs[runs.label == label], source, datasets, metrics, n_seeds)
-    cells = pd.DataFrame(made).assign(protocol=protocol, shots=shots, trained_on=source)
+    cells = pd.DataFrame(make_cells(runs, labels, datasets, metrics, n_seeds))
+    cells = cells.assign(protocol=protocol, shots=shots, trained_on=source)
     cells = cells.set_index(["dataset", "label", "metric"])
-    places = pd.MultiIndex.from_product([[AVERAGE, *datasets], labels, metrics], names=cells.index.names)
-    cells = cells.loc[places[places.isin(cells.index)]]
     title = TITLES[protocol] + (", own images" if own else "")
     if source and runs.learned.any():
         title += f", trained on {source}"
@@ -134,23 +128,26 @@ def method_of(label: str) -> str:
 
 
 def make_cells(
-    label: str, runs: pd.DataFrame, source: str, datasets: Sequence[str], metrics: Sequence[str], n_seeds: int
+    runs: pd.DataFrame, labels: Sequence[str], datasets: Sequence[str], metrics: Sequence[str], n_seeds: int
 ) -> Iterator[dict[str, Any]]:
-    """The figures of one label: of each dataset, and of the average if there are several.
+    """The figures of a table; first those of the average, if it has several datasets beside the source.
 
     Args:
-        runs: those of the label; none if a method was asked for that has no runs.
-        source: the dataset that the average leaves out.
         n_seeds: how many seeds each figure should rest on.
     """
-    learned = bool(runs.empty or runs.learned.any())
     kinds = ["accuracy", "macro_f1"]
     columns = pd.MultiIndex.from_product([kinds, [metric for metric in metrics if metric != "H"], datasets])
-    values = runs.pivot(index="seed", columns=["metric", "dataset"], values=kinds).reindex(columns=columns)
-    averaged = [name for name in datasets if name != source]
+    averaged = [name for name in datasets if name not in set(runs.source)]
     rows = {AVERAGE: averaged} if len(averaged) > 1 else {}
     rows |= {name: [name] for name in datasets}
-    for (name, over), metric in product(rows.items(), metrics):
+    runs_of = {label: runs[runs.label == label] for label in labels}
+    values_of = {
+        label: group.pivot(index="seed", columns=["metric", "dataset"], values=kinds).reindex(columns=columns)
+        for label, group in runs_of.items()
+    }
+    for (name, over), label, metric in product(rows.items(), labels, metrics):
+        values = values_of[label]
+        learned = bool(runs_of[label].empty or runs_of[label].learned.any())
         if metric not in (*HALVES, "H", "accuracy") and (metric == "zero-shot") == learned:
             continue  # in few-shot tables what is not trained stands in the column zero-shot, and only there
         lack, n_datasets = "", len(over)
@@ -174,7 +171,7 @@ def make_cells(
             "n_seeds": len(by_seed),
             "by_seed": ";".join(f"{seed}:{value!r}" for seed, value in by_seed.items()),
             "macro_f1": mean_and_seeds(values.macro_f1, metric, over)[0],
-            "published": published_mean(runs, method_of(label), over, metric),
+            "published": published_mean(runs_of[label], method_of(label), over, metric),
             "lack": lack,
             "text": MISSING if np.isnan(mean) else f"{mean:.2f}{spread}{lack}",
         }
@@ -281,9 +278,6 @@ def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> lis
         keys: the settings of the rows and of the columns, such as N_ADD_OP; by default the first two that
             differ. Further settings make further rows.
         metric: by default H, or the last of the table.
-
-    Raises:
-        ValueError: a key does not differ, or the table has no such metric.
     """
     metric = metric or table.metrics[-1]
     if metric not in table.metrics:
@@ -303,12 +297,8 @@ def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> lis
         cells = table.cells.loc[[(dataset, label, metric) for label in runs.label]]
         points = points.assign(**{"": metric}, value=list(cells["mean"]), text=list(cells.text))
         of_points = points.pivot(index=[row, *others], columns=column, values=["value", "text"])
-        texts = (
-            of_points["text"]
-            .fillna(MISSING)
-            .add_prefix(f"{column} " if column else "")
-            .rename_axis(columns=None)
-        )
+        texts = of_points["text"].fillna(MISSING).rename_axis(columns=None)
+        texts = texts.add_prefix(f"{column} " if column else "")
         pivots.append(
             replace(
                 table,

@@ -250,14 +250,9 @@ def execute_in_parallel(
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[i] if gpus else ""  # the next process inherits it
         workers.append(context.Process(target=work, args=(todo, reports, place, logs / f"{i}.log")))
         workers[-1].start()
-    are_alive = True
-    while are_alive:
-        are_alive = not stopped and any(worker.is_alive() for worker in workers)
+    while any(worker.is_alive() for worker in workers) or not reports.empty():
         with contextlib.suppress(queue.Empty):
-            while True:
-                report(*reports.get(timeout=0.2))
-    for worker in workers:
-        worker.join()
+            report(*reports.get(timeout=0.2))
     for number, handler in handlers.items():
         signal.signal(number, handler)
     return stopped

@@ -127,14 +127,14 @@ def state(run: Run, data: Path, output: Path) -> tuple[str, list[str]]:
     Returns:
         `missing`, `unfinished`, `other settings`, `finished`, or `outdated`: its training was made again.
     """
-    folder = output / run.folder
-    if not (folder / "result.json").exists():
-        return "missing", []
     from dassl.record import read_result, run_state
 
-    record = read_result(str(folder))
+    folder = str(output / run.folder)
+    record = read_result(folder)
+    if not record:
+        return "missing", []
     if run.training and record.get("finished") and record.get("tested"):
         ended = read_result(str(output / run.training.folder)).get("ended")
         if record["tested"]["ended"] != ended:
             return "outdated", []
-    return run_state(str(folder), config_of(run, data, output))
+    return run_state(folder, config_of(run, data, output))

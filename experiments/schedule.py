@@ -5,13 +5,12 @@ The schedules are built by the method's own code, with the checks of a run; no d
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from yacs.config import CfgNode
@@ -32,29 +31,26 @@ EDGES: dict[str, dict[str, Any]] = {
 }
 
 
-def build_schedules(cfg: Any) -> dict[str, PromptSchedule]:
-    """Tower -> schedule of a run with `cfg`, on a CLIP of the right sizes without weights.
+def build_schedules(cfg: Any) -> list[PromptSchedule]:
+    """The schedules of both towers of a run with `cfg`, on a CLIP of the right sizes without weights.
 
     Raises:
         ValueError: a run would refuse the method or a setting.
     """
     trainer_class = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    towers: dict[str, PromptSchedule] = {}
-    if issubclass(trainer_class, PromptTrainer):
-        published = find_published(cfg.MODEL.BACKBONE.NAME)
-        config = clip.load(cfg.MODEL.BACKBONE.NAME, "cpu").config if published is None else published.config
-        with torch.device("meta"):
-            model = CLIP(config)
-        learner = trainer_class.chosen(cfg).build_prompt_learner(cfg, model, ["class"]).to("meta")
-        if (vision := learner.vision()) is not None:
-            towers["image tower"] = vision.schedule
-        deep = learner.text().deep
-        n_ctx = learner.class_prompts.n_ctx
-        if deep is not None:
-            towers["text tower"] = deep.schedule
-        elif n_ctx:  # learned words are added once and carried to the end
-            towers["text tower"] = PromptSchedule(config.text_layers, n_ctx)
-    return {tower: schedule for tower, schedule in towers.items() if any(schedule.n_present)}
+    if not issubclass(trainer_class, PromptTrainer):
+        return []
+    name = cfg.MODEL.BACKBONE.NAME
+    published = find_published(name)
+    config = clip.load(name, "cpu").config if published is None else published.config
+    with torch.device("meta"):
+        model = CLIP(config)
+    learner = trainer_class.chosen(cfg).build_prompt_learner(cfg, model, ["class"]).to("meta")
+    vision, text, n_ctx = learner.vision(), learner.text().deep, learner.class_prompts.n_ctx
+    schedules = [prompts.schedule for prompts in (vision, text) if prompts is not None]
+    if text is None and n_ctx:  # learned words are added once and carried to the end
+        schedules.append(PromptSchedule(config.text_layers, n_ctx, tower="text tower"))
+    return [schedule for schedule in schedules if any(schedule.n_present)]
 
 
 def show(args: argparse.Namespace) -> None:
@@ -67,20 +63,12 @@ def show(args: argparse.Namespace) -> None:
         words = ["--config-file", source, "--trainer", args.trainer or Path(source).resolve().parent.name]
         words += ["--backbone", args.backbone] if args.backbone else []
         cfg = train.setup_cfg(train.build_parser().parse_args([*words, *pairs]))
-    towers = build_schedules(cfg)
+    schedules = build_schedules(cfg)
     title = f"{cfg.TRAINER.NAME} on {cfg.MODEL.BACKBONE.NAME}"
-    print(title)
-    if not towers:
-        print("it learns no prompts")
-        return
-    frames = {}
-    for tower, schedule in towers.items():
-        rows = [(plan.carried, plan.removed, plan.added, plan.total) for plan in schedule.plans]
-        frames[tower] = pd.DataFrame(rows, columns=["carried", "removed", "added", "total"])
-    print(pd.concat(frames, axis=1).astype("Int64").rename_axis("layer").to_string())
-    if args.out:
+    print(title, *schedules or ["it learns no prompts"], sep="\n")
+    if args.out and schedules:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        save(schedule_figure(title, towers), args.out, args.out.suffix[1:])
+        save(schedule_figure(title, schedules), args.out, args.out.suffix[1:])
         print(f"Drawn: {args.out}")
 
 
@@ -98,34 +86,29 @@ def token_origins(schedule: PromptSchedule) -> list[tuple[list[int], list[int]]]
     return layers
 
 
-def schedule_figure(title: str, towers: dict[str, PromptSchedule]) -> Figure:
+def schedule_figure(title: str, schedules: Sequence[PromptSchedule]) -> Figure:
     """A panel a tower, a column a layer, a square a prompt, numbered by the layer that added it."""
-    origins = {tower: token_origins(schedule) for tower, schedule in towers.items()}
-    heights = [max(len(present + removed) for present, removed in layers) for layers in origins.values()]
+    towers = [token_origins(schedule) for schedule in schedules]
+    heights = [max(len(present + removed) for present, removed in layers) for layers in towers]
     inches = [1.2 + 0.4 * height for height in heights]
-    width = max(5, 1 + 0.4 * max(map(len, origins.values())))
+    palette = matplotlib.colormaps["viridis"]
     with matplotlib.rc_context({**STYLE, "axes.grid": False, "axes.spines.left": False}):
-        figure = Figure(figsize=(width, 1.3 + sum(inches)))
-        panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=inches)[:, 0]
-        for axes, (tower, layers), height in zip(panels, origins.items(), heights, strict=True):
-            draw_tower(axes, layers, height)
-            axes.set(title=f"{title}: {tower}")
-        panels[-1].set_xlabel("layer (number: the layer that added it; below: prompts present)")
+        figure = Figure(figsize=(max(5, 1 + 0.4 * max(map(len, towers))), 1.3 + sum(inches)))
+        panels = figure.subplots(len(towers), 1, squeeze=False, height_ratios=inches)[:, 0]
+        for axes, schedule, layers, height in zip(panels, schedules, towers, heights, strict=True):
+            for layer, (present, removed) in enumerate(layers):
+                for place, origin in enumerate(present + removed):
+                    share = origin / max(1, len(layers) - 1)
+                    kind = "removed" if place >= len(present) else "added" if origin == layer else "carried"
+                    style = {"facecolor": palette(share), **EDGES[kind]}
+                    axes.add_patch(Rectangle((layer - 0.42, place - 0.42), 0.84, 0.84, **style))
+                    if kind != "removed":
+                        ink = "white" if share < 0.5 else "black"
+                        axes.text(layer, place, str(origin), ha="center", va="center", fontsize=8, color=ink)
+                axes.text(layer, -1, str(len(present)), ha="center", va="center", fontweight="bold")
+            axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-1.6, height - 0.4))
+            axes.set(xticks=range(len(layers)), yticks=[], title=f"{title}: {schedule.tower}")
+        axes.set_xlabel("layer (number: the layer that added it; below: prompts present)")
         handles = [Patch(**{"facecolor": "#CCCCCC", **edge}, label=name) for name, edge in EDGES.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
-
-
-def draw_tower(axes: Axes, layers: list[tuple[list[int], list[int]]], height: int) -> None:
-    palette = matplotlib.colormaps["viridis"]
-    for layer, (present, removed) in enumerate(layers):
-        for place, origin in enumerate(present + removed):
-            share = origin / max(1, len(layers) - 1)
-            kind = "removed" if place >= len(present) else "added" if origin == layer else "carried"
-            style = {"facecolor": palette(share), **EDGES[kind]}
-            axes.add_patch(Rectangle((layer - 0.42, place - 0.42), 0.84, 0.84, **style))
-            if kind != "removed":
-                colour = "white" if share < 0.5 else "black"
-                axes.text(layer, place, str(origin), ha="center", va="center", fontsize=8, color=colour)
-        axes.text(layer, -1, str(len(present)), ha="center", va="center", fontweight="bold")
-    axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-1.6, height - 0.4), xticks=range(len(layers)), yticks=[])

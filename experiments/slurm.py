@@ -58,9 +58,8 @@ def parameters_of(text: str) -> dict[str, Any]:
     for name, value in pairs.items():
         found[SHORT_NAMES.get(name, name)] = int(value) if value.isdecimal() else value
     days, hours, minutes, all_minutes = (int(part or 0) for part in clock.groups())
-    return found | {
-        "time": all_minutes or (24 * days + hours) * 60 + minutes
-    }  # in minutes, as submitit has it
+    found["time"] = all_minutes or (24 * days + hours) * 60 + minutes  # submitit takes minutes
+    return found
 
 
 def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int, waits: bool) -> int:
