@@ -11,7 +11,7 @@ import numpy
 import PIL
 import torch
 
-# An untracked config does not count: the run's record holds its settings.
+# A config does not count: the run's record holds its settings.
 _SOURCES = (":(top)*.py", ":(top)*.sh", ":(top,exclude)*/site-packages/*")
 
 
@@ -19,14 +19,11 @@ _SOURCES = (":(top)*.py", ":(top)*.sh", ":(top,exclude)*/site-packages/*")
 def provenance(device: torch.device) -> dict[str, Any]:
     """A device in words, the versions of what results depend on, and the commit of this source tree.
 
-    The commit is None outside a git checkout; `modified` says whether a file differs from it, or untracked
-    code lies there.
+    The commit is None outside a git checkout; `modified` says whether code differs from it.
     """
     is_gpu = device.type == "cuda"
     processor = f"CPU {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    if changes == "":
-        changes = _git("ls-files", "--others", "--exclude-standard", "--", *_SOURCES)
+    changes = _git("status", "--porcelain", "--", *_SOURCES)
     return {
         "device": torch.cuda.get_device_name(device) if is_gpu else processor,
         "versions": {

@@ -30,19 +30,9 @@ def make_deterministic(enabled: bool = True) -> None:
 
 def get_random_state() -> dict[str, Any]:
     """The states of all generators as plain data and tensors, which `torch.load(weights_only=True)` reads."""
-    version, words, gauss_next = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state()
-    state = {
-        "python": {"version": version, "words": list(words), "gauss_next": gauss_next},
-        "numpy": {
-            "kind": str(kind),
-            "keys": [int(key) for key in keys],
-            "position": int(position),
-            "has_gauss": int(has_gauss),
-            "cached": float(cached),
-        },
-        "torch": torch.get_rng_state(),
-    }
+    numpy: Any = np.random.get_state()
+    numpy = tuple(entry.tolist() if isinstance(entry, np.ndarray) else entry for entry in numpy)
+    state = {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
@@ -50,10 +40,8 @@ def get_random_state() -> dict[str, Any]:
 
 def set_random_state(state: dict[str, Any]) -> None:
     """Restore what `get_random_state` gave; the GPUs' states only where there are as many GPUs."""
-    python, numpy = state["python"], state["numpy"]
-    random.setstate((python["version"], tuple(python["words"]), python["gauss_next"]))
-    keys = np.array(numpy["keys"], dtype=np.uint32)
-    np.random.set_state((numpy["kind"], keys, numpy["position"], numpy["has_gauss"], numpy["cached"]))
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
     cuda = state.get("cuda")
     if cuda is not None and torch.cuda.is_available() and torch.cuda.device_count() == len(cuda):
