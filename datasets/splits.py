@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from dassl.utils import read_json, write_json
@@ -95,10 +95,10 @@ def checked_rows(rows: Iterable[Any], where: str) -> list[Row]:
     for row in rows:
         match row:
             case [str(path), int(label), str(name)] if path.strip() and label >= 0 and name.strip():
-                parts = PureWindowsPath(path)  # splits at "/" and "\"
-                if parts.drive or parts.root or ".." in parts.parts:
+                path = path.replace("\\", "/")
+                if path[0] == "/" or path[1:2] == ":" or ".." in path.split("/"):
                     raise ValueError(f"{where}: the path {path!r:.200} is not inside the image folder.")
-                checked.append(Row(path.replace("\\", "/"), label, name))
+                checked.append(Row(path, label, name))
             case _:
                 raise ValueError(
                     f"{where}: {row!r:.200} is not [path, label, class name], with a label from 0."
