@@ -10,7 +10,6 @@ _INPUT = {
     "SIZE": (224, 224),  # height, width in pixels
     "INTERPOLATION": "bilinear",  # bilinear, bicubic or nearest, wherever an image is resized
     "TRANSFORMS": (),  # names of dassl.data.transforms.TRANSFORM_NAMES
-    "NO_TRANSFORM": False,  # give the loaders PIL images; needs a dataset wrapper of one's own
     "PIXEL_MEAN": [0.485, 0.456, 0.406],  # ImageNet's; CLIP's configs set CLIP's
     "PIXEL_STD": [0.229, 0.224, 0.225],
     "CROP_PADDING": 4,  # random_crop, pixels on each side
@@ -54,7 +53,6 @@ _TRAIN_LOADER = {
 _DATALOADER = {
     "NUM_WORKERS": 4,  # loading processes, at most one a core; results do not depend on it
     "K_TRANSFORMS": 1,  # views of a training image; with 2 or more, a batch's img is the list of them
-    "RETURN_IMG0": False,  # also give the unaugmented image, as img0
     "TRAIN_X": dict(_TRAIN_LOADER),
     "TRAIN_U": {"SAME_AS_X": True, **_TRAIN_LOADER},  # unused
     "TEST": {"SAMPLER": "SequentialSampler", "BATCH_SIZE": 32},
@@ -78,9 +76,6 @@ _OPTIM = {
     "ADAM_BETA1": 0.9,  # adam, amsgrad, radam, adamw
     "ADAM_BETA2": 0.999,
     "ADAM_EPS": 1e-8,
-    "STAGED_LR": False,  # layers outside NEW_LAYERS learn at LR times BASE_LR_MULT
-    "NEW_LAYERS": (),
-    "BASE_LR_MULT": 0.1,
     "LR_SCHEDULER": "single_step",  # single_step, multi_step or cosine; steps once an epoch
     "STEPSIZE": (-1,),  # single_step: epochs between steps, -1: MAX_EPOCH; multi_step: their epochs, -1: none
     "GAMMA": 0.1,

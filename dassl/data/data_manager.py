@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, Sequen
 from dassl.utils import check_availability, isolated_random_state, read_image
 
 from .datasets import build_dataset
-from .transforms import build_transform, whole_image
+from .transforms import build_transform
 
 SAMPLERS = {"RandomSampler": RandomSampler, "SequentialSampler": SequentialSampler}
 
@@ -43,8 +43,8 @@ class DatasetWrapper(Dataset):
     """Reads a list of Datum as images.
 
     An item is a dict: `img` (what the transform gives; `img2`, … for further transforms), `label`, `domain`,
-    `impath`, `index`, and, with DATALOADER.RETURN_IMG0, `img0`, the image without augmentation. In training
-    with DATALOADER.K_TRANSFORMS above 1, `img` is a list of what the transform gives that many times.
+    `impath` and `index`. In training with DATALOADER.K_TRANSFORMS above 1, `img` is a list of what the
+    transform gives that many times.
 
     Args:
         cfg: the config.
@@ -58,8 +58,6 @@ class DatasetWrapper(Dataset):
     ) -> None:
         self.data_source, self.transform = data_source, transform
         self.n_views = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
-        self.return_img0 = cfg.DATALOADER.RETURN_IMG0
-        self.to_tensor = whole_image(cfg)
 
     def __len__(self) -> int:
         return len(self.data_source)
@@ -73,8 +71,6 @@ class DatasetWrapper(Dataset):
             name = "img" if number == 1 else f"img{number}"
             views = [image if transform is None else transform(image) for _ in range(self.n_views)]
             sample[name] = views if self.n_views > 1 else views[0]
-        if self.return_img0:
-            sample["img0"] = self.to_tensor(image)
         return sample
 
     def __getitems__(self, samples: Sequence[tuple[int, int]]) -> list[Any]:
@@ -90,20 +86,17 @@ class DatasetWrapper(Dataset):
         return items
 
 
-def build_data_loader(
-    cfg: Any, sampler: str, images: Sequence[Any], batch_size: int, transform: Any, is_train: bool
-) -> DataLoader:
-    """Build one loader, whose batches depend on the seed and not on DATALOADER.NUM_WORKERS.
+def build_data_loader(cfg: Any, images: Sequence[Any] | None, is_train: bool) -> DataLoader | None:
+    """A loader of a list of Datum, whose batches depend on the seed and not on DATALOADER.NUM_WORKERS.
 
-    Args:
-        cfg: the config.
-        sampler: a name of `SAMPLERS`.
-        images: list of Datum.
-        batch_size: images a batch.
-        transform: see `DatasetWrapper`.
-        is_train: keep the loading processes between epochs, and drop a last partial batch after a full one.
+    In training, the loading processes stay between epochs, and a last partial batch after a full one is
+    dropped.
     """
-    check_availability(sampler, list(SAMPLERS), "sampler")
+    if not images:
+        return None
+    settings = cfg.DATALOADER.TRAIN_X if is_train else cfg.DATALOADER.TEST
+    batch_size = settings.BATCH_SIZE
+    check_availability(settings.SAMPLER, list(SAMPLERS), "sampler")
     n_left_out = len(images) % batch_size if is_train and len(images) > batch_size else 0
     if 10 * n_left_out > len(images):  # our choice of what is worth a line
         print(
@@ -113,9 +106,9 @@ def build_data_loader(
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_workers = min(cfg.DATALOADER.NUM_WORKERS, n_cores)  # more would take turns
     return DataLoader(
-        DatasetWrapper(cfg, images, transform, is_train),
+        DatasetWrapper(cfg, images, build_transform(cfg, is_train), is_train),
         batch_size=batch_size,
-        sampler=SeededSampler(SAMPLERS[sampler](images), is_train),
+        sampler=SeededSampler(SAMPLERS[settings.SAMPLER](images), is_train),
         num_workers=n_workers,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
         drop_last=is_train and len(images) >= batch_size,
@@ -136,17 +129,9 @@ class DataManager:
 
     def __init__(self, cfg: Any) -> None:
         self.dataset = build_dataset(cfg)
-        tfm_train, tfm_test = build_transform(cfg, is_train=True), build_transform(cfg, is_train=False)
-
-        def loader(images: Any, settings: Any, transform: Any, is_train: bool) -> DataLoader | None:
-            if not images:
-                return None
-            sampler, batch_size = settings.SAMPLER, settings.BATCH_SIZE
-            return build_data_loader(cfg, sampler, images, batch_size, transform, is_train)
-
-        self.train_loader_x = loader(self.dataset.train_x, cfg.DATALOADER.TRAIN_X, tfm_train, True)
-        self.val_loader = loader(self.dataset.val, cfg.DATALOADER.TEST, tfm_test, False)
-        self.test_loader = loader(self.dataset.test, cfg.DATALOADER.TEST, tfm_test, False)
+        self.train_loader_x = build_data_loader(cfg, self.dataset.train_x, is_train=True)
+        self.val_loader = build_data_loader(cfg, self.dataset.val, is_train=False)
+        self.test_loader = build_data_loader(cfg, self.dataset.test, is_train=False)
         self.num_classes = self.dataset.num_classes
         self.lab2cname = self.dataset.lab2cname
         counts = [f"{len(getattr(self.dataset, part) or ()):,} {part}" for part in ("train_x", "val", "test")]

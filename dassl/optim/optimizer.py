@@ -42,18 +42,11 @@ def build_optimizer(
     Args:
         model: a model, or an iterable of parameters or parameter groups.
         optim_cfg: the node OPTIM.
-        param_groups: groups to use in place of the model's parameters; STAGED_LR then has no effect.
-
-    Raises:
-        KeyError: an unknown OPTIM.NAME.
-        ValueError: STAGED_LR without layers, or with layers that the model does not have.
+        param_groups: groups to use in place of the model's parameters.
     """
     check_availability(optim_cfg.NAME, list(OPTIMIZERS), "OPTIM.NAME")
     if param_groups is None:
-        if optim_cfg.STAGED_LR:
-            param_groups = _staged_groups(model, optim_cfg)
-        else:
-            param_groups = list(model.parameters() if isinstance(model, nn.Module) else model)
+        param_groups = list(model.parameters() if isinstance(model, nn.Module) else model)
     settings: dict[str, Any] = {"lr": optim_cfg.LR, "weight_decay": optim_cfg.WEIGHT_DECAY}
     if optim_cfg.NAME in ("sgd", "rmsprop"):
         settings["momentum"] = optim_cfg.MOMENTUM
@@ -67,20 +60,3 @@ def build_optimizer(
     elif optim_cfg.NAME == "amsgrad":
         settings["amsgrad"] = True
     return OPTIMIZERS[optim_cfg.NAME](param_groups, **settings)
-
-
-def _staged_groups(model: Any, optim_cfg: Any) -> list[dict[str, Any]]:
-    """Two groups: all children but NEW_LAYERS at LR times BASE_LR_MULT, and NEW_LAYERS at LR."""
-    new_layers = optim_cfg.NEW_LAYERS
-    new_layers = [new_layers] if isinstance(new_layers, str) else list(new_layers)
-    model = model.module if isinstance(model, nn.DataParallel) else model
-    children = dict(model.named_children()) if isinstance(model, nn.Module) else {}
-    unknown = [name for name in new_layers if name not in children]
-    if unknown or not new_layers:
-        raise ValueError(
-            f"OPTIM.STAGED_LR needs OPTIM.NEW_LAYERS to name layers of the model, got {new_layers}; "
-            f"the layers of {type(model).__name__}: {list(children) or 'none'}"
-        )
-    base = [p for name, child in children.items() if name not in new_layers for p in child.parameters()]
-    new = [p for name in new_layers for p in children[name].parameters()]
-    return [{"params": base, "lr": optim_cfg.LR * optim_cfg.BASE_LR_MULT}, {"params": new}]

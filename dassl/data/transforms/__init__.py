@@ -1,5 +1,5 @@
 """What happens to an image between the file and the model."""
 
-from .transforms import INTERPOLATION_MODES, TRANSFORM_NAMES, build_transform, whole_image
+from .transforms import TRANSFORM_NAMES, build_transform
 
-__all__ = ["INTERPOLATION_MODES", "TRANSFORM_NAMES", "build_transform", "whole_image"]
+__all__ = ["TRANSFORM_NAMES", "build_transform"]

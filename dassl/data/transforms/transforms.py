@@ -91,43 +91,17 @@ def normalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
     return (image - torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
 
 
-def whole_image(cfg: Any) -> Transform:
-    """The image without augmentation, in another size: DATALOADER.RETURN_IMG0."""
-    steps: list[Any] = [partial(resize, size=tuple(cfg.INPUT.SIZE), mode=interpolation_mode(cfg)), to_tensor]
-    if "normalize" in cfg.INPUT.TRANSFORMS:
-        steps.append(partial(normalize, mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
-    return Transform(steps)
-
-
-def interpolation_mode(cfg: Any) -> Image.Resampling:
-    check_availability(cfg.INPUT.INTERPOLATION, list(INTERPOLATION_MODES), "INPUT.INTERPOLATION")
-    return INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
-
-
-def build_transform(
-    cfg: Any, is_train: bool = True, choices: Sequence[str] | None = None
-) -> Transform | None:
-    """Build the transform of a config.
+def build_transform(cfg: Any, is_train: bool = True) -> Transform:
+    """Build the transform of a config, from a PIL image to a tensor [3, height, width].
 
     In training: the chosen crop, or resizing without one; flip; augmentations of colours; tensor;
     normalisation. In testing: shorter side to the larger of INPUT.SIZE, centre crop, tensor, normalisation.
-
-    Args:
-        cfg: the config; reads INPUT.
-        is_train: for training or for testing.
-        choices: names of TRANSFORM_NAMES; INPUT.TRANSFORMS by default.
-
-    Returns:
-        a callable from a PIL image to a tensor [3, height, width]; None with INPUT.NO_TRANSFORM.
     """
-    settings = cfg.INPUT
-    if settings.NO_TRANSFORM:
-        print("Note: no transform is applied (INPUT.NO_TRANSFORM)")
-        return None
-    choices = settings.TRANSFORMS if choices is None else choices
+    settings, choices = cfg.INPUT, cfg.INPUT.TRANSFORMS
     for choice in choices:
         check_availability(choice, TRANSFORM_NAMES, "entry of INPUT.TRANSFORMS")
-    size, mode = tuple(settings.SIZE), interpolation_mode(cfg)
+    check_availability(settings.INTERPOLATION, list(INTERPOLATION_MODES), "INPUT.INTERPOLATION")
+    size, mode = tuple(settings.SIZE), INTERPOLATION_MODES[settings.INTERPOLATION]
     test_crop = partial(resize_and_crop, size=size, mode=mode)
     steps: list[Any] = [] if is_train else [test_crop]
     if is_train:
