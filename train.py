@@ -123,7 +123,7 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
 
     `entries` are further ones of the run's record.
     """
-    from dassl.data.datasets import build_dataset
+    from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
     from dassl.record import hold_folder, read_result, run_state
     from dassl.utils import setup_logger
@@ -145,7 +145,7 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
         tested = {"folder": os.path.abspath(args.model_dir), "epoch": args.load_epoch}
         tested |= {key: training.get(key) for key in ("ended", "dataset", "shots")}
     if args.force:
-        build_dataset(cfg)  # a mistyped folder is named before a run is moved aside
+        DATASET_REGISTRY.get(cfg.DATASET.NAME)(cfg)  # a mistyped folder is named before a run is moved aside
     with stop_signals(), hold_folder(cfg.OUTPUT_DIR, args.force):
         state, differing = run_state(cfg.OUTPUT_DIR, cfg, args.eval_only, tested)
         if differing and not args.no_train:

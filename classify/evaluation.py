@@ -135,7 +135,7 @@ def evaluate_run(folder: Path, pairs: Sequence[str]) -> str:
         path = Path(next(iter(record["loaded_from"].values())))
         epoch = path.name.rpartition("-")[2]
         trainer.load_model(str(path.parents[1]), epoch=int(epoch) if epoch.isdecimal() else None)
-    trainer.evaluator = evaluator = _Kept(cfg, trainer.lab2cname)
+    trainer.evaluator = evaluator = _Kept(trainer.lab2cname)
     trainer.test()
     names = [trainer.lab2cname[label] for label in range(trainer.num_classes)]
     names = [f"{name} ({label})" if names.count(name) > 1 else name for label, name in enumerate(names)]

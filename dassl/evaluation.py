@@ -1,9 +1,7 @@
 """Accuracy, macro-F1, per-class results and the confusion matrix of a classifier."""
 
-import os
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -16,13 +14,13 @@ class Classification:
     After `evaluate()`, `summary` holds total, correct and the results, unrounded.
 
     Args:
-        cfg: reads TEST.PER_CLASS_RESULT, TEST.COMPUTE_CMAT and OUTPUT_DIR.
         lab2cname: label -> class name, for the per-class lines.
+        per_class: print the accuracy of each class too (TEST.PER_CLASS_RESULT).
+        cmat_path: where the confusion matrix is saved, if anywhere (TEST.COMPUTE_CMAT).
     """
 
-    def __init__(self, cfg: Any, lab2cname: Mapping[int, str]) -> None:
-        self.cfg = cfg
-        self._lab2cname = lab2cname
+    def __init__(self, lab2cname: Mapping[int, str], per_class: bool = False, cmat_path: str = "") -> None:
+        self._lab2cname, self._per_class, self._cmat_path = lab2cname, per_class, cmat_path
         self.reset()
 
     def reset(self) -> None:
@@ -45,8 +43,8 @@ class Classification:
     def evaluate(self) -> "OrderedDict[str, float]":
         """Print the results and return accuracy, error_rate and macro_f1 in percent, unrounded.
 
-        macro_f1 is the mean F1 over the labels that occur among the true ones. TEST.PER_CLASS_RESULT adds
-        perclass_accuracy; TEST.COMPUTE_CMAT writes cmat.pt.
+        macro_f1 is the mean F1 over the labels that occur among the true ones. `per_class` adds
+        perclass_accuracy.
 
         Raises:
             ValueError: NaN among the logits, which would make the numbers wrong.
@@ -83,15 +81,14 @@ class Classification:
             share = 100.0 * int(n_true.max()) / total
             majority = {"majority": share}
             print(f"* majority: {share:.1f}% (what naming the largest class for every image would give)")
-        if self.cfg.TEST.PER_CLASS_RESULT:
+        if self._per_class:
             results["perclass_accuracy"] = self._print_per_class(counts)
-        if self.cfg.TEST.COMPUTE_CMAT:
+        if self._cmat_path:
             present = torch.cat([labels, predictions]).unique()
             rows = counts[present][:, present].double()
             shares = rows / rows.sum(dim=1, keepdim=True).clamp(min=1)  # of the true label's samples
-            path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
-            write_whole(path, lambda file: torch.save(shares, file))
-            print(f"Confusion matrix is saved to {path}")
+            write_whole(self._cmat_path, lambda file: torch.save(shares, file))
+            print(f"Confusion matrix is saved to {self._cmat_path}")
         self.summary = {"total": total, "correct": correct, **majority, **results}
         return results
 

@@ -86,10 +86,11 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
             shares.append([])
         shares[-1] += chain
     if place.force:  # once, and not when a job is requeued
-        from dassl.data.datasets import build_dataset
+        from dassl.data.datasets import DATASET_REGISTRY
 
         for run in {run.dataset: run for run in todo}.values():
-            build_dataset(config_of(run, place.data, place.output))  # a mistyped folder is named before
+            cfg = config_of(run, place.data, place.output)
+            DATASET_REGISTRY.get(cfg.DATASET.NAME)(cfg)  # a mistyped folder is named before
         for run in todo:
             with hold_folder(str(place.output / run.folder), force=True):
                 pass

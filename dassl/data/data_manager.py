@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, Sequen
 
 from dassl.utils import check_availability, isolated_random_state, read_image
 
-from .datasets import build_dataset
+from .datasets import DATASET_REGISTRY
 from .transforms import build_transform
 
 SAMPLERS = {"RandomSampler": RandomSampler, "SequentialSampler": SequentialSampler}
@@ -128,7 +128,7 @@ class DataManager:
     """
 
     def __init__(self, cfg: Any) -> None:
-        self.dataset = build_dataset(cfg)
+        self.dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME)(cfg)
         self.train_loader_x = build_data_loader(cfg, self.dataset.train_x, is_train=True)
         self.val_loader = build_data_loader(cfg, self.dataset.val, is_train=False)
         self.test_loader = build_data_loader(cfg, self.dataset.test, is_train=False)

@@ -16,14 +16,33 @@ from tqdm import tqdm
 from dassl import record
 from dassl.data import DataManager
 from dassl.evaluation import Classification
-from dassl.utils import AverageMeter, MetricMeter, check_availability, load_checkpoint, save_checkpoint
+from dassl.utils import (
+    AverageMeter,
+    MetricMeter,
+    Registry,
+    check_availability,
+    load_checkpoint,
+    save_checkpoint,
+)
 from dassl.utils.checkpoints import BEST_NAME, epoch_file_name, finished_epochs, restore
 from dassl.utils.environment import provenance
-from dassl.utils.seeding import get_random_state, set_random_state
+from dassl.utils.seeding import get_random_state, make_deterministic, set_random_state
 from dassl.utils.signals import raise_if_stopped
 from dassl.utils.wandb_writer import WandbWriter
 
-__all__ = ["AverageMeter", "MetricMeter", "SummaryWriter", "TrainerX"]
+__all__ = ["TRAINER_REGISTRY", "AverageMeter", "MetricMeter", "SummaryWriter", "TrainerX", "build_trainer"]
+
+TRAINER_REGISTRY = Registry("TRAINER")
+
+
+def build_trainer(cfg: Any) -> Any:
+    """Build the trainer that TRAINER.NAME names, under the settings DETERMINISTIC and NUM_THREADS."""
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if cfg.NUM_THREADS:
+        torch.set_num_threads(cfg.NUM_THREADS)
+    if cfg.DETERMINISTIC:
+        make_deterministic()
+    return trainer(cfg)
 
 
 class TrainerX:
@@ -74,7 +93,8 @@ class TrainerX:
             "train_rows": record.digest_of_rows(self.dm.dataset.train_x or (), cfg.DATASET.ROOT),
         }
         self.build_model()
-        self.evaluator: Any = Classification(cfg, self.lab2cname)
+        cmat_path = os.path.join(self.output_dir, "cmat.pt") if cfg.TEST.COMPUTE_CMAT else ""
+        self.evaluator: Any = Classification(self.lab2cname, cfg.TEST.PER_CLASS_RESULT, cmat_path)
 
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError if the config does not suit the method; runs before anything is built."""

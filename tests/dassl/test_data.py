@@ -12,7 +12,7 @@ from PIL import Image
 
 from dassl.data import DataManager, DatasetWrapper
 from dassl.data.data_manager import build_data_loader
-from dassl.data.datasets import DatasetBase, Datum, build_dataset
+from dassl.data.datasets import DatasetBase, Datum
 from dassl.data.transforms import TRANSFORM_NAMES, build_transform
 from dassl.utils import ImageError, set_random_seed
 
@@ -125,7 +125,7 @@ def test_the_manager_and_the_wrapper_give_what_trainers_read(root):
     with pytest.raises(KeyError, match="Did you mean RandomSampler"):
         DataManager(engine_world.config(root, root, ["DATALOADER.TRAIN_X.SAMPLER", "RandomSample"]))
     with pytest.raises(KeyError, match="Did you mean Colours"):
-        build_dataset(engine_world.config(root, root, ["DATASET.NAME", "Colors"]))
+        DataManager(engine_world.config(root, root, ["DATASET.NAME", "Colors"]))
 
 
 def test_few_shots_are_drawn_as_published():

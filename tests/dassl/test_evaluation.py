@@ -4,19 +4,10 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix, f1_score
 
-from dassl.config import get_cfg_default
 from dassl.evaluation import Classification
 from dassl.metrics import compute_accuracy
 
 NAMES = {0: "cat", 1: "dog", 2: "owl", 3: "elk"}
-
-
-def evaluator(output_dir=".", **test):
-    cfg = get_cfg_default()
-    cfg.VERBOSE, cfg.OUTPUT_DIR = False, str(output_dir)
-    for key, value in test.items():
-        cfg.TEST[key] = value
-    return Classification(cfg, NAMES)
 
 
 def logits_for(predictions, n_classes=4):
@@ -24,7 +15,7 @@ def logits_for(predictions, n_classes=4):
 
 
 def test_accuracy_known_by_construction_and_the_printed_block(capsys):
-    ev = evaluator()
+    ev = Classification(NAMES)
     for start in range(0, 4200, 700):
         labels = torch.arange(start, start + 700) % 2
         predictions = torch.where(torch.arange(start, start + 700) % 15 == 0, 1 - labels, labels)
@@ -43,7 +34,7 @@ def test_macro_f1_confusion_and_per_class_equal_the_reference(tmp_path, capsys):
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 3, (200,), generator=generator)  # class 3 is only ever predicted
     predictions = torch.randint(0, 4, (200,), generator=generator)
-    ev = evaluator(tmp_path, PER_CLASS_RESULT=True, COMPUTE_CMAT=True)
+    ev = Classification(NAMES, per_class=True, cmat_path=str(tmp_path / "cmat.pt"))
     ev.process(logits_for(predictions.tolist()), labels)
     results = ev.evaluate()
     y_true, y_pred = labels.numpy(), predictions.numpy()
@@ -63,7 +54,7 @@ def test_macro_f1_confusion_and_per_class_equal_the_reference(tmp_path, capsys):
 
 
 def test_nan_is_an_error_and_reset_forgets():
-    ev = evaluator()
+    ev = Classification(NAMES)
     ev.process(torch.tensor([[1.0, float("nan")], [0.0, 1.0]]), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="NaN for 1 of 2"):
         ev.evaluate()
