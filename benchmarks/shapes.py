@@ -21,7 +21,7 @@ from dassl.record import read_result
 from experiments.execution import STOPPED, Place, make_all
 from experiments.facts import method_names, methods
 from experiments.figures import STYLE, save
-from experiments.protocols import Choice, plan
+from experiments.protocols import Choice, harmonic_mean, plan
 from experiments.run import Run
 from experiments.tables import as_markdown
 
@@ -53,7 +53,7 @@ def accuracies(runs: Sequence[Run], output: Path) -> dict[str, float]:
     if not (base.get("finished") and new.get("finished")):
         return {}
     a, b = base["accuracy"], new["accuracy"]
-    return {"base": a, "new": b, "H": 2 * a * b / (a + b)}
+    return {"base": a, "new": b, "H": harmonic_mean(a, b)}
 
 
 def read(trials: Sequence[Trial], output: Path) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 
 from .arguments import PAPER_METHODS, VERBS, runs_of
-from .facts import REPO, dataset_name
+from .facts import REPO
 from .run import Run, check, state
 
 # What imports torch is imported where it is needed, so that --help answers at once.
@@ -143,15 +143,13 @@ def run_verb(args: argparse.Namespace) -> int:
     if args.jobs < 1 or len(set(gpus)) < len(gpus):
         raise ValueError(f"--jobs takes 1 or more, --gpus each GPU once; received {args.jobs}, {args.gpus!r}")
     runs = runs_of(args)
-    for run in {replace(run, seed=0, shots=0, training=None): run for run in runs}.values():
-        # A plan of other datasets answers at once, without torch.
-        if not args.plan or dataset_name(run.dataset).startswith("Folder"):
-            check(run, data)
     if args.plan:
         print_plan(runs, data, output)
         return 0
     from .execution import Place, make_all
 
+    for run in {replace(run, seed=0, shots=0, training=None): run for run in runs}.values():
+        check(run, data)
     place = Place(data, output, args.force, args.debug)
     if args.slurm:
         from .slurm import submit

@@ -99,26 +99,16 @@ def config_of(run: Run, data: Path, output: Path) -> Any:
 
 
 def check(run: Run, data: Path) -> None:
-    """Raises a ValueError for settings or halves that make no sense, before anything is trained."""
-    cfg = config_of(run, data, Path())
-    if run.part not in ("base", "new"):
-        return
+    """Raises a ValueError for settings that make no sense, before anything is trained."""
     from dassl.engine import TRAINER_REGISTRY
-    from datasets.base_new import check_n_classes
-    from datasets.folder_layout import read_class_folders
-    from datasets.folder_lists import read_list
 
-    method = TRAINER_REGISTRY.get(run.method)
+    cfg, method = config_of(run, data, Path()), TRAINER_REGISTRY.get(run.method)
     is_ours = hasattr(method, "chosen")  # a published trainer does not say what it serves
-    if run.training and is_ours and not method.chosen(cfg).serves_other_classes(cfg):
+    if run.training and run.part == "new" and is_ours and not method.chosen(cfg).serves_other_classes(cfg):
         raise ValueError(
             f"{run.method} learns for each class of its training with these settings, so that new classes "
             "cannot be tested. Run on all classes instead (few_shot.sh)"
         )
-    folder, listed = data / Path(cfg.DATASET.FOLDER_PATH).expanduser(), cfg.DATASET.FOLDER_LIST
-    if cfg.DATASET.NAME == "Folder" and cfg.DATASET.FOLDER_PATH and folder.is_dir():
-        images = read_list(folder / listed)[0] if listed else read_class_folders(folder)[0]
-        check_n_classes(len({image.class_name for image in images}), str(folder))
 
 
 def state(run: Run, data: Path, output: Path) -> tuple[str, list[str]]:
