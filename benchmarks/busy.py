@@ -1,7 +1,5 @@
 """Times runs on Shapes that share the cores: alone, two at once, beside a loop that keeps each core busy."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import statistics
@@ -11,24 +9,24 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.runs import finished, launch
+from benchmarks.runs import launch, wait_for
 
 LOADS = {"alone": (1, 0), "two at once": (2, 0), "beside a loop on each core": (1, os.cpu_count() or 1)}
 
 
-def seconds_of(n_runs: int, n_loops: int, data: Path, output: Path, pairs: list[str]) -> float:
+def seconds_of(n_runs: int, n_loops: int, output: Path, data: Path, pairs: list[str]) -> float:
     """Seconds until the last of `n_runs` runs is finished."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_loops)]
+    start = time.perf_counter()
     try:
-        start = time.perf_counter()
-        runs = [launch("shapes", seed, data, output, *pairs) for seed in range(1, n_runs + 1)]
+        runs = [launch("shapes", str(seed), data, output, *pairs) for seed in range(1, n_runs + 1)]
         for process in runs:
-            finished(process)
-        return time.perf_counter() - start
+            wait_for(process)
     finally:
         for loop in loops:
             loop.kill()
             loop.wait()
+    return time.perf_counter() - start
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,12 +34,10 @@ def run(args: argparse.Namespace) -> None:
     times: dict[str, list[float]] = {name: [] for name in LOADS}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        seconds_of(1, 0, folder / "data", folder / "first", args.pairs)  # draws the dataset
+        seconds_of(1, 0, folder / "first", folder / "data", args.pairs)  # draws the dataset
         for turn in range(args.repeats):
             for name, load in LOADS.items():
-                output = folder / f"{turn} {name}"
-                times[name].append(seconds_of(*load, folder / "data", output, args.pairs))
-    alone = statistics.median(times["alone"])
-    for name, seconds in times.items():
-        median = statistics.median(seconds)
-        print(f"{name}: {median:.1f} s, {median / alone:.2f} times one run alone")
+                times[name].append(seconds_of(*load, folder / f"{turn} {name}", folder / "data", args.pairs))
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    for name, seconds in medians.items():
+        print(f"{name}: {seconds:.1f} s, {seconds / medians['alone']:.2f} times one run alone")

@@ -3,8 +3,6 @@
 Every step and every test batch computes all 77 text positions of every class; sequences run position-first
 through `nn.MultiheadAttention`'s function with an explicit causal mask; deeper prompts are inserted by
 slicing and concatenating.
-
-Letters of shapes: B images, C classes, L tokens, N sequences, D width.
 """
 
 from __future__ import annotations
@@ -14,17 +12,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from clip import CLIP, LayerPrompts
-from clip.model import QuickGELU, VisionTransformer
-from clip.prompt_ops import EMBEDDED
+from clip import CLIP, LayerPrompts, PromptSchedule
+from clip.model import QuickGELU, Transformer
 from trainers.prompted_clip import PromptedCLIP
 
 
-def attend(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
-    """Self-attention of a block on `[L, N, D]`."""
-    attn = block.attn
+def self_attention(attn: Any, x: Tensor, mask: Tensor | None) -> Tensor:
+    """Self-attention on `[L, N, D]`."""
     weights = (attn.in_proj_weight, attn.in_proj_bias, None, None, False, 0.0)
     output = (attn.out_proj.weight, attn.out_proj.bias)
     return F.multi_head_attention_forward(
@@ -32,88 +28,69 @@ def attend(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
     )[0]
 
 
-def mlp(block: Any, x: Tensor) -> Tensor:
-    """The two linear maps of a block, with the activation of OpenAI's CLIP as published."""
-    x = block.mlp.c_fc(x)
-    x = x * torch.sigmoid(1.702 * x) if isinstance(block.mlp.gelu, QuickGELU) else block.mlp.gelu(x)
-    return block.mlp.c_proj(x)
+def two_linear_maps(mlp: Any, x: Tensor) -> Tensor:
+    """Those of a block, with the activation of OpenAI's CLIP as published."""
+    x = mlp.c_fc(x)
+    x = x * torch.sigmoid(1.702 * x) if isinstance(mlp.gelu, QuickGELU) else mlp.gelu(x)
+    return mlp.c_proj(x)
 
 
-def run_blocks(transformer: Any, x: Tensor, prompts: LayerPrompts | None, start: int) -> Tensor:
-    """All blocks on `[L, N, D]`; the prompts begin at position `start`."""
-    n_present = 0 if prompts is None else prompts.n_embedded
-    for index, block in enumerate(transformer.resblocks):
-        if prompts is not None and index < len(prompts.tokens) and (index > 0 or prompts.inside):
-            pieces = [x[: start + n_present - prompts.schedule.plans[index].removed], x[start + n_present :]]
-            new = prompts.tokens[index]
-            if new is not None:
-                pieces.insert(1, new.to(x.dtype).expand(x.shape[1], -1, -1).transpose(0, 1))
-            x = torch.cat(pieces)
-            n_present = prompts.schedule.plans[index].total
-        mask = None
-        if transformer.is_causal:
-            mask = torch.full((len(x), len(x)), float("-inf"), device=x.device, dtype=x.dtype).triu_(1)
-        normed = block.ln_1(x)
-        x = x + attend(block, normed, mask)
-        x = x + mlp(block, block.ln_2(x))
-        if prompts is not None and index in prompts.branches:
-            x = x + prompts.branches[index](normed).to(x.dtype)
-    return x
+class PublishedTransformer(Transformer):
+    """A stack of blocks, computed the published way."""
 
-
-class PublishedVision(VisionTransformer):
-    """The image tower, computed the published way."""
-
-    def first_tokens(self, images: Tensor, prompts: LayerPrompts | None, n: int) -> Tensor:
-        x = self.conv1(images.to(self.conv1.weight.dtype)).flatten(2).permute(0, 2, 1)
-        x = torch.cat([self.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
-        x = x + self.positional_embedding.to(x.dtype)
-        start = 1 if prompts is not None and prompts.inside else x.shape[1]
-        if prompts is not None and prompts.embedded is not None:
-            x = torch.cat([x, prompts.embedded.to(x.dtype).expand(len(x), -1, -1)], dim=1)
-        x = self.ln_pre(x)
-        if prompts is not None and EMBEDDED in prompts.branches:
-            x = x + prompts.branches[EMBEDDED](x).to(x.dtype)
-        x = run_blocks(self.transformer, x.permute(1, 0, 2), prompts, start).permute(1, 0, 2)
-        return self.ln_post(x[:, :n])
+    def forward(
+        self,
+        x: Tensor,
+        prompts: LayerPrompts | None = None,
+        start: int = 0,
+        attend: Any = None,
+        read: Any = None,
+    ) -> Tensor:
+        """As Transformer's, but every token of the last block is computed."""
+        prompts = prompts or LayerPrompts(PromptSchedule(self.n_layers, 0))
+        x = x.permute(1, 0, 2)  # [L, N, D]
+        n_present = prompts.n_embedded
+        blocks: Any = self.resblocks
+        for plan, block in zip(prompts.schedule.plans, blocks, strict=True):
+            if (plan.removed or plan.added) and (plan.layer_index > 0 or prompts.inside):
+                pieces = [x[: start + n_present - plan.removed], x[start + n_present :]]
+                if plan.added:
+                    new: Any = prompts.tokens[plan.layer_index]
+                    pieces.insert(1, new.to(x.dtype).expand(x.shape[1], -1, -1).transpose(0, 1))
+                x = torch.cat(pieces)
+                n_present = plan.total
+            mask = None
+            if self.is_causal:
+                mask = torch.full((len(x), len(x)), float("-inf"), device=x.device, dtype=x.dtype).triu_(1)
+            normed = block.ln_1(x)
+            x = x + self_attention(block.attn, normed, mask)
+            x = x + two_linear_maps(block.mlp, block.ln_2(x))
+            if plan.layer_index in prompts.branches:
+                x = x + prompts.branches[plan.layer_index](normed).to(x.dtype)
+        x = x.permute(1, 0, 2)
+        return x if read is None else x[:, read]
 
 
 class PublishedCLIP(CLIP):
-    """CLIP, computed the published way."""
-
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        return self.encode_embedded_text(self.embed_tokens(tokens), tokens.argmax(dim=-1))
+    """CLIP, with texts computed the published way."""
 
     def encode_embedded_text(
-        self,
-        embedded: Tensor,
-        end_index: Tensor,
-        prompts: LayerPrompts | None = None,
-        packing: Any = None,
+        self, embedded: Tensor, end_index: Tensor, prompts: LayerPrompts | None = None, packing: Any = None
     ) -> Tensor:
         """As CLIP's, from all positions of the context."""
         n_padding = self.config.context_length - embedded.shape[1]
         padding = self.token_embedding.weight[0].expand(len(embedded), n_padding, -1)
-        x = (torch.cat([embedded, padding], dim=1) + self.positional_embedding).to(self.dtype)
-        n_before = x.shape[1]
-        x = run_blocks(self.transformer, x.permute(1, 0, 2), prompts, 1).permute(1, 0, 2)
-        x = self.ln_final(x)  # of every position, as published
-        return x[torch.arange(len(x)), end_index + x.shape[1] - n_before] @ self.text_projection
+        return super().encode_embedded_text(torch.cat([embedded, padding], dim=1), end_index, prompts)
 
 
 def published_way(model: PromptedCLIP) -> PromptedCLIP:
     """`model` with its own parameters, computed the published way; the text is encoded at every call."""
-    clip, visual = model.clip, model.clip.visual
-    if isinstance(visual, VisionTransformer):
-        visual = _copied(visual, PublishedVision)
-    other = _copied(model, type(model), clip=_copied(clip, PublishedCLIP, visual=visual))
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    other = copy.deepcopy(model, shared)
+    for module in other.modules():
+        if isinstance(module, Transformer):
+            module.__class__ = PublishedTransformer
+        elif isinstance(module, CLIP):
+            module.__class__ = PublishedCLIP
     other.keeps_text, other.kept_text = False, None
-    return other
-
-
-def _copied(module: Any, kind: type[nn.Module], **children: nn.Module) -> Any:
-    """A copy of `module` as a `kind`, which shares its parameters and its children but for those given."""
-    other = copy.copy(module)
-    other.__class__ = kind
-    other._modules, other._buffers = {**module._modules, **children}, {**module._buffers}
     return other

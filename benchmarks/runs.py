@@ -1,31 +1,30 @@
 """Times whole runs, from the command to the result, and shows what is neither steps nor test.
 
-Each run is `bash scripts/mpl/base2new_train.sh DATASET SEED`: Shapes with its small CLIP, and a dataset of
-EuroSAT's layout and size (random 64 x 64 JPEG images, 10 classes, 16 shots, 100 steps) with a random CLIP.
-Accuracies mean nothing there.
+Each is a run of `bash scripts/mpl/base2new_train.sh DATASET 1,2`, which makes two in one process: on Shapes
+with its small CLIP, and on a dataset of EuroSAT's layout and size (random 64 x 64 JPEG images, 10 classes,
+16 shots, 100 steps) with a random CLIP. Accuracies mean nothing there.
 """
 
-from __future__ import annotations
-
 import argparse
-import contextlib
-import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 
 from benchmarks.steps import random_clip
-from experiments.__main__ import main as experiments
+from dassl.record import read_result
 from experiments.facts import REPO
+from experiments.tables import as_markdown
 
 N_CLASSES = 10
 
@@ -45,38 +44,36 @@ def write_eurosat(root: Path, n_test: int) -> None:
     (root / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
 
 
-def launch(dataset: str, seed: int, data: Path, output: Path, *pairs: str) -> subprocess.Popen:
-    """The launcher of a run, started in a process of its own."""
-    command = ["bash", str(REPO / "scripts/mpl/base2new_train.sh"), dataset, str(seed), *pairs]
+def launch(dataset: str, seeds: str, data: Path, output: Path, *pairs: str) -> subprocess.Popen:
+    """The launcher of runs, started in a process of its own."""
+    command = ["bash", str(REPO / "scripts/mpl/base2new_train.sh"), dataset, seeds, *pairs]
     environment = os.environ | {"DATA": str(data), "OUTPUT": str(output), "PYTHON": sys.executable}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
-def finished(process: subprocess.Popen) -> None:
-    """Wait for a launcher, whose run must not fail."""
+def wait_for(process: subprocess.Popen) -> None:
+    """Wait for a launcher, whose runs must not fail."""
     if process.wait():
         raise subprocess.CalledProcessError(process.returncode, process.args)
 
 
-def parts(output: Path, total: float) -> dict[str, Any]:
-    """Seconds of the run in `output`: total, in steps, in the test, the rest, and waiting for batches."""
-    (result_path,) = output.rglob("result.json")
-    test_seconds = json.loads(result_path.read_text())["test_seconds"]
-    lines = [json.loads(line) for line in (result_path.parent / "metrics.jsonl").read_text().splitlines()]
-    waiting = sum(line["data_time"] for line in lines)
-    computing = sum(line["batch_time"] for line in lines) - waiting
-    return {
-        "steps": len(lines),
+def parts(folder: Path, total: float, in_test: float) -> dict[str, Any]:
+    """Steps of the run in `folder`, and its `total` seconds with what of them went where."""
+    lines = pd.read_json(folder / "metrics.jsonl", lines=True)
+    in_steps = (lines.batch_time - lines.data_time).sum()
+    seconds = {
         "total": total,
-        "in steps": computing,
-        "in the test": test_seconds,
-        "the rest": total - computing - test_seconds,
-        "of it waiting for batches": waiting,
+        "in steps": in_steps,
+        "in the test": in_test,
+        "the rest": total - in_steps - in_test,
+        "of it waiting for batches": lines.data_time.sum(),
     }
+    return {"steps": len(lines)} | {name: f"{value:.1f} s" for name, value in seconds.items()}
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make each run in a process of its own, and then again as the second of two in this process."""
+    """Make two runs of each dataset in a new process, and print a line for each."""
+    rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in args.runs:
             folder, pairs = Path(scratch) / name, ["TRAIN.PRINT_FREQ", "1", *args.pairs]
@@ -86,16 +83,13 @@ def run(args: argparse.Namespace) -> None:
                 write_eurosat(data, args.test_images // N_CLASSES)
                 torch.save(random_clip(args.backbone, "cpu").state_dict(), folder / "random.pt")
                 pairs += ["MODEL.BACKBONE.NAME", str(folder / "random.pt")]
-            for turn in ("in a process of its own", "first in this process", "second in this process"):
-                start, output = time.perf_counter(), folder / turn
-                if turn == "in a process of its own":
-                    finished(launch(name, 1, data, output, *pairs))
-                else:
-                    os.environ |= {"DATA": str(data), "OUTPUT": str(output)}
-                    with contextlib.redirect_stdout(io.StringIO()):
-                        status = experiments(["base2new_train", name, "1", *pairs, "--method", "MPL"])
-                    if status:
-                        raise RuntimeError(f"the run of {name} in this process failed")
-                row = parts(output, time.perf_counter() - start)
-                cells = [f"{k} {v:.1f} s" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()]
-                print(f"{name}, {turn}: {', '.join(cells)}", flush=True)
+            start = time.time()
+            wait_for(launch(name, "1,2", data, folder / "output", *pairs))
+            for seed, place in (1, "first in its process"), (2, "second"):
+                (result,) = folder.glob(f"output/**/seed{seed}/result.json")
+                record = read_result(str(result.parent))
+                ended = datetime.fromisoformat(record["ended"]).timestamp()
+                row = parts(result.parent, ended - start, record["test_seconds"])
+                rows.append({"run": f"{name}, {place}"} | row)
+                start = ended
+    print(as_markdown(pd.DataFrame(rows)))

@@ -7,19 +7,18 @@ with the best mean H on the seeds of `CHOICE_SEEDS`, which are in no table.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib
 import pandas as pd
-import yaml
 from matplotlib.figure import Figure
 
 from dassl.command import check_availability
 from dassl.record import read_result
 from experiments.execution import STOPPED, Place, make_all
-from experiments.facts import method_names, methods
+from experiments.facts import method_names, methods, read_yaml
 from experiments.figures import STYLE, save
 from experiments.protocols import Choice, harmonic_mean, plan
 from experiments.run import Run
@@ -28,14 +27,13 @@ from experiments.tables import as_markdown
 POWERS = (-1, -0.5, 0, 0.5, 1)  # of ten, by which the paper's learning rate is multiplied
 CHOICE_SEEDS = (101, 102)
 METRICS = ["base", "new", "H"]
+COLUMNS = ["method", "power", "seed", *METRICS]
 Trial = tuple[str, float, int]  # method, power, seed
 
 
 def rate(method: str, power: float) -> str:
     """The paper's learning rate times that power of ten."""
-    path = methods()[method].configs / "tiny_shapes.yaml"
-    papers = yaml.safe_load(path.read_text(encoding="utf-8"))["OPTIM"]["LR"]
-    return f"{papers * 10**power:.2g}"
+    return f"{read_yaml(methods()[method].configs / 'tiny_shapes.yaml')['OPTIM']['LR'] * 10**power:.2g}"
 
 
 def runs_of(method: str, power: float, seed: int) -> list[Run]:
@@ -47,20 +45,21 @@ def runs_of(method: str, power: float, seed: int) -> list[Run]:
     return plan("base2new", choice)
 
 
-def accuracies(runs: Sequence[Run], output: Path) -> dict[str, float]:
-    """base, new and H of finished runs; empty if one is not finished."""
-    base, new = (read_result(str(output / run.folder)) for run in runs)
-    if not (base.get("finished") and new.get("finished")):
-        return {}
-    a, b = base["accuracy"], new["accuracy"]
-    return {"base": a, "new": b, "H": harmonic_mean(a, b)}
-
-
-def read(trials: Sequence[Trial], output: Path) -> pd.DataFrame:
-    """A row for each finished trial: method, power, seed, base, new, H."""
-    keys = ["method", "power", "seed"]
-    rows = [dict(zip(keys, trial, strict=True)) | accuracies(runs_of(*trial), output) for trial in trials]
-    return pd.DataFrame(rows, columns=[*keys, *METRICS]).dropna()
+def measure(trials: Sequence[Trial], args: argparse.Namespace) -> pd.DataFrame:
+    """The finished trials, a row each; those that are missing are made before, unless `args.show`."""
+    runs = {trial: runs_of(*trial) for trial in trials}
+    if not args.show:
+        both = [run for pair in runs.values() for run in pair]
+        status = make_all(both, Place(args.data, args.output), args.jobs)
+        if status in STOPPED:
+            sys.exit(status)
+    rows = []
+    for trial, pair in runs.items():
+        base, new = (read_result(str(args.output / run.folder)) for run in pair)
+        if base.get("finished") and new.get("finished"):
+            halves = base["accuracy"], new["accuracy"]
+            rows.append((*trial, *halves, harmonic_mean(*halves)))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def mean_h(choice: pd.DataFrame) -> pd.DataFrame:
@@ -104,7 +103,7 @@ def choice_table(choice: pd.DataFrame) -> pd.DataFrame:
     return cells.rename(columns=lambda power: f"× {10**power:.2g}").rename_axis("method").reset_index()
 
 
-def draw(tables: dict[str, pd.DataFrame], untrained: float | None) -> Figure:
+def draw(tables: dict[str, pd.DataFrame], zero_shot: pd.DataFrame) -> Figure:
     """A panel a table, a row a method: a point a seed, and the mean with its standard error."""
     names = list(dict.fromkeys(name for results in tables.values() for name in results.method))
     with matplotlib.rc_context(STYLE):
@@ -116,8 +115,8 @@ def draw(tables: dict[str, pd.DataFrame], untrained: float | None) -> Figure:
                 axes.plot(h, [place] * len(h), "o", color="#3A6EA5", alpha=0.45, ms=5, mew=0)
                 if len(h) > 1:
                     axes.errorbar(h.mean(), place, xerr=h.sem(), fmt="|", color="black", ms=13, capsize=3)
-            if untrained is not None:
-                axes.axvline(untrained, color="#777777", ls="--", lw=1)
+            for h in zero_shot.H:
+                axes.axvline(h, color="#777777", ls="--", lw=1)
             axes.set_title(title, loc="left", fontsize=10)
         panels[0].set_yticks(range(len(names)), names)
         panels[0].invert_yaxis()
@@ -125,45 +124,30 @@ def draw(tables: dict[str, pd.DataFrame], untrained: float | None) -> Figure:
     return figure
 
 
-def stages(args: argparse.Namespace) -> Iterator[tuple[str, list[Trial]]]:
-    """The tables with their trials; the trials of a later one follow from the results before it."""
-    seeds = range(1, args.seeds + 1)
-    yield "paper", [(name, 0, seed) for seed in seeds for name in args.methods]
-    choice = [(name, power, s) for s in CHOICE_SEEDS for name in args.methods for power in POWERS]
-    yield "choice", choice
-    best = best_powers(read(choice, args.output))
-    yield "chosen", [(name, best[name], seed) for seed in seeds for name in best]
-
-
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Make what is missing, unless `args.show`, and print and draw what is finished."""
     trained = [
         name for name in method_names() if methods()[name].trains and not methods()[name].only_few_shot
     ]
-    args.methods = args.methods or sorted(trained, key="MPL".__ne__)  # MPL first, then by name
-    for name in args.methods:
+    names = args.methods or sorted(trained, key="MPL".__ne__)  # MPL first, then by name
+    for name in names:
         check_availability(name, trained, "method")
-    zero_shot = plan("base2new", Choice(("ZeroshotCLIP",), ("shapes",)))
-    place = Place(args.data, args.output)
-    found = {}
-    for name, trials in stages(args):
-        runs = [run for trial in trials for run in runs_of(*trial)]
-        status = 0 if args.show else make_all([*zero_shot, *runs], place, args.jobs)
-        if status in STOPPED:
-            return status
-        found[name] = read(trials, args.output)
-    untrained = accuracies(zero_shot, args.output)
-    print("Zero-shot CLIP:", ", ".join(f"{metric} {value:.2f}" for metric, value in untrained.items()))
+    seeds = range(1, args.seeds + 1)
+    zero_shot = measure([("ZeroshotCLIP", 0, 1)], args)
+    paper = measure([(name, 0, seed) for seed in seeds for name in names], args)
+    choice = measure([(name, power, s) for s in CHOICE_SEEDS for name in names for power in POWERS], args)
+    best = best_powers(choice)
+    chosen = measure([(name, best[name], seed) for seed in seeds for name in best], args)
     for title, table in {
-        "At the papers' learning rates": summary(found["paper"]),
-        f"Mean H on the seeds {CHOICE_SEEDS}": choice_table(found["choice"]),
-        "At the learning rates chosen by it": summary(found["chosen"]),
+        "Without training": zero_shot[METRICS].map("{:.2f}".format),
+        "At the papers' learning rates": summary(paper),
+        f"Mean H on the seeds {CHOICE_SEEDS}": choice_table(choice),
+        "At the learning rates chosen by it": summary(chosen),
     }.items():
         if len(table):
             print(f"\n### {title}\n\n{as_markdown(table)}")
     if args.figure:
-        panels = {"papers' learning rates": found["paper"], "chosen by one rule": found["chosen"]}
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
+        panels = {"papers' learning rates": paper, "chosen by one rule": chosen}
         shown = {title: results for title, results in panels.items() if len(results)}
-        save(draw(shown, untrained.get("H")), args.figure, args.figure.suffix[1:])
-    return 0
+        args.figure.parent.mkdir(parents=True, exist_ok=True)
+        save(draw(shown, zero_shot), args.figure, args.figure.suffix[1:])

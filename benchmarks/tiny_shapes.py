@@ -23,18 +23,22 @@ import argparse
 import itertools
 import math
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.utils.data import DataLoader
 from torchvision.transforms.functional import normalize
 
 import clip
-from benchmarks.icons import COLOURS, FORMS, IMAGE_SIZE, captioned_icon
+from benchmarks.icons import COLOURS, FORMS, IMAGE_SIZE, captioned_icons
 from clip import CLIP, CLIPConfig
 
 MEAN = [0.48145466, 0.4578275, 0.40821073]  # of CLIP's training images
@@ -56,21 +60,10 @@ WARM_UP = 0.05  # part of the steps over which the learning rate rises; it then 
 MAX_LOGIT_SCALE = math.log(100)  # arXiv 2103.00020, section 2.5
 
 
-class IconPairs(Dataset):
-    """The first `n` pairs of the endless sequence that a name stands for, such as "1/train".
-
-    An item is (uint8 image [S, S, 3], int32 token ids [77]).
-    """
-
-    def __init__(self, name: str, n: int) -> None:
-        self.name, self.n = name, n
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, caption = captioned_icon(f"{self.name}/{index}")
-        return torch.from_numpy(np.array(image)), clip.tokenize([caption])[0].int()
+def draw_pairs(name: str, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """uint8 images [B, S, S, 3] and int32 token ids [B, 77] of an endless sequence, such as "1/train"."""
+    images, captions, _ = zip(*(captioned_icons(f"{name}/{index}") for index in indices), strict=True)
+    return torch.from_numpy(np.stack(images)), clip.tokenize(captions).int()
 
 
 def normalised(images: Tensor) -> Tensor:
@@ -85,27 +78,12 @@ def icon_accuracy(model: CLIP, n: int = 2000) -> float:
     names = [f"{colour} {form}" for colour in COLOURS for form in FORMS]
     tokens = clip.tokenize([f"a photo of a {name}." for name in names]).to(device)
     texts = F.normalize(model.encode_text(tokens), dim=-1)
-    images: list[np.ndarray] = []
-    labels: list[int] = []
-    for index in itertools.count():
-        image, caption = captioned_icon(f"validation/{index}")
-        named = [i for i, words in enumerate(names) if f" {words}" in f" {caption}"]
-        if len(named) == 1 and " and a " not in caption:
-            images.append(np.array(image))
-            labels.append(named[0])
-        if len(labels) == n:
-            break
-    batches = torch.from_numpy(np.stack(images)).to(device).split(250)
+    scenes = (captioned_icons(f"validation/{index}") for index in itertools.count())
+    chosen = list(itertools.islice((scene for scene in scenes if len(scene[2]) == 1), n))
+    labels = torch.tensor([names.index(f"{icon.colour} {icon.form}") for _, _, (icon,) in chosen])
+    batches = torch.from_numpy(np.stack([np.asarray(image) for image, _, _ in chosen])).to(device).split(250)
     features = torch.cat([model.encode_image(normalised(batch)) for batch in batches])
-    return float(((features @ texts.T).argmax(-1).cpu() == torch.tensor(labels)).float().mean())
-
-
-def learning_rate(step: int, n_steps: int, peak: float) -> float:
-    """Learning rate of a step (from 0): a linear rise over `WARM_UP` of the steps, then a cosine to zero."""
-    warm_up = max(1, round(WARM_UP * n_steps))
-    if step < warm_up:
-        return peak * (step + 1) / warm_up
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, n_steps - warm_up)))
+    return float(((features @ texts.T).argmax(-1).cpu() == labels).float().mean())
 
 
 def contrastive_loss(model: CLIP, images: Tensor, tokens: Tensor) -> Tensor:
@@ -117,62 +95,54 @@ def contrastive_loss(model: CLIP, images: Tensor, tokens: Tensor) -> Tensor:
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
 
 
-def make_optimizer(model: CLIP, lr: float) -> torch.optim.AdamW:
-    """AdamW; the towers' matrices decay, and not biases, norms, positions, scale and word vectors."""
+def train(args: argparse.Namespace) -> CLIP:
+    """Train on `args.steps` batches, each seen once."""
+    torch.manual_seed(args.seed)
+    model = CLIP(CONFIG).to(args.device)
+    # The towers' matrices decay, and not biases, norms, positions, scale and word vectors.
     decays = [p for name, p in model.named_parameters() if p.ndim > 1 and "embedding" not in name]
     stays = [p for name, p in model.named_parameters() if p.ndim <= 1 or "embedding" in name]
     groups = [{"params": decays, "weight_decay": WEIGHT_DECAY}, {"params": stays, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6)
-
-
-def train(args: argparse.Namespace, device: torch.device) -> CLIP:
-    """Train on `args.steps` batches, each seen once."""
-    torch.manual_seed(args.seed)
-    model = CLIP(CONFIG).to(device)
-    optimizer = make_optimizer(model, args.lr)
-    pairs = IconPairs(f"{args.seed}/train", args.steps * args.batch_size)
-    loader = DataLoader(pairs, args.batch_size, num_workers=args.workers, pin_memory=device.type == "cuda")
+    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98), eps=1e-6)
+    n_warm_up = max(1, round(WARM_UP * args.steps))
+    rise = LinearLR(optimizer, 1 / n_warm_up, total_iters=n_warm_up - 1)
+    fall = CosineAnnealingLR(optimizer, max(1, args.steps - n_warm_up))
+    scheduler = SequentialLR(optimizer, [rise, fall], milestones=[n_warm_up])
+    indices: Any = range(args.steps * args.batch_size)
+    draw = partial(draw_pairs, f"{args.seed}/train")
+    loader = DataLoader(indices, args.batch_size, num_workers=args.workers, collate_fn=draw)
     start = time.time()
     for step, (images, tokens) in enumerate(loader):
         if step == round(ROUND_AT * args.steps):  # to the 8 bits in which they are stored, and fix them
             embedding = model.token_embedding.weight
             embedding.data = embedding.data.to(torch.float8_e4m3fn).to(embedding.dtype)
             embedding.requires_grad_(False)
-            embedding.grad = None
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps, args.lr)
-        images, tokens = (batch.to(device, non_blocking=True) for batch in (images, tokens))
-        loss = contrastive_loss(model, images, tokens.long())
+        loss = contrastive_loss(model, images.to(args.device), tokens.to(args.device).long())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        scheduler.step()
         with torch.no_grad():
             model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
         if step % 100 == 0 or step == args.steps - 1:
-            value = loss.item()
-            if not math.isfinite(value):
-                raise FloatingPointError(f"the loss is {value} at step {step}: lower --lr (now {args.lr})")
             seconds = time.time() - start
-            print(f"step {step + 1}/{args.steps} loss {value:.3f} seconds {seconds:.0f}", flush=True)
-    return model
+            print(f"step {step + 1}/{args.steps} loss {loss:.3f} seconds {seconds:.0f}", flush=True)
+    return model.eval()
 
 
-def save(model: CLIP, path: Path, about: dict[str, str]) -> None:
+def save(model: CLIP, path: Path, recipe: dict[str, str]) -> None:
     """Write the weights under OpenAI's names: word vectors in 8-bit floats, all else in float16."""
     tensors = {name: value.cpu().half().contiguous() for name, value in model.state_dict().items()}
     tensors["token_embedding.weight"] = model.token_embedding.weight.detach().cpu().to(torch.float8_e4m3fn)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata=about)
+    save_file(tensors, path, {"format": "pt", "activation": "quick_gelu", **recipe})
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, save, and print the accuracy of the saved file on held-out icons."""
     torch.set_float32_matmul_precision("high")
-    model = train(args, torch.device(args.device))
     recipe = {name: str(getattr(args, name)) for name in ("steps", "batch_size", "lr", "seed")}
-    words = " ".join(f"--{key.replace('_', '-')}={value}" for key, value in recipe.items())
-    about = {"command": f"python -m benchmarks tiny-shapes {words}", "torch": torch.__version__, **recipe}
-    save(model, args.output, {"format": "pt", "activation": "quick_gelu", **about})
+    save(train(args), args.output, {"torch": torch.__version__, **recipe})
     accuracy = icon_accuracy(clip.load(str(args.output)).to(args.device).eval())
     print(f"held-out icons, {len(COLOURS) * len(FORMS)} classes: {accuracy:.1%}")
