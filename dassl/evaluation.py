@@ -30,12 +30,7 @@ class Classification:
         self.summary: dict[str, float] = {}
 
     def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
-        """Take in one batch; everything stays on its device until `evaluate`.
-
-        Args:
-            mo: logits [B, C].
-            gt: labels [B].
-        """
+        """Take in logits [B, C] and labels [B]; everything stays on its device until `evaluate`."""
         self._predictions.append(mo.argmax(dim=1))
         self._labels.append(gt.to(mo.device))
         self._n_nan.append(mo.isnan().any(dim=1).sum())

@@ -8,15 +8,12 @@ import torch
 def compute_accuracy(
     output: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor, topk: Sequence[int] = (1,)
 ) -> list[torch.Tensor]:
-    """The share of samples whose label is among the k largest logits.
+    """The share of samples whose label is among the k largest logits: a tensor [1] for each k, in percent.
 
     Args:
         output: logits [B, C], or a tuple or list that begins with them.
         target: labels [B].
         topk: the values of k; one above C counts as C.
-
-    Returns:
-        one tensor [1] for each k, in percent, on the logits' device.
     """
     logits = output[0] if isinstance(output, Sequence) else output
     largest = logits.topk(min(max(topk), logits.shape[1]), dim=1).indices  # [B, k]

@@ -166,13 +166,7 @@ def is_held(folder: str) -> bool:
 
 
 class RunRecord:
-    """Writes the `result.json` and `metrics.jsonl` of a run's folder.
-
-    `result.json` is written as a whole each time, and `finished` becomes true last.
-
-    Args:
-        folder: OUTPUT_DIR.
-    """
+    """Writes `metrics.jsonl` and `result.json` into a run's folder; `finished` becomes true last."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -219,11 +213,7 @@ class RunRecord:
         self._write()
 
     def finish(self, outcome: dict[str, Any]) -> None:
-        """Complete the record.
-
-        Args:
-            outcome: the results of the last test, and what else became known during the run.
-        """
+        """Complete the record with the results of the last test, and what else became known."""
         self._result.update(outcome, finished=True, ended=_now())
         self._write()
 

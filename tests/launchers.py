@@ -18,12 +18,15 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return variables | more
 
 
-def start(folder: Path, command: str, cwd: Path = REPO, shell: str = "bash", **more: str) -> subprocess.Popen:
+def start(
+    folder: Path, command: str, cwd: Path = REPO, shell: str = "bash", own_session: bool = False, **more: str
+) -> subprocess.Popen:
     """`bash scripts/COMMAND` with `environment`, as a process."""
     script, *words = command.split()
     call = [shell, str(REPO / "scripts" / f"{script}.sh"), *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(call, cwd=cwd, env=environment(folder, **more), **pipes)
+    variables = environment(folder, **more)
+    return subprocess.Popen(call, cwd=cwd, env=variables, start_new_session=own_session, **pipes)
 
 
 def run(folder: Path, command: str, **options: str) -> Ran:

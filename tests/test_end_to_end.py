@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import time
@@ -53,6 +54,7 @@ def test_the_first_command_of_the_readme(folder: Path) -> None:
 
 
 def test_a_run_that_is_killed_and_stopped_resumes_to_the_same_numbers(folder: Path) -> None:
+    """SIGTERM and Ctrl-C reach the loading processes as well, as from a scheduler or a terminal."""
     command, base = "mpl/base2new shapes 2 TRAIN.PRINT_FREQ 1", folder / MPL / "seed2"
     interruptions = (
         ("", signal.SIGKILL, 3, -9),
@@ -61,13 +63,13 @@ def test_a_run_that_is_killed_and_stopped_resumes_to_the_same_numbers(folder: Pa
         ("--jobs 2", signal.SIGTERM, 5, 143),
     )
     for n_logs, (jobs, number, epoch, status) in enumerate(interruptions, 1):
-        process = start(folder, f"{command} {jobs}")
+        process = start(folder, f"{command} {jobs}", own_session=True)
         while process.poll() is None:
             logs = sorted(base.glob("log.txt*"), key=lambda path: path.stat().st_mtime)
             if len(logs) == n_logs and f"epoch [{epoch}/" in logs[-1].read_text():
                 break
             time.sleep(0.05)
-        process.send_signal(number)
+        (os.kill if number == signal.SIGKILL else os.killpg)(process.pid, number)
         assert process.wait(timeout=300) == status
         assert not result(base)["finished"] and result(base)["epochs_done"] in (epoch - 1, epoch)
     printed = succeeded(run(folder, command))

@@ -1,5 +1,3 @@
 """Data: datasets, transforms, samplers, loaders."""
 
 from .data_manager import DataManager, DatasetWrapper
-
-__all__ = ["DataManager", "DatasetWrapper"]

@@ -47,10 +47,7 @@ class DatasetWrapper(Dataset):
     transform gives that many times.
 
     Args:
-        cfg: the config.
-        data_source: list of Datum.
         transform: a transform, or a list or tuple of them; None gives the PIL image.
-        is_train: for training or for testing.
     """
 
     def __init__(
@@ -122,9 +119,6 @@ class DataManager:
 
     Attributes: `dataset`; `train_loader_x`, `val_loader`, `test_loader`, each None where the dataset has no
     such images; `num_classes`; `lab2cname`, a dict label -> class name.
-
-    Args:
-        cfg: the config.
     """
 
     def __init__(self, cfg: Any) -> None:

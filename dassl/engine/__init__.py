@@ -1,5 +1,3 @@
 """The training loop, and the registry of trainers."""
 
 from .trainer import TRAINER_REGISTRY, TrainerX, build_trainer
-
-__all__ = ["TRAINER_REGISTRY", "TrainerX", "build_trainer"]

@@ -30,8 +30,6 @@ from dassl.utils.seeding import get_random_state, make_deterministic, set_random
 from dassl.utils.signals import raise_if_stopped
 from dassl.utils.wandb_writer import WandbWriter
 
-__all__ = ["TRAINER_REGISTRY", "AverageMeter", "MetricMeter", "SummaryWriter", "TrainerX", "build_trainer"]
-
 TRAINER_REGISTRY = Registry("TRAINER")
 
 
@@ -50,9 +48,6 @@ class TrainerX:
 
     A method defines `build_model`, which registers models, and `forward_backward(batch)`. A registered model
     needs `state_dict`, `load_state_dict`, `parameters` and `train`.
-
-    Args:
-        cfg: the config.
     """
 
     compared_in_test: tuple[str, ...] = ("backbone", "method")
@@ -397,13 +392,9 @@ class TrainerX:
     def save_model(
         self, epoch: int, directory: str, val_result: float | None = None, model_name: str = ""
     ) -> None:
-        """Save every model with all that resuming needs.
+        """Save every model into a folder of its own, with all that resuming needs.
 
-        Args:
-            epoch: the epoch that has just ended, from 0.
-            directory: gets a folder for each model.
-            val_result: the result on val that the model is saved for.
-            model_name: see `save_checkpoint`.
+        `epoch`, from 0, has just ended; `val_result` is the result on val that the model is saved for.
         """
         for name in self.get_model_names():
             optim, sched = self._optims[name], self._scheds[name]
@@ -430,11 +421,8 @@ class TrainerX:
     def resume_model_if_exist(self, directory: str) -> int:
         """Restore models, random generators and the best result from the last checkpoints in `directory`.
 
-        Returns:
-            the number of finished epochs; 0 when a model has no checkpoint there.
-
-        Raises:
-            ValueError: the checkpoints are of a run with other settings, or do not fit.
+        Returns the number of finished epochs, 0 when a model has no checkpoint there. Raises ValueError when
+        the checkpoints are of a run with other settings, or do not fit.
         """
         epoch = finished_epochs(directory, self.get_model_names())
         if epoch == 0:
@@ -470,16 +458,10 @@ class TrainerX:
         return checkpoint["state_dict"]
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load the weights of a run.
+        """Load the weights of the run in `directory`, after `epoch` finished epochs or the best on val.
 
-        Args:
-            directory: the run's folder; empty: nothing happens.
-            epoch: finished epochs; None: the model that was best on val.
-
-        Raises:
-            FileNotFoundError: there is no such checkpoint.
-            ValueError: it does not fit the model, or was trained with another backbone or other settings of
-                the method.
+        An empty `directory` changes nothing. Raises ValueError for a checkpoint that does not fit the model,
+        or was trained with another backbone or other settings of the method.
         """
         if not directory:
             print("load_model() is skipped: no folder of a trained model is given (--model-dir)")
@@ -529,14 +511,9 @@ class TrainerX:
 
     @torch.no_grad()
     def test(self, split: str | None = None, is_final: bool = False) -> float:
-        """Evaluate the present models.
+        """Evaluate the present models on "test" or "val", TEST.SPLIT by default; accuracy in percent.
 
-        Args:
-            split: "test" or "val"; TEST.SPLIT by default.
-            is_final: has no effect; ATPrompt's trainers give it.
-
-        Returns:
-            the evaluator's first result; accuracy in percent with the default one.
+        `is_final` has no effect; ATPrompt's trainers give it.
         """
         split = self.cfg.TEST.SPLIT if split is None else split
         loader = self._loader_of(split)

@@ -1,5 +1,3 @@
 """The published Dassl's name for RAdam, which PyTorch has since."""
 
-from torch.optim import RAdam
-
-__all__ = ["RAdam"]
+from torch.optim import RAdam  # noqa: F401

@@ -10,26 +10,3 @@ from .logger import setup_logger
 from .meters import AverageMeter, MetricMeter
 from .registry import Registry
 from .seeding import isolated_random_state, set_random_seed
-
-__all__ = [
-    "AverageMeter",
-    "ImageError",
-    "MetricMeter",
-    "Registry",
-    "UnknownNameError",
-    "check_availability",
-    "check_isfile",
-    "collect_env_info",
-    "isolated_random_state",
-    "listdir_nohidden",
-    "load_checkpoint",
-    "load_pretrained_weights",
-    "mkdir_if_missing",
-    "read_image",
-    "read_json",
-    "save_checkpoint",
-    "set_random_seed",
-    "setup_logger",
-    "write_json",
-    "write_whole",
-]

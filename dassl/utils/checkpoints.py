@@ -47,17 +47,13 @@ def epoch_file_name(epoch: int) -> str:
 
 
 def save_checkpoint(state: dict[str, Any], save_dir: str, model_name: str = "") -> str:
-    """Save a training state and point `checkpoint` at it.
+    """Save a training state and point `checkpoint` at it, unless it is the best on val; give its path.
 
     Args:
         state: at least `state_dict` and `epoch`, the number of finished epochs; a leading "module." is taken
             off the names of `state_dict`.
         save_dir: the model's folder; it is created.
-        model_name: file name, `model.pth.tar-<epoch>` by default. `model-best.pth.tar` does not move the
-            pointer.
-
-    Returns:
-        the path of the file.
+        model_name: file name, `model.pth.tar-<epoch>` by default.
     """
     weights = {name.removeprefix("module."): value for name, value in state["state_dict"].items()}
     state = {**state, "state_dict": weights}
@@ -74,11 +70,7 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     """Read a checkpoint onto the CPU as tensors and plain data.
 
     Objects of other classes, as the published Dassl's scheduler entry holds, are not made: that entry becomes
-    None.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, is no checkpoint, or holds weights that are not plain tensors.
+    None. Raises ValueError if the file is damaged, no checkpoint, or has weights that are not plain tensors.
     """
     if not os.path.isfile(fpath):
         folder = os.path.dirname(fpath) or "."
@@ -119,9 +111,6 @@ def _load(path: str) -> dict[str, Any]:
                 checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict):
         raise TypeError(f"it holds a {type(checkpoint).__name__}, not a dict")
-    for name in ("model_state_dict", "model"):  # what other code calls the weights
-        if "state_dict" not in checkpoint and isinstance(checkpoint.get(name), dict):
-            checkpoint["state_dict"] = checkpoint.pop(name)
     if not isinstance(checkpoint.get("state_dict", {}), dict) or type(checkpoint.get("epoch", 0)) is not int:
         raise TypeError("its state_dict is no dict of weights, or its epoch no number")
     return checkpoint
@@ -158,10 +147,8 @@ def restore(
 ) -> None:
     """Load a checkpoint's entries into a model, its optimiser and its scheduler.
 
-    Without a plain scheduler entry, the learning rate follows from the epoch.
-
-    Raises:
-        ValueError: they are of another model.
+    Without a plain scheduler entry, the learning rate follows from the epoch. Raises ValueError if they are
+    of another model.
     """
     try:
         model.load_state_dict(checkpoint["state_dict"])
@@ -179,12 +166,8 @@ def restore(
 def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     """Copy into `model` the weights of a file that fit by name and shape; a warning names those that do not.
 
-    Args:
-        weight_path: a checkpoint with a `state_dict`, or a bare state dict; a leading "module." is taken off
-            its names.
-
-    Raises:
-        ValueError: nothing in the file fits.
+    The file is a checkpoint with a `state_dict`, or a bare state dict; a leading "module." is taken off its
+    names. Raises ValueError if nothing in it fits.
     """
     checkpoint = load_checkpoint(weight_path)
     weights = {

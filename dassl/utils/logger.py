@@ -10,12 +10,7 @@ from dassl.record import LOG_NAME
 
 
 class Tee:
-    """Standard output that also writes to a file.
-
-    Args:
-        console: the standard output until now.
-        file: the log file, open for writing.
-    """
+    """Standard output that also writes to a file."""
 
     def __init__(self, console: TextIO, file: TextIO) -> None:
         self.console, self.file = console, file

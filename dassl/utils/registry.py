@@ -6,11 +6,7 @@ from dassl.command import UnknownNameError, check_availability
 
 
 class Registry:
-    """A table of names, filled by the decorator `register()`.
-
-    Args:
-        name: what is registered here, such as "TRAINER", for messages.
-    """
+    """A table of names, filled by the decorator `register()`; `name`, such as "TRAINER", is for messages."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -19,8 +15,7 @@ class Registry:
     def register(self, obj: Any = None, force: bool = False) -> Any:
         """Register `obj` under its own `__name__`; without `obj`, act as a decorator.
 
-        Args:
-            force: replace what is registered under that name; otherwise a taken name is a KeyError.
+        A taken name is a KeyError, unless `force` replaces what is registered there.
         """
         if obj is None:
             return lambda decorated: self.register(decorated, force)

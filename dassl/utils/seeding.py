@@ -50,11 +50,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def isolated_random_state(seed: int) -> Iterator[None]:
-    """Run a block with the CPU generators seeded, and restore their states afterwards.
-
-    Args:
-        seed: 0 to 2**63 - 1.
-    """
+    """Run a block with the CPU generators seeded (0 to 2**63 - 1), and restore their states afterwards."""
     python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         random.seed(seed)

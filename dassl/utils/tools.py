@@ -1,5 +1,3 @@
 """The published Dassl's module for this function."""
 
-from dassl.files import mkdir_if_missing
-
-__all__ = ["mkdir_if_missing"]
+from dassl.files import mkdir_if_missing  # noqa: F401

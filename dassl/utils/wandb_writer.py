@@ -7,11 +7,7 @@ from dassl.record import flat, plain
 
 
 class WandbWriter:
-    """Takes scalars as tensorboard's writer does.
-
-    Args:
-        cfg: reads TRAIN.WANDB_PROJECT and OUTPUT_DIR; all of it is shown with the run.
-    """
+    """Takes scalars as tensorboard's writer does; the whole config is shown with the run."""
 
     def __init__(self, cfg: Any) -> None:
         try:

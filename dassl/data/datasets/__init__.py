@@ -4,6 +4,4 @@ from dassl.utils import Registry
 
 from .base_dataset import DatasetBase, Datum
 
-__all__ = ["DATASET_REGISTRY", "DatasetBase", "Datum"]
-
 DATASET_REGISTRY = Registry("DATASET")

@@ -6,14 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 class Datum:
-    """One image: where it is and what it shows.
-
-    Args:
-        impath: path of the image.
-        label: class, an integer from 0.
-        domain: domain, an integer from 0.
-        classname: the class in words.
-    """
+    """One image: its path, its class and its domain as integers from 0, and the class in words."""
 
     # The attributes' names are those of the published few-shot caches, which are pickles of Datum.
     def __init__(self, impath: str = "", label: int = 0, domain: int = 0, classname: str = "") -> None:
@@ -33,11 +26,7 @@ class Datum:
 class DatasetBase:
     """Lists of Datum for training and evaluation, with the class names that follow from them.
 
-    Args:
-        train_x: labelled training images; a dataset for testing alone may leave them out.
-        train_u: unused; published readers may pass it.
-        val: validation images, optional.
-        test: test images.
+    `train_u` is unused; published readers may pass it.
     """
 
     dataset_dir = ""  # the dataset's folder under DATASET.ROOT

@@ -1,5 +1,3 @@
 """What happens to an image between the file and the model."""
 
 from .transforms import TRANSFORM_NAMES, build_transform
-
-__all__ = ["TRANSFORM_NAMES", "build_transform"]
