@@ -1,6 +1,7 @@
 """Own images: class folders, alone or inside train, val and test folders, or a list (docs/OWN_IMAGES.md)."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -91,16 +92,17 @@ class Folder(ImageDataset):
 
     def _check_files(self, paths: Sequence[str]) -> None:
         """ValueError for a path that is no file, or a link out of the folder."""
-        home = os.path.realpath(self.folder)
+        home = os.path.join(os.path.realpath(self.folder), "")
+        real_folder = functools.cache(os.path.realpath)  # each folder once, which is quick on any disk
         for path in paths:
-            full = self.folder / path
-            if not full.is_file():
+            full = os.path.join(self.folder, path)
+            if not os.path.isfile(full):
                 raise ValueError(
                     f"{full} is missing, or a broken link or no ordinary file: take it out. Paths in a list "
                     f"are relative to {self.folder}."
                 )
-            real = os.path.realpath(full)
-            if not self.settings.FOLDER_LINKS and os.path.commonpath([home, real]) != home:
+            real = os.path.realpath(full) if os.path.islink(full) else real_folder(os.path.dirname(full))
+            if not self.settings.FOLDER_LINKS and not os.path.join(real, "").startswith(home):
                 raise ValueError(
                     f"{full} is a link out of the folder, to {real}. Put the images themselves there, or "
                     "follow your own links with DATASET.FOLDER_LINKS True."
