@@ -77,9 +77,11 @@ def _print_list(root: Path, datasets: Iterable[Dataset]) -> None:
     row, total = "{:<16} {:<21} {:<11} {:<19} {}", 0
     print(row.format("dataset", "folder", "download", "in the data folder", "licence, page"))
     for dataset in datasets:
-        known = sum(size or 0 for size in dataset.archive_bytes)
+        archives = [file for file in dataset.files if file.kind != "file"]
+        sizes = [next((source.bytes for source in file.sources if source.bytes), 0) for file in archives]
+        known = sum(sizes)
         size = f"{known / 1e9:,.1f} GB" if known >= 1e9 else f"{known / 1e6:,.0f} MB"
-        if None in dataset.archive_bytes:
+        if 0 in sizes:
             size = f"over {size}" if known else "not known"
         state = "incomplete" if dataset.missing(root) else "complete"
         about = ", ".join(filter(None, [dataset.licence, dataset.page]))

@@ -9,15 +9,10 @@ from .sources import File, is_there
 
 
 def put_in_place(path: Path, file: File, folder: Path, replace: bool) -> None:
-    """Put a file, or what it holds, into a dataset's folder; everything is unpacked first and then renamed.
+    """Put a file, or what it holds, into a dataset's folder; with `replace`, what stands there gives way.
 
-    If the archive is damaged, hostile or another one, an exception is raised, and the folder is as before.
-
-    Args:
-        path: the downloaded file.
-        file: what it is, and where its contents go.
-        folder: the dataset's folder.
-        replace: whether what stands there gives way.
+    Everything is unpacked first and then renamed. If the archive is damaged, hostile or another one, an
+    exception is raised, and the folder is as before.
     """
     tree = folder / ".unpacking"
     shutil.rmtree(tree, ignore_errors=True)  # of a run that was killed
@@ -28,8 +23,10 @@ def put_in_place(path: Path, file: File, folder: Path, replace: bool) -> None:
         else:
             print(f"  Unpacking {path.name}", flush=True)
             unpack(path, tree)
-        if file.kind == "imagenet_train":
-            _unpack_classes(tree)
+        if file.kind == "imagenet_train":  # it holds one archive a class
+            for archive in sorted(tree.glob("n*.tar")):
+                unpack(archive, tree / "train" / archive.stem)
+                archive.unlink()  # so that the disk need not hold everything twice
         elif file.kind == "imagenet_val":
             _sort_validation(tree, folder / "devkit")
         found = {name: find(tree, name) for name in file.makes | file.also}
@@ -84,13 +81,6 @@ def _move(path: Path, target: Path) -> None:
     else:
         target.unlink(missing_ok=True)
     path.rename(target)
-
-
-def _unpack_classes(tree: Path) -> None:
-    """ILSVRC2012_img_train.tar holds one archive a class: unpack each into train/<class>."""
-    for archive in sorted(tree.glob("n*.tar")):
-        unpack(archive, tree / "train" / archive.stem)
-        archive.unlink()  # so that the disk need not hold everything twice
 
 
 def _sort_validation(tree: Path, devkit: Path) -> None:

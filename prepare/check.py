@@ -11,7 +11,7 @@ import datasets  # noqa: F401  (registers every reader)
 from clip.weights import available_models, find_local, published_models
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import ImageDataset
-from datasets.images import contents, unreadable
+from datasets.images import contents, missing_images, unreadable
 from datasets.splits import PARTS, Split
 
 from .fetch import digest
@@ -32,17 +32,13 @@ class Finding:
 
 @dataclass
 class Report:
-    """What was found of a dataset or of CLIP weights.
+    """What was found of a dataset or of CLIP weights; what could not be read is None.
 
     Args:
-        name: in configs/datasets, or of the weights.
         path: the dataset's folder, or the file of the weights ("" where there is none).
-        is_found: whether anything of it is there.
         published: the published figures ("classes", "train", "val", "test").
-        n_classes: classes of the split; None where it could not be read, like what follows.
         counts: part -> images that the split names; of a dataset for testing alone, test only.
         n_named: different images that the split names.
-        n_present: how many of them are there.
         n_unreadable: how many cannot be decoded; None unless all were opened.
     """
 
@@ -64,12 +60,7 @@ class Report:
 
 
 def check_dataset(dataset: Dataset, root: Path, full: bool = False) -> Report:
-    """Examine a dataset; nothing is changed.
-
-    Args:
-        root: the data folder.
-        full: decode every image.
-    """
+    """Examine a dataset in the data folder `root`, and decode every image with `full`; nothing is changed."""
     config = (REPO / "configs" / "datasets" / f"{dataset.name}.yaml").read_text(encoding="utf-8")
     reader = DATASET_REGISTRY.get(yaml.safe_load(config)["DATASET"]["NAME"]).at(root)
     report = Report(dataset.name, str(reader.folder), published=dataset.published)
@@ -80,14 +71,27 @@ def check_dataset(dataset: Dataset, root: Path, full: bool = False) -> Report:
         report.findings = [Finding(f"{reader.folder} does not exist", _fetch_again(dataset, root))]
     if report.findings:
         return report
+
+    def add(what: str, is_fault: bool = True) -> None:
+        report.findings.append(Finding(what, _read_again(dataset, reader, what), is_fault))
+
     try:
         split: Split = reader.read_split()
         split.check_classes()
     except (ValueError, FileNotFoundError) as error:
-        what = " ".join(str(error).split())
-        report.findings.append(Finding(what, _read_again(dataset, reader, what)))
+        add(" ".join(str(error).split()))
         return report
-    _check_counts(dataset, reader, split, report)
+    report.n_classes = len(split.class_names())
+    report.counts = {part: len(getattr(split, part)) for part in (("test",) if reader.test_only else PARTS)}
+    found = {"classes": report.n_classes, **report.counts}
+    published = dataset.published.items()
+    differ = [f"{key} {found[key]:,} (published: {n:,})" for key, n in published if found[key] != n]
+    if split.note:
+        add(split.note, is_fault=False)
+    if differ and not split.is_own:
+        add(f"its counts are not the published ones: {', '.join(differ)}")
+    elif not split.is_own and dataset.split_sha256 not in ("", split.digest()):
+        add("its split has other rows than the published one, so few-shot samples differ", is_fault=False)
     _check_images(dataset, reader, split, report, full)
     return report
 
@@ -104,19 +108,20 @@ def _missing_needs(dataset: Dataset, root: Path) -> list[Finding]:
         return [Finding(f"the data folder is {root.parent}, the folder above {root}", cure)]
     for need in dataset.missing(root):
         target = folder / need
-        nested = [*folder.glob(f"*/{need}"), *folder.glob(f"*/*/{need}")]
+        nested = [path for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{need}") if is_there(path)]
         sources = [source for file in dataset.files if need in file.makes.values() for source in file.sources]
         packed = [place / source.name for place in (folder, root) for source in sources]
         packed = [path for path in packed if path.is_file() and path != target]
-        if nested and is_there(nested[0]):
+        if nested:
             cure = f"{join(['mkdir', '-p', str(target.parent)])} && {_mv(nested[0], target)}"
-            findings.append(Finding(f"{target} is missing; it lies in {nested[0].parent}", cure))
+            why = f"; it lies in {nested[0].parent}"
         elif packed:
             cure = fetch_command(dataset.name, root, "--from", str(packed[0].parent))
-            findings.append(Finding(f"{target} is missing; {packed[0]} has not been unpacked", cure))
+            why = f"; {packed[0]} has not been unpacked"
         else:
-            found = f"; {folder} holds {contents(folder)}" if folder.is_dir() else ""
-            findings.append(Finding(f"{target} is missing{found}", _fetch_again(dataset, root)))
+            cure = _fetch_again(dataset, root)
+            why = f"; {folder} holds {contents(folder)}" if folder.is_dir() else ""
+        findings.append(Finding(f"{target} is missing{why}", cure))
     return findings
 
 
@@ -133,31 +138,10 @@ def _read_again(dataset: Dataset, reader: ImageDataset, what: str) -> str:
     return f"{join(['rm', '-f', *(named or lists)])} && {_fetch_again(dataset, reader.root)}"
 
 
-def _check_counts(dataset: Dataset, reader: ImageDataset, split: Split, report: Report) -> None:
-    """Compare classes and numbers of images with the published ones."""
-    report.n_classes = len(split.class_names())
-    report.counts = {part: len(getattr(split, part)) for part in (("test",) if reader.test_only else PARTS)}
-    found = {"classes": report.n_classes, **report.counts}
-    differ = [key for key, n in report.published.items() if found.get(key) != n]
-    if split.note:
-        report.findings.append(Finding(split.note, _read_again(dataset, reader, split.note), is_fault=False))
-    if split.is_own:
-        return
-    if differ:
-        figures = [f"{key} {found[key]:,} (published: {report.published[key]:,})" for key in differ]
-        what = f"its counts are not the published ones: {', '.join(figures)}"
-    elif dataset.split_sha256 not in ("", split.digest()):
-        what = "its split has other rows than the published one, so that few-shot samples differ"
-    else:
-        return
-    report.findings.append(Finding(what, _read_again(dataset, reader, what), is_fault=bool(differ)))
-
-
 def _check_images(dataset: Dataset, reader: ImageDataset, split: Split, report: Report, full: bool) -> None:
     """Find images that are missing, empty or, with `full`, cannot be decoded."""
-    paths = sorted({row.path for part in PARTS for row in getattr(split, part)})
-    images = reader.image_folder
-    missing = [path for path in paths if not (images / path).is_file()]
+    images, paths = reader.image_folder, sorted({row.path for part in PARTS for row in getattr(split, part)})
+    missing = missing_images(paths, images)
     present = sorted(set(paths) - set(missing))
     empty = [path for path in present if (images / path).stat().st_size == 0]
     report.n_named, report.n_present = len(paths), len(present)
@@ -167,18 +151,19 @@ def _check_images(dataset: Dataset, reader: ImageDataset, split: Split, report: 
         report.n_unreadable = len(wrong)
         broken["cannot be decoded"] = sorted(set(wrong) - set(empty))
     for kind, found in broken.items():
+        if not found:
+            continue
         more = f" and {len(found) - N_SHOWN:,} more" if len(found) > N_SHOWN else ""
         shown = ", ".join(found[:N_SHOWN]) + more
         what = f"{len(found):,} of its {len(paths):,} images {kind} in {images}: {shown}"
         cure = _fetch_again(dataset, reader.root, "--force")
-        if found == paths and not present:
+        if not present:
             what += f"; that folder holds {contents(images)}"
             if nested := next(images.glob(f"*/{glob.escape(paths[0])}"), None):
                 inner, outer = nested.relative_to(images).parts[0], images.with_name(f"{images.name}.outer")
                 what = f"its images lie one folder too deep, in {images / inner}"
                 cure = f"{_mv(images, outer)} && {_mv(outer / inner, images)}"
-        if found:
-            report.findings.append(Finding(what, cure))
+        report.findings.append(Finding(what, cure))
 
 
 def _mv(source: Path, target: Path) -> str:

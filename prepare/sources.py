@@ -84,12 +84,6 @@ class Dataset:
         needed = [file for file in self.files if not file.optional]
         return any(all(source.by_hand for source in file.sources) for file in needed)
 
-    @property
-    def archive_bytes(self) -> list[int | None]:
-        """The size of each archive, None where it is not known."""
-        archives = [file for file in self.files if file.kind != "file"]
-        return [next((source.bytes for source in file.sources if source.bytes), None) for file in archives]
-
 
 def is_there(path: Path) -> bool:
     """Whether `path` is a file, or a folder that is not empty."""
