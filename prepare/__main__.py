@@ -129,11 +129,9 @@ def _print_reports(reports: Sequence["Report"]) -> None:
     rows = []
     for report in reports:
         row: dict[str, Any] = {"dataset": report.name}
-        for key, found in {
-            "classes": report.n_classes,
-            **dict.fromkeys(("train", "val", "test")),
-            **report.counts,
-        }.items():
+        counts = {"classes": report.n_classes, **report.counts}
+        for key in ("classes", "train", "val", "test"):
+            found = counts.get(key)
             published = report.published.get(key, found)
             differs = f" ({published:,})" if found != published else ""
             row[key] = "-" if found is None else f"{found:,}{differs}"

@@ -72,9 +72,7 @@ def _fetch_file(file: File, folder: Path, downloads: Path, archives: Path | None
             path = by_hand or _download(source, downloaded)
             _check_content(path, source)
             put_in_place(path, file, folder, force)
-        except (
-            Exception
-        ) as error:  # gdown, the hub's client, tarfile and zipfile each have errors of their own
+        except Exception as error:  # gdown, the hub's client, tarfile and zipfile have errors of their own
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             reasons.append(f"    {by_hand or source}: {reason}")
             if not by_hand and not getattr(error, "errno", None):  # what a full disk stops is not damaged
@@ -98,13 +96,8 @@ def _download(source: Source, path: Path) -> Path:
     print(f"  Fetching {source.name} from {source}", flush=True)
     if source.hub:
         owner, repository, name = source.hub.split("/", 2)
-        found = hf_hub_download(
-            f"{owner}/{repository}",
-            name,
-            repo_type="dataset",
-            revision=source.revision,
-            local_dir=path.parent,
-        )
+        place = {"repo_id": f"{owner}/{repository}", "filename": name, "revision": source.revision}
+        found = hf_hub_download(**place, repo_type="dataset", local_dir=path.parent)
         return Path(found).replace(path)
     import gdown
 

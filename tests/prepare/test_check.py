@@ -19,7 +19,7 @@ SPLIT = "split_zhou_EuroSAT.json"
 @pytest.fixture
 def eurosat(world: World) -> World:
     """A world whose data folder holds EuroSAT."""
-    world.split = world.serve("eurosat", world.root)  # type: ignore[attr-defined]
+    world.serve("eurosat", world.root)
     return world
 
 
@@ -44,14 +44,9 @@ def check(world: World, capsys: pytest.CaptureFixture) -> Any:
 
 
 def only(reports: dict[str, Any], name: str = "eurosat") -> tuple[str, str]:
+    """The one finding: what it is, and its cure."""
     (finding,) = reports[name]["findings"]
     return finding["what"], finding["cure"]
-
-
-def cured(cure: str, check: Any) -> bool:
-    """Whether a dataset is sound after a cure of plain shell commands."""
-    subprocess.run(["bash", "-euc", cure], check=True)
-    return check("eurosat")[0] == 0
 
 
 @pytest.mark.parametrize("arguments", [(), ("eurosat",), ("EuroSAT", "--full")])
@@ -75,7 +70,7 @@ def test_what_was_not_asked_for_may_be_absent(eurosat: World, check: Any, no_wei
 
 
 def test_missing_empty_and_damaged_images(eurosat: World, check: Any) -> None:
-    paths = [row[0] for row in eurosat.split["test"][:3]]  # type: ignore[attr-defined]
+    paths = [row[0] for row in eurosat.split["test"][:3]]
     missing, empty, damaged = (eurosat.root / "eurosat/2750" / path for path in paths)
     missing.unlink()
     empty.write_bytes(b"")
@@ -92,18 +87,21 @@ def test_missing_empty_and_damaged_images(eurosat: World, check: Any) -> None:
     assert check("eurosat", "--full")[0] == 0
 
 
-def test_a_split_file_that_cannot_be_read(eurosat: World, check: Any) -> None:
+def test_a_split_file_that_cannot_be_read(eurosat: World, check: Any, capsys: pytest.CaptureFixture) -> None:
     path = eurosat.root / "eurosat" / SPLIT
     path.write_text("<html>")
     status, reports = check("eurosat")
     what, cure = only(reports)
     assert status == 1 and str(path) in what
     assert cure.startswith(f"rm -f {path} && python -m prepare fetch eurosat")
+    assert eurosat.run("check", "eurosat") == 1
+    printed = capsys.readouterr().out
+    assert f"FAULT eurosat: {what}" in printed and cure in printed
 
 
 @pytest.mark.parametrize("is_own", [False, True])
 def test_another_split(is_own: bool, eurosat: World, check: Any) -> None:
-    rows: dict[str, Any] = {**eurosat.split, "val": eurosat.split["val"][:-1]}  # type: ignore[attr-defined]
+    rows: dict[str, Any] = {**eurosat.split, "val": eurosat.split["val"][:-1]}
     more = {"made_by": "DATASET.MAKE_SPLIT"} if is_own else {}
     (eurosat.root / "eurosat" / SPLIT).write_text(json.dumps(rows | more))
     status, reports = check("eurosat")
@@ -112,7 +110,7 @@ def test_another_split(is_own: bool, eurosat: World, check: Any) -> None:
 
 
 def test_other_rows_than_the_published_ones_are_noted(eurosat: World, check: Any) -> None:
-    rows = [eurosat.split[part] for part in ("train", "val", "test")]  # type: ignore[attr-defined]
+    rows = [eurosat.split[part] for part in ("train", "val", "test")]
     right = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     for digest, n_findings in ((right, 0), ("0" * 64, 1)):
         eurosat.table["eurosat"]["split_sha256"] = digest
@@ -165,7 +163,8 @@ def test_what_lies_too_deep_is_moved(moves: dict[str, str], eurosat: World, chec
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         (folder / source).rename(folder / target)
     status, reports = check("eurosat")
-    assert status == 1 and cured(only(reports)[1], check)
+    subprocess.run(["bash", "-euc", only(reports)[1]], check=True)
+    assert status == 1 and check("eurosat")[0] == 0
 
 
 def test_an_archive_that_is_not_unpacked(eurosat: World, check: Any) -> None:
@@ -179,10 +178,3 @@ def test_an_archive_that_is_not_unpacked(eurosat: World, check: Any) -> None:
 def test_the_folder_of_the_dataset_as_the_data_folder(eurosat: World, check: Any) -> None:
     status, reports = check("eurosat", root=eurosat.root / "eurosat")
     assert status == 1 and only(reports)[1] == f"python -m prepare check eurosat --root {eurosat.root}"
-
-
-def test_the_table_names_faults_and_cures(eurosat: World, capsys: pytest.CaptureFixture) -> None:
-    (eurosat.root / "eurosat" / SPLIT).unlink()
-    assert eurosat.run("check", "eurosat") == 1
-    printed = capsys.readouterr().out
-    assert "FAULT eurosat" in printed and f"prepare fetch eurosat --root {eurosat.root}" in printed

@@ -9,9 +9,8 @@ import pytest
 
 from datasets.shapes import Shapes
 from prepare import fetch as fetching
-from prepare import is_present
 from prepare.__main__ import main
-from prepare.sources import SENTENCES_PATH, Source, load_table
+from prepare.sources import SENTENCES_PATH, Source, is_present, load_table
 from tests.prepare.conftest import World
 
 FREE = [name for name, dataset in load_table().items() if dataset.files and not dataset.is_by_hand]
