@@ -2,5 +2,5 @@
 
 raise SystemExit(
     "Modular Prompt Learning is used from its clone: pip install -r requirements.txt, then bash "
-    "scripts/mpl/base2new.sh shapes 1; an exported classifier (docs/USING.md) needs no clone."
+    "scripts/mpl/base2new.sh shapes 1; an exported classifier (docs/EXPORT.md) needs no clone."
 )
