@@ -10,7 +10,7 @@ import csv
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,18 @@ SHARED: dict[str, dict[str, Any]] = {  # arguments of several verbs
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The verbs and their flags."""
+    """The verbs and their flags; a verb's help is the docstring of what runs it."""
     parser = argparse.ArgumentParser(prog="python -m classify", description="Use trained prompts.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def add_verb(name: str, run: Callable, text: str, *shared: str) -> argparse.ArgumentParser:
-        verb = verbs.add_parser(name, help=text, description=text)
+    def add_verb(name: str, run: Callable, *shared: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=run.__doc__, description=run.__doc__)
         verb.set_defaults(run=run)
         for argument in shared:
             verb.add_argument(argument, **SHARED[argument])
         return verb
 
-    text = "classify images, and evaluate them if they are labelled"
-    predict = add_verb("predict", run_predict, text, *SHARED)
+    predict = add_verb("predict", run_predict, *SHARED)
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV")
@@ -50,18 +49,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--precision", help="fp16, bf16, amp or fp32; by default the training's, on a CPU fp32")
     add("--batch-size", type=int, default=32, help="images computed at a time (default 32)")
 
-    evaluate = add_verb("evaluate", run_evaluate, "test a finished run again, into RUN/evaluation")
-    evaluate.add_argument("run_folder", metavar="RUN", help="the run's folder, which holds result.json")
-    evaluate.add_argument(
-        "pairs", nargs="*", metavar="KEY VALUE", help="right after RUN, such as DATASET.ROOT data"
-    )
+    add = add_verb("evaluate", run_evaluate).add_argument
+    add("run_folder", metavar="RUN", help="the run's folder, which holds result.json")
+    add("pairs", nargs="*", metavar="KEY VALUE", help="right after RUN, such as DATASET.ROOT data")
 
-    text = "write a program from images to logits"
-    export = add_verb("export", run_export, text, "prompts", "--backbone", "--classes")
-    export.add_argument("--onnx", metavar="FILE", help="an ONNX file, for onnxruntime and others")
-    export.add_argument("--torch-export", metavar="FILE", help="for torch.export.load (.pt2)")
+    add = add_verb("export", run_export, "prompts", "--backbone", "--classes").add_argument
+    add("--onnx", metavar="FILE", help="an ONNX file, for onnxruntime and others")
+    add("--torch-export", metavar="FILE", help="for torch.export.load (.pt2)")
 
-    convert = add_verb("convert", run_convert, "convert between prompt files and checkpoints")
+    convert = add_verb("convert", run_convert)
     convert.add_argument("source", help="prompts.safetensors, model.pth.tar-<epoch>, or a run's folder")
     convert.add_argument("--safetensors", metavar="FILE", help="write a prompt file")
     convert.add_argument("--pth-tar", metavar="FOLDER", help="write a checkpoint for train.py --eval-only")
@@ -73,13 +69,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--dataset", default="", help="name of the dataset")
     add("pairs", nargs="*", metavar="KEY VALUE", help="settings, right after the source")
 
-    add_verb("show", run_show, "print what a prompt file says of its training", "prompts")
-    text = "show the words nearest to the prompts, and how far each array moved"
-    add_verb("words", run_words, text, "prompts", "--backbone", "--device", "--top")
-    text = "try the prompts on a local page (gradio: requirements-page.txt)"
-    page = add_verb("page", run_page, text, "prompts", "--backbone", "--device", "--classes")
-    page.add_argument("--port", type=int, help="port of 127.0.0.1; by default 7860, or the next free one")
-    page.add_argument("--open", action="store_true", help="open the page in the default browser")
+    add_verb("show", run_show, "prompts")
+    add_verb("words", run_words, "prompts", "--backbone", "--device", "--top")
+    add = add_verb("page", run_page, "prompts", "--backbone", "--device", "--classes").add_argument
+    add("--port", type=int, help="port of 127.0.0.1; by default 7860, or the next free one")
+    add("--open", action="store_true", help="open the page in the default browser")
     return parser
 
 
@@ -95,7 +89,7 @@ def load_classifier(args: argparse.Namespace, device: str | None = None, precisi
 
 
 def run_predict(args: argparse.Namespace) -> int:
-    """Classify images and print the predictions; 1 if some could not be read."""
+    """Classify images, and evaluate them if they are labelled."""
     from tqdm import tqdm
 
     from .classifier import Prediction, UnreadableImage, find_images
@@ -136,7 +130,9 @@ def run_predict(args: argparse.Namespace) -> int:
         outcome = report(rows, list(dict.fromkeys(classifier.classnames)), Path(args.evaluation))
         print(outcome, file=sys.stderr if args.json or args.csv else sys.stdout)
     if args.explain:
-        write_explanations(classifier, [str(one.source) for one in predictions], Path(args.explain))
+        from .attention import write_figures
+
+        write_figures(classifier, [str(one.source) for one in predictions], Path(args.explain))
     for bad in unreadable:
         print(f"Skipped {bad.source}: {bad.reason}", file=sys.stderr)
     if unreadable:
@@ -144,22 +140,8 @@ def run_predict(args: argparse.Namespace) -> int:
     return 1 if unreadable else 0
 
 
-def write_explanations(classifier: Any, sources: Sequence[str], folder: Path) -> None:
-    """Draw where the class token looks, a PNG an image; the second of one name gets its number, too."""
-    from .attention import attention_figures
-
-    drawn: set[Path] = set()
-    figures = zip(sources, attention_figures(classifier, sources), strict=True)
-    for number, (source, figure) in enumerate(figures, 1):
-        path = folder / f"{Path(source).stem}.png"
-        path = path.with_stem(f"{path.stem}-{number}") if path in drawn else path
-        drawn.add(path)
-        figure.savefig(path, dpi=150)
-        print(f"Explained {source} in {path}", file=sys.stderr)
-
-
 def run_evaluate(args: argparse.Namespace) -> None:
-    """Test a finished run again and print its result class by class."""
+    """Test a finished run again, into RUN/evaluation."""
     from .evaluation import evaluate_run
 
     with contextlib.redirect_stdout(sys.stderr):  # the log of the test
@@ -168,7 +150,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
 
 
 def run_export(args: argparse.Namespace) -> None:
-    """Write the programs that are asked for, each compared with PyTorch."""
+    """Write a program from images to logits."""
     from .export import export
 
     if not (args.onnx or args.torch_export):
@@ -179,7 +161,7 @@ def run_export(args: argparse.Namespace) -> None:
 
 
 def run_convert(args: argparse.Namespace) -> None:
-    """Read a prompt file or a checkpoint and write what is asked for."""
+    """Convert between prompt files and checkpoints."""
     from datasets.splits import read_lines
     from trainers.prompt_file import PromptFile
 
@@ -205,7 +187,7 @@ def run_convert(args: argparse.Namespace) -> None:
 
 
 def run_show(args: argparse.Namespace) -> None:
-    """Print what a prompt file says."""
+    """Print what a prompt file says of its training."""
     from trainers.prompt_file import PromptFile
 
     from .convert import describe
@@ -214,7 +196,7 @@ def run_show(args: argparse.Namespace) -> None:
 
 
 def run_words(args: argparse.Namespace) -> None:
-    """Print the nearest words of each text vector, and how far each array moved."""
+    """Show the words nearest to the prompts, and how far each array moved."""
     import pandas as pd
 
     from .words import moves, nearest_words
@@ -236,11 +218,11 @@ def run_words(args: argparse.Namespace) -> None:
 
 
 def run_page(args: argparse.Namespace) -> None:
-    """Serve the page on this machine until interrupted."""
-    from .page import HOST, build_page
+    """Try the prompts on a local page (gradio: requirements-page.txt)."""
+    from .page import build_page
 
     page = build_page(load_classifier(args, args.device))
-    page.launch(server_name=HOST, server_port=args.port, inbrowser=args.open, share=False)
+    page.launch(server_port=args.port, inbrowser=args.open)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ Letters of shapes: B images, L tokens that a layer sees, G patches a side, S sou
 """
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from torch import Tensor
 
 from clip import PromptSchedule
@@ -40,25 +41,25 @@ def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
             "attention is that of a ViT's class token, and this backbone is a ResNet: leave out --explain"
         )
 
+    prompts = model.prompt_learner.vision()
+
     def keep_weights(attention: Any, args: tuple) -> None:
         weight, bias = attention.in_proj_weight.float(), attention.in_proj_bias.float()
         with torch.autocast(args[0].device.type, enabled=False):
             qkv = F.linear(args[0].float(), weight, bias).unflatten(-1, (3, attention.n_heads, -1))
             query, key, _ = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, L, D/heads]
-            scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-            found.append(scores.softmax(dim=-1).mean(dim=1))
+            layer = (query @ key.mT * query.shape[-1] ** -0.5).softmax(dim=-1).mean(dim=1)
+        if prompts is not None and prompts.inside:
+            first = layer.shape[-1] - visual.n_patches  # of the patches, behind class token and prompts
+            order = [0, *range(first, layer.shape[-1]), *range(1, first)]
+            layer = layer[:, order][:, :, order]
+        found.append(layer)
 
-    prompts = model.prompt_learner.vision()
     blocks = cast(list[Any], visual.transformer.resblocks)
     handles = [block.attn.register_forward_pre_hook(keep_weights) for block in blocks]
     model.image_features(images)
     for handle in handles:
         handle.remove()
-    if prompts is not None and prompts.inside:
-        for i, layer in enumerate(found):
-            first = layer.shape[-1] - visual.n_patches  # of the patches, behind class token and prompts
-            order = [0, *range(first, layer.shape[-1]), *range(1, first)]
-            found[i] = layer[:, order][:, :, order]
     return found
 
 
@@ -100,40 +101,45 @@ def attention_figures(classifier: PromptClassifier, paths: Sequence[str | Path])
 
     Plain CLIP reads the class names in the template of the training's dataset.
     """
-    model, names = classifier.model, classifier.classnames
-    label, plain = f"With {classifier.file.method}'s prompts", None
-    if not classifier.file.templates:  # else the classifier is plain CLIP itself
-        template = TEMPLATES.get(classifier.file.dataset or "", DEFAULT_TEMPLATE)
-        plain = ZeroshotModel(model.clip, FixedPrompts(model.clip, names, [template]), model.precision)
-        plain_text = plain.to(classifier.device).text_features()
+    from matplotlib.figure import Figure  # here, since it takes a second
+
+    file, names, clip = classifier.file, classifier.classnames, classifier.model.clip
+    models = {f"With {file.method}'s prompts": classifier.model}
+    if not file.templates:  # else the classifier is plain CLIP itself
+        prompts = FixedPrompts(clip, names, [TEMPLATES.get(file.dataset or "", DEFAULT_TEMPLATE)])
+        plain = ZeroshotModel(clip, prompts, classifier.model.precision).to(classifier.device)
+        models = {"Plain CLIP": plain, **models}
     for path in paths:
         image = read_image(str(path))
         side = min(image.size)
         square = ImageOps.fit(image, (side, side))  # the part that CLIP is shown
         images = classifier.transform(image)[None].to(classifier.device)
-        rows = [(label, look(model, images)[0], classifier.logits(images)[0])]
-        if plain is not None:
-            logits = plain.logits(plain.image_features(images), plain_text)[0]
-            rows.insert(0, ("Plain CLIP", look(plain, images)[0], logits))
-        yield _draw(square, rows, names)
+        seen = [look(model, images)[0] for model in models.values()]
+        most, extent = max(float(shares.max()) for shares in seen), (0, side, side, 0)  # one colour scale
+        figure = Figure(figsize=(9, 3 * len(models)), layout="constrained")
+        rows = figure.subplots(len(models), 3, squeeze=False)
+        for (label, model), shares, axes in zip(models.items(), seen, rows, strict=True):
+            axes[0].imshow(square)
+            axes[0].set_title(label, loc="left")
+            axes[1].imshow(square.convert("L"), cmap="gray")
+            axes[1].imshow(shares.numpy(), cmap="inferno", vmin=0, vmax=most, alpha=0.7, extent=extent)
+            axes[1].set_title(f"{float(shares.sum()):.0%} of the attention is on patches", size=9)
+            for ax in axes[:2]:
+                ax.set(xticks=[], yticks=[])
+            best = model(images)[0].float().softmax(dim=-1).cpu().topk(min(N_BARS, len(names)))
+            axes[2].barh([names[i] for i in best.indices], best.values.tolist())
+            axes[2].invert_yaxis()
+            axes[2].set(xlim=(0, 1), title="Probabilities")
+        yield figure
 
 
-def _draw(square: Image.Image, rows: list[tuple[str, Tensor, Tensor]], names: Sequence[str]) -> Any:
-    """A row for each label, attention `[G, G]` and logits `[C]` of a model, on one colour scale."""
-    from matplotlib.figure import Figure  # here, since it takes a second
-
-    most, extent = max(float(shares.max()) for _, shares, _ in rows), (0, square.width, square.height, 0)
-    figure = Figure(figsize=(9, 3 * len(rows)), layout="constrained")
-    for (label, shares, logits), axes in zip(rows, figure.subplots(len(rows), 3, squeeze=False), strict=True):
-        axes[0].imshow(square)
-        axes[0].set_title(label, loc="left")
-        axes[1].imshow(square.convert("L"), cmap="gray")
-        axes[1].imshow(shares.numpy(), cmap="inferno", vmin=0, vmax=most, alpha=0.7, extent=extent)
-        axes[1].set_title(f"{float(shares.sum()):.0%} of the attention is on patches", size=9)
-        for ax in axes[:2]:
-            ax.set(xticks=[], yticks=[])
-        best = logits.float().softmax(dim=-1).cpu().topk(min(N_BARS, len(names)))
-        axes[2].barh([names[i] for i in best.indices], best.values.tolist())
-        axes[2].invert_yaxis()
-        axes[2].set(xlim=(0, 1), title="Probabilities")
-    return figure
+def write_figures(classifier: PromptClassifier, paths: Sequence[str], folder: Path) -> None:
+    """Write `attention_figures` as a PNG an image; the second of one name gets its number, too."""
+    written: set[Path] = set()
+    figures = attention_figures(classifier, paths)
+    for number, (source, figure) in enumerate(zip(paths, figures, strict=True), 1):
+        path = folder / f"{Path(source).stem}.png"
+        path = path.with_stem(f"{path.stem}-{number}") if path in written else path
+        written.add(path)
+        figure.savefig(path, dpi=150)
+        print(f"Explained {source} in {path}", file=sys.stderr)

@@ -73,10 +73,10 @@ class UnreadableImage:
 
 
 class PromptClassifier:
-    """Learned prompts, the CLIP that they were learned in, and class names.
+    """Learned prompts, the CLIP that they were learned in, and class names; `load` makes one.
 
-    `load` makes one. Images are given as the path of an image or of a folder, a PIL image, a tensor as
-    `transform` gives it (`[3, R, R]`, or a batch `[B, 3, R, R]`), or a list of paths, PIL images and tensors.
+    Images are given as the path of an image or of a folder, a PIL image, a tensor as `transform` gives it
+    (`[3, R, R]`, or a batch `[B, 3, R, R]`), or a list of paths, PIL images and tensors.
 
     Args:
         file: the learned prompts.
@@ -132,20 +132,13 @@ class PromptClassifier:
         name = str(backbone or file.backbone.name)
         try:
             clip_model = clip.load(name)
-            found = BackboneIdentity.of(clip_model, name)
-            if differences := file.backbone.differences(found):
+            if differences := file.backbone.differences(BackboneIdentity.of(clip_model, name)):
                 raise ValueError(f"{name} is another one: {'; '.join(differences)}")
         except ValueError as error:
             raise ValueError(
                 f"{path} was learned in the CLIP {file.backbone.name}: give the path of its weights "
                 f"(--backbone). {error}"
             ) from error
-        if file.backbone.sha256 != found.sha256:
-            warnings.warn(
-                f"the weights {name} are rounded differently from those that {path} was learned in: expect "
-                "slightly different logits",
-                stacklevel=2,
-            )
         if precision is None:
             of_training = [str(value) for key, value in file.settings.items() if key.endswith(".PREC")]
             precision = (of_training or ["fp16"])[0] if device.type == "cuda" else "fp32"
@@ -167,10 +160,8 @@ class PromptClassifier:
         """`names` without surrounding spaces, if CLIP can tell them apart; those of the training always."""
         if isinstance(names, str):
             raise TypeError(f'class names are a list such as ["a heron", "a stork"], not the text {names!r}')
-        if is_of_training := tuple(names) == self.file.classnames:
-            checked = self.file.classnames
-        else:
-            checked = tuple(name.strip() for name in names)
+        is_of_training = tuple(names) == self.file.classnames
+        checked = tuple(names) if is_of_training else tuple(name.strip() for name in names)
         if not checked or not all(checked):
             raise ValueError(f"class names are needed, and none of them empty; received {list(names)[:5]}")
         for one, other in same_tokens(checked):

@@ -105,7 +105,7 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
     folder = Path(folder)
     if not file.learned:
         raise ValueError(f"{file.method} learns nothing, so it has no checkpoint: run it with --eval-only")
-    patterns = ("result.json", POINTER_NAME, f"*/{POINTER_NAME}", "*/model*.pth.tar*")
+    patterns = ("result.json", "model*.pth.tar*", "*/model*.pth.tar*")
     if any(any(folder.glob(pattern)) for pattern in patterns):
         raise ValueError(f"{folder} holds a run or a checkpoint already: name a new folder")
     cfg = cfg_of(file)
@@ -124,23 +124,16 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
 
 def describe(file: PromptFile) -> str:
     """What a prompt file says of its training, a line each."""
-    training = [
-        file.dataset,
-        file.subsample and f"{file.subsample} classes",
-        f"{file.shots} shots" if file.shots and file.shots > 0 else None,
-        None if file.seed is None else f"seed {file.seed}",
-        file.epochs and f"{file.epochs} epochs",
-    ]
     settings = [f"{key.removeprefix('TRAINER.')} {json.dumps(value)}" for key, value in file.settings.items()]
     names = ", ".join(file.classnames[:6]) + (", …" if len(file.classnames) > 6 else "")
     rows = {
         "method": file.method,
         "backbone": f"{file.backbone.name} ({file.backbone.sha256[:12]}…)",
-        "trained on": ", ".join(text for text in training if text) or "not known",
-        "accuracy": "not known" if file.accuracy is None else f"{file.accuracy:.2f}% on {file.split}",
+        **{key: getattr(file, key) for key in ("dataset", "subsample", "shots", "seed", "epochs")},
+        "accuracy": None if file.accuracy is None else f"{file.accuracy:.2f}% on {file.split}",
         "classes": f"{len(file.classnames)}: {names}",
         "settings": ", ".join(settings) or "none",
         "templates": ", ".join(map(repr, file.templates)),
         "learned": f"{sum(v.numel() for v in file.learned.values()):,} numbers in {len(file.learned)} arrays",
     }
-    return "\n".join(f"{name:<10}  {value}" for name, value in rows.items() if value)
+    return "\n".join(f"{name:<10}  {value}" for name, value in rows.items() if value not in (None, ""))

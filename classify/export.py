@@ -81,19 +81,8 @@ def export(classifier: PromptClassifier, torch_export: str = "", onnx: str = "")
     batch = torch.export.Dim("batch", max=MAX_BATCH)
     with torch.no_grad():
         program = torch.export.export(module, (images,), dynamic_shapes=({0: batch},), strict=False)
-    run: dict[str, Callable[[Tensor], Tensor]] = {}  # path -> what runs the file
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations, and a note on shared memory
-        if torch_export:
-            Path(torch_export).parent.mkdir(parents=True, exist_ok=True)
-            about = {ABOUT: json.dumps(metadata(classifier))}
-            torch.export.save(program, torch_export, extra_files=about)
-            written = torch.export.load(torch_export).module()
-            run[torch_export] = lambda images: written(images)[0]
-        if onnx:
-            session = _write_onnx(program, metadata(classifier), Path(onnx))
-            run[onnx] = lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-    for path, logits_of in run.items():
+
+    def check(path: str, logits_of: Callable[[Tensor], Tensor]) -> None:
         for some in (images[:1], images):
             difference = float((classifier.logits(some) - logits_of(some)).abs().max())
             if not difference <= TOLERANCE:
@@ -101,24 +90,24 @@ def export(classifier: PromptClassifier, torch_export: str = "", onnx: str = "")
                     f"{path} was written, but its logits differ by {difference:.2g}: do not use it"
                 )
 
+    for path in filter(None, (torch_export, onnx)):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations, and a note on shared memory
+        if torch_export:
+            about = {ABOUT: json.dumps(metadata(classifier))}
+            torch.export.save(program, torch_export, extra_files=about)
+            loaded = torch.export.load(torch_export).module()
+            check(torch_export, lambda images: loaded(images)[0])
+        if onnx:
+            import onnxruntime  # here, since only this needs it
 
-def _write_onnx(program: torch.export.ExportedProgram, about: dict[str, str], path: Path) -> Any:
-    """Write an ONNX file, weights above 2 GB beside it, and load it."""
-    import onnxruntime  # here, since only this needs it
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = torch.onnx.export(
-        program,
-        input_names=["images"],
-        output_names=OUTPUTS,
-        opset_version=ONNX_OPSET,
-        dynamo=True,
-        verbose=False,
-    )
-    assert written is not None
-    written.model.metadata_props.update(about)
-    written.save(path)
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            options: Any = {"input_names": ["images"], "output_names": OUTPUTS, "opset_version": ONNX_OPSET}
+            written: Any = torch.onnx.export(program, **options, dynamo=True, verbose=False)
+            written.model.metadata_props.update(metadata(classifier))
+            written.save(onnx)  # weights above 2 GB beside it
+            session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+            check(onnx, lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0]))
 
 
 def metadata(classifier: PromptClassifier) -> dict[str, str]:

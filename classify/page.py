@@ -6,7 +6,6 @@ from typing import Any
 from .attention import attention_figures
 from .classifier import PromptClassifier
 
-HOST = "127.0.0.1"  # this machine alone
 N_BARS = 10
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # gradio reads it when it is imported
@@ -47,5 +46,4 @@ def build_page(classifier: PromptClassifier) -> Any:
         description=f"{file.dataset or ''} · {file.backbone.name} · {len(file.classnames)} classes",
         flagging_mode="never",
         concurrency_limit=1,  # the classifier's class names are shared
-        analytics_enabled=False,
     )

@@ -8,45 +8,41 @@ import pytest
 import torch
 
 from classify import PromptClassifier
-from tests.trainers.small_runs import NODES, build
+from tests.trainers.small_runs import build
 from trainers.prompt_file import FILE_NAME, PromptFile
 
-CASES: dict[
-    str, tuple[str, tuple]
-] = {  # name -> method and its settings; keys without a dot are the method's, but for TASK
-    "MPL": ("MPL", ()),
-    "MPL by layer": ("MPL", ("N_ADD_OP", [1, 3], "N_RM_OP", [0, 2], "TEXT_N_RM_OP", 0)),
-    "MaPLe": ("MaPLe", ()),
-    "IVLP": ("IVLP", ()),
-    "VPT": ("VPT", ()),
-    "CoOp middle": ("CoOp", ("N_CTX", 4, "CLASS_TOKEN_POSITION", "middle")),
-    "CoOp CSC": ("CoOp", ("N_CTX", 4, "CSC", True)),
-    "CoCoOp": ("CoCoOp", ("CTX_INIT", "a photo of a", "N_CTX", 4)),
-    "PromptSRC": ("PromptSRC", ()),
-    "KgCoOp": ("KgCoOp", ("CTX_INIT", "True")),
-    "ProGrad": (  # nine tokens, of which the last stays
-        "ProGrad",
-        ("N_CTX", 8, "CTX_INIT", "True", "DATASET.TEMPLATE", "a type of map, a photo of a {}."),
+CASES: dict[str, tuple] = {  # a name, which begins with the method -> settings
+    "MPL": (),
+    "MPL by layer": (
+        *("TRAINER.MPL.N_ADD_OP", [1, 3]),
+        *("TRAINER.MPL.N_RM_OP", [0, 2]),
+        *("TRAINER.MPL.TEXT_N_RM_OP", 0),
     ),
-    "TCP": ("TCP", ()),
-    "MMA": ("MMA", ("ADAPTER_START", 0)),
-    "CoPrompt": ("CoPrompt", ()),
-    "DePT": ("DePT", ()),
-    "MMRL": ("MMRL", ("REP_LAYERS", [1, 3], "TASK", "FS")),
-    "ZeroshotCLIP": ("ZeroshotCLIP", ()),
-    "ZeroshotCLIP2": ("ZeroshotCLIP2", ("DATASET.TEMPLATE", "a drawing of a {}.")),
+    "MaPLe": (),
+    "IVLP": (),
+    "VPT": (),
+    "CoOp middle": ("TRAINER.COOP.N_CTX", 4, "TRAINER.COOP.CLASS_TOKEN_POSITION", "middle"),
+    "CoOp CSC": ("TRAINER.COOP.N_CTX", 4, "TRAINER.COOP.CSC", True),
+    "CoCoOp": ("TRAINER.COCOOP.CTX_INIT", "a photo of a", "TRAINER.COCOOP.N_CTX", 4),
+    "PromptSRC": (),
+    "KgCoOp": ("TRAINER.COOP.CTX_INIT", "True"),
+    "ProGrad": (  # nine tokens, of which the last stays
+        *("TRAINER.COOP.N_CTX", 8, "TRAINER.COOP.CTX_INIT", "True"),
+        *("DATASET.TEMPLATE", "a type of map, a photo of a {}."),
+    ),
+    "TCP": (),
+    "MMA": ("TRAINER.MMADAPTER.ADAPTER_START", 0),
+    "CoPrompt": (),
+    "DePT": (),
+    "MMRL": ("TRAINER.MMRL.REP_LAYERS", [1, 3], "TASK", "FS"),
+    "ZeroshotCLIP": (),
+    "ZeroshotCLIP2": ("DATASET.TEMPLATE", "a drawing of a {}."),
 }
 
 
 def trained(case: str, root: Path, weights_path: Path, output: Path, *more: Any) -> Any:
     """A trainer of `CASES` whose prompts are no longer those of its start."""
-    method, settings = CASES[case]
-    node = NODES.get(method)
-    pairs = [
-        f"TRAINER.{node}.{s}" if i % 2 == 0 and "." not in s and s != "TASK" else s
-        for i, s in enumerate(settings)
-    ]
-    trainer = build(method, root, weights_path, output, *pairs, *more)
+    trainer = build(case.split()[0], root, weights_path, output, *CASES[case], *more)
     if hasattr(trainer, "learned"):
         generator = torch.Generator().manual_seed(7)
         with torch.no_grad():

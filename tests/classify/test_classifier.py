@@ -1,7 +1,6 @@
 """PromptClassifier gives the trainer's logits, for images in every form and any class names."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,9 +32,8 @@ def test_logits_on_the_gpu_are_near_those_of_the_cpu(
     case: str, precision: str | None, load: Callable
 ) -> None:
     on_gpu, on_cpu = load(case, device="cuda", precision=precision), load(case)
-    tolerance = {"fp32": 1e-3, None: 0.1}.get(
-        precision, 0.3
-    )  # 16 bits keep 8 to 11, and logits are of the order of 10
+    # 16 bits keep 8 to 11, and logits are of the order of 10.
+    tolerance = {"fp32": 1e-3, None: 0.1}.get(precision, 0.3)
     for names in (NAMES, NAMES[:2]):
         on_gpu.classnames = on_cpu.classnames = names
         logits = on_gpu.logits(IMAGES).float().cpu()
@@ -135,20 +133,12 @@ def test_what_is_no_image_is_named_or_refused(load: Callable, images: Path, tmp_
             classifier.logits(wrong)
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        [],
-        ["a heron", " "],
-        ["sea_lake", "a heron", "sea  lake "],
-        ["Blue Star", "blue star"],
-        ["heron " * 40],
-        "heron",
-    ],
-)
-def test_class_names_that_cannot_be_used_are_refused(names: object, load: Callable) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        load(classnames=names)
+def test_class_names_that_cannot_be_used_are_refused(load: Callable) -> None:
+    classifier, alike = load(), ["sea_lake", "a heron", "sea  lake "]
+    for names in ([], ["a heron", " "], alike, ["Blue Star", "blue star"], ["heron " * 40], "heron"):
+        with pytest.raises((ValueError, TypeError)):
+            classifier.classnames = names
+    assert classifier.classnames == tuple(NAMES)
 
 
 def test_another_clip_is_refused(prompts: Callable, load: Callable, weights: dict, tmp_path: Path) -> None:
@@ -166,13 +156,9 @@ def test_another_clip_is_refused(prompts: Callable, load: Callable, weights: dic
 def test_the_same_clip_in_another_file_is_the_same(load: Callable, weights: dict, tmp_path: Path) -> None:
     state = torch.load(weights["narrow"], weights_only=True)
     save_file(state, tmp_path / "same.safetensors")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        same = load(backbone=tmp_path / "same.safetensors")
-    assert torch.equal(same.logits(IMAGES), load().logits(IMAGES))
     torch.save({name: value.half() for name, value in state.items()}, tmp_path / "rounded.pt")
-    with pytest.warns(UserWarning, match="rounded"):
-        rounded = load(backbone=tmp_path / "rounded.pt")
+    same, rounded = load(backbone=tmp_path / "same.safetensors"), load(backbone=tmp_path / "rounded.pt")
+    assert torch.equal(same.logits(IMAGES), load().logits(IMAGES))
     torch.testing.assert_close(rounded.logits(IMAGES), load().logits(IMAGES), rtol=0.05, atol=0.3)
 
 

@@ -155,18 +155,17 @@ def test_a_linear_probe_leaves_no_prompts(tmp_path: Path, capsys) -> None:
         assert "classify evaluate" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "words", [("nowhere.jpg",), (".", "--top", 0), (".", "--batch-size", 0), (".", "--explain", __file__)]
-)
-def test_wrong_arguments_give_2(words: tuple, predict: Callable, capsys) -> None:
-    assert predict(*words) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and "Error: " in err
-
-
-def test_a_wrong_prompt_file_gives_2_and_ctrl_c_130(predict: Callable, images: Path, monkeypatch) -> None:
-    assert run("predict", images / "a.png", images) == 2
-    assert run("show", images / "none") == 2
+def test_wrong_arguments_give_2_and_ctrl_c_130(predict: Callable, images: Path, monkeypatch, capsys) -> None:
+    for words in (
+        ["nowhere.jpg"],
+        [images, "--top", 0],
+        [images, "--batch-size", 0],
+        [images, "--explain", __file__],
+    ):
+        assert predict(*words) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and "Error: " in err
+    assert run("predict", images / "a.png", images) == run("show", images / "none") == 2
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """The prompt file: a training leaves it, it says what it is, and a damaged or foreign one is refused."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from classify import PromptClassifier, PromptFile
+from classify.convert import find_source, from_checkpoint
 from tests.trainers.small_runs import NAMES, build
 from trainers.prompt_file import FILE_NAME
 
@@ -26,7 +28,7 @@ def rewritten(path: Path, out: Path, metadata: dict) -> Path:
 def test_a_training_leaves_its_outcome_in_one_file(
     eurosat: Path, weights: dict, tmp_path: Path, capsys
 ) -> None:
-    pairs = ("DATASET.NUM_SHOTS", 2, "DATASET.SUBSAMPLE_CLASSES", "base")
+    pairs = ("DATASET.NUM_SHOTS", 2, "DATASET.SUBSAMPLE_CLASSES", "base", "TRAIN.CHECKPOINT_FREQ", 1)
     trainer = build("MPL", eurosat, weights["narrow"], tmp_path, *pairs)
     trainer.train()
     assert f"Prompts saved to {tmp_path / FILE_NAME}" in capsys.readouterr().out
@@ -37,12 +39,20 @@ def test_a_training_leaves_its_outcome_in_one_file(
     assert file.classnames == tuple(NAMES[:3])
     assert file.backbone.name == "narrow.pt", "no folder of this machine"
     assert file.settings["TRAINER.MPL.PROMPT_DEPTH"] == 3
-    assert file.input["SIZE"] == [32, 32] and file.input["TRANSFORMS"] == ["normalize"], (
-        "a flip is for training"
-    )
+    # A flip is for training.
+    assert file.input["SIZE"] == [32, 32] and file.input["TRANSFORMS"] == ["normalize"]
     assert set(file.learned) == set(trainer.learned.state_dict())
     assert all(torch.equal(file.learned[name], value) for name, value in trainer.learned.state_dict().items())
     assert str(tmp_path) not in (tmp_path / FILE_NAME).read_bytes().decode("latin-1")
+    model = tmp_path / "MultiModalPromptLearner"
+    assert find_source(tmp_path) == tmp_path / FILE_NAME
+    assert find_source(model) == model / "model.pth.tar-2"
+    last, first = from_checkpoint(model / "model.pth.tar-2"), from_checkpoint(model / "model.pth.tar-1")
+    assert all(torch.equal(value, file.learned[name]) for name, value in last.learned.items())
+    untested = dataclasses.replace(file, learned={}, split=None, accuracy=None)
+    assert dataclasses.replace(last, learned={}) == untested
+    assert dataclasses.replace(first, learned={}) == dataclasses.replace(untested, epochs=1)
+    assert not all(torch.equal(value, file.learned[name]) for name, value in first.learned.items())
 
 
 def test_zero_shot_clip_leaves_its_templates(eurosat: Path, weights: dict, tmp_path: Path) -> None:
@@ -52,41 +62,28 @@ def test_zero_shot_clip_leaves_its_templates(eurosat: Path, weights: dict, tmp_p
     assert (file.accuracy, dict(file.learned), file.epochs) == (accuracy, {}, None)
 
 
-REFUSED = {
-    "another file": {"format": None},
-    "a later version": {"format_version": "2"},
-    "cut JSON": {"settings": '{"TRAINER.MPL.N_CTX": 1'},
-    "missing entries": {"method": None, "backbone": None},
-}
+@pytest.mark.parametrize("entries", [
+    {"format": None},
+    {"format_version": "2"},
+    {"settings": '{"TRAINER.MPL.N_CTX": 1'},
+    {"method": None, "backbone": None},
+])  # fmt: skip
+def test_a_foreign_or_damaged_file_is_refused(entries: dict, prompts: Callable, tmp_path: Path) -> None:
+    """With these entries of the metadata, or cut short."""
+    path = rewritten(prompts("MPL")[1], tmp_path / "changed.safetensors", entries)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(path.read_bytes()[:-10])
+    for refused in (path, cut):
+        with pytest.raises(ValueError, match=f"^{refused} "):
+            PromptFile.read(refused)
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_file_with_impossible_entries_is_refused(case: str, prompts: Callable, tmp_path: Path) -> None:
-    path = rewritten(prompts("MPL")[1], tmp_path / "changed.safetensors", REFUSED[case])
-    with pytest.raises(ValueError, match=f"^{path} "):
-        PromptFile.read(path)
-
-
-@pytest.mark.parametrize("length", [0, -10])
-def test_a_file_cut_short_is_refused(length: int, prompts: Callable, tmp_path: Path) -> None:
-    path = tmp_path / "cut.safetensors"
-    path.write_bytes(prompts("MPL")[1].read_bytes()[:length])
-    with pytest.raises(ValueError, match=f"^{path} is no prompt file"):
-        PromptFile.read(path)
-
-
-MISFITS = {
-    "an unknown method": ({"method": "MPL2", "settings": "{}"}, "Did you mean MPL"),
-    "an unknown setting": ({"settings": '{"TRAINER.MPL.N_CTZ": 1}'}, "N_CTZ"),
-    "another method": ({"method": "CoOp", "settings": '{"TRAINER.COOP.N_CTX": 1}'}, "does not fit CoOp"),
-}
-
-
-@pytest.mark.parametrize("case", MISFITS)
-def test_arrays_and_settings_that_do_not_go_together_are_refused(
-    case: str, prompts, weights, tmp_path
-) -> None:
-    metadata, message = MISFITS[case]
-    path = rewritten(prompts("MPL")[1], tmp_path / "changed.safetensors", metadata)
+@pytest.mark.parametrize(("entries", "message"), [
+    ({"method": "MPL2", "settings": "{}"}, "Did you mean MPL"),
+    ({"settings": '{"TRAINER.MPL.N_CTZ": 1}'}, "N_CTZ"),
+    ({"method": "CoOp", "settings": '{"TRAINER.COOP.N_CTX": 1}'}, "does not fit CoOp"),
+])  # fmt: skip
+def test_what_does_not_go_together_is_refused(entries, message, prompts, weights, tmp_path) -> None:
+    path = rewritten(prompts("MPL")[1], tmp_path / "changed.safetensors", entries)
     with pytest.raises((ValueError, LookupError), match=message):
         PromptClassifier.load(path, backbone=weights["narrow"], device="cpu")

@@ -33,57 +33,44 @@ def zipped(files: Files) -> bytes:
     return buffer.getvalue()
 
 
-def below(folder: Path, prefix: str) -> dict[str, bytes]:
-    """The files below a folder, under `prefix`."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "classnames.txt")
-    return {prefix + path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+def below(path: Path, name: str) -> dict[str, bytes]:
+    """A file, or the files below a folder, as entries of an archive that call it `name`."""
+    paths = [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file())
+    return {(Path(name) / inner.relative_to(path)).as_posix(): inner.read_bytes() for inner in paths}
 
 
-def archives_of(name: str, folder: Path, split: dict[str, list[Any]]) -> dict[str, bytes]:
-    """File name -> content of what a dataset's sources serve, made of the miniature in `folder`."""
-    splits = {path.name: path.read_bytes() for path in folder.glob("split_zhou_*.json")}
-    junk = {"__MACOSX/._x": b"junk"}
-    if name == "imagenet":
+def archives_of(entry: dict[str, Any], folder: Path, split: dict[str, list[Any]]) -> dict[str, bytes]:
+    """File name -> content of what a dataset's sources serve, made of the miniature in `folder`.
+
+    Args:
+        entry: the dataset's in the table.
+    """
+    if entry["folder"] == "imagenet":
         return imagenet_archives(folder / "images", split)
-    if name == "caltech101":
-        inner = tar(below(folder / "101_ObjectCategories", "101_ObjectCategories/"))
+    made = {path.name: path.read_bytes() for path in folder.glob("split_zhou_*.json")}
+    if entry["folder"] == "caltech-101":
+        inner = tar(below(folder / "101_ObjectCategories", "101_ObjectCategories"))
         outer = zipped({"__MACOSX/caltech-101/._x": b"x", "caltech-101/101_ObjectCategories.tar.gz": inner})
-        return splits | {"caltech-101.zip": outer, "101_ObjectCategories.tar.gz": inner}
-    if name == "stanford_cars":
+        return made | {"caltech-101.zip": outer, "101_ObjectCategories.tar.gz": inner}
+    for file in entry["files"]:
+        names = file.get("makes", [])
+        files = {"__MACOSX/._x": b"junk"}
+        for name, place in names.items() if isinstance(names, dict) else zip(names, names, strict=True):
+            files |= below(folder / place, f"archive/{name}")
+        if names and not file.get("optional"):
+            pack = zipped if file["name"].endswith(".zip") else tar
+            made[file["name"]] = pack(files)
+    if entry["folder"] == "stanford_cars":
         parts = ("cars_train", "cars_test")
-        packed = {f"{part}.tgz": tar(below(folder / part, f"{part}/")) for part in parts}
-        kaggle = [below(folder / part, f"{part}/{part}/") for part in parts]
-        return splits | packed | {"archive.zip": zipped(kaggle[0] | kaggle[1])}
-    # archive -> folder in the miniature, path of that folder in the archive, and what else is in the archive
-    layouts: dict[str, dict[str, tuple[str, str, Files]]] = {
-        "oxford_pets": {
-            "images.tar.gz": ("images", "images/", {"images/._a.jpg": b"mac"}),
-            "annotations.tar.gz": ("none", "", {"annotations/trainval.txt": b"a 1 1 1\n"}),
-        },
-        "oxford_flowers": {"102flowers.tgz": ("jpg", "jpg/", {})},
-        "food101": {"food-101.tar.gz": ("images", "food-101/images/", {"food-101/meta/classes.txt": b"a\n"})},
-        "fgvc_aircraft": {"fgvc-aircraft-2013b.tar.gz": ("", "fgvc-aircraft-2013b/data/", {})},
-        "sun397": {"SUN397.tar.gz": ("SUN397", "SUN397/", {})},
-        "dtd": {"dtd-r1.0.1.tar.gz": ("images", "dtd/images/", {"dtd/labels/train1.txt": b"x"})},
-        "eurosat": {"EuroSAT.zip": ("2750", "2750/", junk)},
-        "ucf101": {"UCF-101-midframes.zip": ("UCF-101-midframes", "UCF-101-midframes/", junk)},
-        "imagenetv2": {"imagenetv2-matched-frequency.tar.gz": ("", "", {})},
-        "imagenet_sketch": {"ImageNet-Sketch.zip": ("images", "sketch/", {})},
-        "imagenet_a": {"imagenet-a.tar": ("imagenet-a", "imagenet-a/", {})},
-        "imagenet_r": {"imagenet-r.tar": ("imagenet-r", "imagenet-r/", {})},
-    }
-    made = dict(splits)
-    for archive, (inner_folder, prefix, more) in layouts[name].items():
-        files = {**below(folder / inner_folder, prefix), **more}
-        compression = "gz" if "gz" in archive else ""
-        made[archive] = zipped(files) if archive.endswith(".zip") else tar(files, compression)
+        kaggle = [below(folder / part, f"{part}/{part}") for part in parts]
+        made["archive.zip"] = zipped(kaggle[0] | kaggle[1])
     return made
 
 
 def imagenet_archives(images: Path, split: dict[str, list[Any]]) -> dict[str, bytes]:
     """A tar of tars, numbered validation images without folders, and the lists of the devkit."""
     wnids = sorted(path.name for path in (images / "train").iterdir())
-    train = {f"{wnid}.tar": tar(below(images / "train" / wnid, "")) for wnid in wnids}
+    train = {f"{wnid}.tar": tar(below(images / "train" / wnid, ".")) for wnid in wnids}
     classes = [row[0].split("/")[1] for row in reversed(split["test"])]  # numbers are not in their order
     image = (images / split["test"][0][0]).read_bytes()
     val = {f"ILSVRC2012_val_{number:08d}.JPEG": image for number in range(1, len(classes) + 1)}

@@ -9,14 +9,11 @@ from typing import Any
 import gdown  # noqa: F401
 import pytest
 import yaml
-from yacs.config import CfgNode
 
-import datasets
-from dassl.data.datasets import DATASET_REGISTRY
 from prepare import fetch as fetching
 from prepare.__main__ import main
 from prepare.sources import REPO, TABLE_PATH, load_table
-from tests.datasets.conftest import LAYOUTS
+from tests.datasets.conftest import LAYOUTS, read, rows_of
 from tests.prepare.archives import archives_of
 from tests.web_server import Server, serving
 
@@ -41,7 +38,7 @@ class World:
         made = root or self.folder / "made"
         self.split = split = LAYOUTS[reader_name(name)](made, reader_name(name))
         entry = yaml.safe_load(TABLE_PATH.read_text(encoding="utf-8"))[name]
-        self.archives = archives_of(name, made / entry["folder"], split)
+        self.archives = archives_of(entry, made / entry["folder"], split)
         entry["published"] = {"classes": len({row[1] for row in split["train"]})}
         listed_parts = ("test",) if "classnames.txt" in entry["needs"] and name != "imagenet" else PARTS
         entry["published"] |= {part: len(split[part]) for part in listed_parts}
@@ -85,15 +82,7 @@ class World:
 
     def read(self, name: str) -> dict[str, list[Any]]:
         """What the project's reader finds, as rows by part."""
-        cfg = CfgNode({"SEED": 1, "DATASET": {"ROOT": str(self.root), "NUM_SHOTS": -1}})
-        datasets.extend_cfg(cfg)
-        reader = DATASET_REGISTRY.get(reader_name(name))
-        dataset, images = reader(cfg), reader.at(self.root).image_folder
-        lists = zip(PARTS, (dataset.train_x, dataset.val, dataset.test), strict=True)
-        return {
-            part: [[str(Path(d.impath).relative_to(images)), d.label, d.classname] for d in rows]
-            for part, rows in lists
-        }
+        return dict(zip(PARTS, rows_of(read(reader_name(name), self.root)), strict=True))
 
     def hidden(self) -> list[Path]:
         """Downloads and unpackings that were left behind."""
