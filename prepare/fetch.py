@@ -62,8 +62,7 @@ def _fetch_file(file: File, folder: Path, downloads: Path, archives: Path | None
     """Put one file into place; gives the reasons why no source could be used, none after a success."""
     attempts: list[tuple[Path | None, Source]] = []
     if archives is not None:
-        given = [(archives / source.name, source) for source in file.sources]
-        attempts += [(path, source) for path, source in given if path.is_file()]
+        attempts += [(archives / s.name, s) for s in file.sources if (archives / s.name).is_file()]
     attempts += [(None, source) for source in file.sources if not source.by_hand]
     reasons = [f"    {source}: download {source.name} by hand" for source in file.sources if source.by_hand]
     for by_hand, source in attempts:
@@ -96,8 +95,8 @@ def _download(source: Source, path: Path) -> Path:
     print(f"  Fetching {source.name} from {source}", flush=True)
     if source.hub:
         owner, repository, name = source.hub.split("/", 2)
-        place = {"repo_id": f"{owner}/{repository}", "filename": name, "revision": source.revision}
-        found = hf_hub_download(**place, repo_type="dataset", local_dir=path.parent)
+        repo, place = f"{owner}/{repository}", path.parent
+        found = hf_hub_download(repo, name, repo_type="dataset", revision=source.revision, local_dir=place)
         return Path(found).replace(path)
     import gdown
 
