@@ -10,11 +10,11 @@ from typing import Any
 from torch import nn
 from yacs.config import CfgNode
 
-from clip import CLIP, LayerPrompts
+from clip import CLIP, LayerPrompts, PromptSchedule
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, check_depth
-from .prompts import DeepPrompts, PromptLearner, TextPrompts, fixed_words, learned_words
+from .prompts import PromptLearner, TextPrompts, fixed_words, learned_words, random_prompts
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -47,32 +47,43 @@ class IndependentPrompts(PromptLearner):
         c = clip.config
         self.learns_text = bool(depth_text and n_ctx_text)
         self.ctx: nn.Parameter | None = None
-        self.text_prompts: DeepPrompts | None = None
-        self.vision_prompts: DeepPrompts | None = None
+        self.text_prompts, self.vision_prompts = nn.ParameterList(), nn.ParameterList()
         if self.learns_text:
             self.class_prompts, start = learned_words(clip, classnames, n_ctx_text, ctx_init)
             self.ctx = nn.Parameter(start)
-            self.text_prompts = DeepPrompts(
-                n_ctx_text, depth_text, c.text_layers, c.text_width, "text tower", has_initial=False
+            self.text_schedule = PromptSchedule.replace_all(
+                c.text_layers, n_ctx_text, depth_text, "text tower"
             )
+            for _ in range(1, depth_text):
+                self.text_prompts.append(nn.Parameter(random_prompts(n_ctx_text, c.text_width)))
         else:
             self.class_prompts = fixed_words(clip, classnames, ctx_init)
         if depth_vision and n_ctx_vision:
-            self.vision_prompts = DeepPrompts(
-                n_ctx_vision, depth_vision, c.vit_layers, c.vision_width, "image tower"
+            self.vision_schedule = PromptSchedule.replace_all(
+                c.vit_layers, n_ctx_vision, depth_vision, "image tower"
             )
+            for _ in range(depth_vision):
+                self.vision_prompts.append(nn.Parameter(random_prompts(n_ctx_vision, c.vision_width)))
 
     def text(self) -> TextPrompts:
-        deep = None if self.text_prompts is None else self.text_prompts.layer_prompts(self.ctx)
-        return self.class_prompts.text(self.ctx, deep)
+        if self.ctx is None:
+            return self.class_prompts.text()
+        return self.class_prompts.text(
+            self.ctx, LayerPrompts(self.text_schedule, [self.ctx, *self.text_prompts])
+        )
 
     def vision(self) -> LayerPrompts | None:
-        return None if self.vision_prompts is None else self.vision_prompts.layer_prompts()
+        if not self.vision_prompts:
+            return None
+        return LayerPrompts(self.vision_schedule, list(self.vision_prompts))
 
     def published_names(self) -> dict[str, nn.Parameter]:
         names = {} if self.ctx is None else {"prompt_learner.ctx": self.ctx}
-        for encoder, prompts in (("text_encoder", self.text_prompts), ("image_encoder", self.vision_prompts)):
-            names |= {} if prompts is None else prompts.published_names(encoder)
+        for layer, prompts in enumerate(self.text_prompts, 1):
+            names[f"text_encoder.transformer.resblocks.{layer}.VPT_shallow"] = prompts
+        for layer, prompts in enumerate(self.vision_prompts):
+            place = f"transformer.resblocks.{layer}.VPT_shallow" if layer else "VPT"
+            names[f"image_encoder.{place}"] = prompts
         return names
 
 

@@ -3,13 +3,13 @@
 Letters of shapes: C classes, L text positions, D width, P prompts, n = N_CTX.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from clip import CLIP, LayerPrompts, PromptSchedule, tokenize
+from clip import CLIP, LayerPrompts, tokenize
 from clip.model import find_end, trim_padding
 from clip.packing import TextPacking, n_common_tokens
 from clip.tokenizer import default_tokenizer
@@ -170,36 +170,3 @@ class PromptLearner(nn.Module):
             if prompts is not None and any(prompts.schedule.n_present):
                 lines.append(str(prompts.schedule))
         return "\n".join(lines)
-
-
-class DeepPrompts(nn.Module):
-    """Free prompts of one tower that each layer replaces by its own (VPT-Deep, arXiv 2203.12119).
-
-    Args:
-        n_prompts: P, prompts of each layer.
-        depth: how many layers, from the first on, have prompts of their own.
-        n_layers, width, tower: layers, D and name of the tower.
-        has_initial: whether the first layer's prompts stand here, and not in a class prompt.
-    """
-
-    def __init__(
-        self, n_prompts: int, depth: int, n_layers: int, width: int, tower: str, has_initial: bool = True
-    ) -> None:
-        super().__init__()
-        self.schedule = PromptSchedule.replace_all(n_layers, n_prompts, depth, tower)
-        layers = range(0 if has_initial else 1, depth)
-        self.tokens = nn.ParameterDict(
-            {str(i): nn.Parameter(random_prompts(n_prompts, width)) for i in layers}
-        )
-
-    def layer_prompts(self, initial: Tensor | None = None) -> LayerPrompts:
-        """The prompts as a tower takes them, with the first layer's if they are not here."""
-        tokens = list(self.tokens.values())
-        return LayerPrompts(self.schedule, tokens if initial is None else [initial, *tokens])
-
-    def published_names(self, encoder: str) -> Mapping[str, nn.Parameter]:
-        """Names in published checkpoints: `VPT` of the first layer, `VPT_shallow` of the deeper blocks."""
-        return {
-            f"{encoder}.VPT" if layer == "0" else f"{encoder}.transformer.resblocks.{layer}.VPT_shallow": p
-            for layer, p in self.tokens.items()
-        }
