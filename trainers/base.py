@@ -19,7 +19,7 @@ from dassl.utils import load_checkpoint
 from .backbone import BackboneIdentity
 from .graphs import Loss, graphed_loss
 from .learned import LearnedParameters
-from .precision import PRECISIONS, check_choice, choose_precision
+from .precision import PRECISIONS, Precision, check_choice, choose_precision
 from .prompt_file import FILE_NAME, PromptFile
 from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
@@ -28,11 +28,43 @@ from .prompts import PromptLearner
 class ClipTrainer(TrainerX):
     """A trainer of a frozen CLIP."""
 
+    accuracy: float | None = None  # of the last test
+
     def build_data_loader(self) -> None:
         """Build the loaders as the engine does, unless the backbone has a name that nobody knows."""
         if find_local(self.cfg.MODEL.BACKBONE.NAME) is None:
             published_model(self.cfg.MODEL.BACKBONE.NAME)
         super().build_data_loader()
+
+    def load_clip(self, prec: str) -> tuple[CLIP, Precision]:
+        """The CLIP of MODEL.BACKBONE.NAME, on the CPU, and how to compute for `prec` on the run's device.
+
+        Raises:
+            ValueError: INPUT.SIZE is not its image size.
+        """
+        name, given = self.cfg.MODEL.BACKBONE.NAME, tuple(self.cfg.INPUT.SIZE)
+        print(f"Loading CLIP (backbone: {name})")
+        if name == "Tiny-Shapes" and self.cfg.DATASET.NAME != "Shapes":
+            print("Note: Tiny-Shapes was trained on drawings of shapes; expect little of it on photographs")
+        model = clip.load(name)
+        size = model.config.image_size
+        if given != (size, size):
+            raise ValueError(
+                f"INPUT.SIZE is {given}, but the weights {name} take images of {size} x {size}: "
+                f"set INPUT.SIZE to ({size}, {size})"
+            )
+        self.backbone = BackboneIdentity.of(model, name)
+        precision = choose_precision(prec, self.device)
+        self.computed_in = precision.name
+        return model, precision
+
+    def write_prompts(
+        self, settings: Mapping[str, Any], learned: Mapping[str, Tensor], templates: Sequence[str] = ()
+    ) -> None:
+        """Write the outcome as one small file into the run's folder."""
+        dataset, path = self.dm.dataset, os.path.join(self.output_dir, FILE_NAME)
+        file = PromptFile.of(self.cfg, settings, self.backbone, dataset, learned, templates, self.accuracy)
+        print(f"Prompts saved to {file.write(path)}")
 
     def values_of(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         """What this run's model takes of a checkpoint."""
@@ -50,22 +82,6 @@ class ClipTrainer(TrainerX):
             checkpoint = load_checkpoint(path)
             model.load_state_dict(self.values_of(checkpoint))
             print(f"Load {path} to {name} (epoch={checkpoint['epoch']})")
-
-
-def load_frozen_clip(cfg: Any) -> CLIP:
-    """The CLIP that MODEL.BACKBONE.NAME names, on the CPU; ValueError if INPUT.SIZE is not its image size."""
-    name = cfg.MODEL.BACKBONE.NAME
-    print(f"Loading CLIP (backbone: {name})")
-    if name == "Tiny-Shapes" and cfg.DATASET.NAME != "Shapes":
-        print("Note: Tiny-Shapes was trained on drawings of shapes; expect little of it on photographs")
-    model = clip.load(name, torch.device("cpu"))
-    size = model.config.image_size
-    if tuple(cfg.INPUT.SIZE) != (size, size):
-        raise ValueError(
-            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but the weights {name} take images of {size} x {size}: "
-            f"set INPUT.SIZE to ({size}, {size})"
-        )
-    return model
 
 
 def check_depth(key: str, depth: int, least: int, *n_layers: int) -> None:
@@ -96,7 +112,6 @@ class PromptTrainer(ClipTrainer):
     """Whether `loss` does the same for every batch, as a CUDA graph does. Subclasses do not inherit it."""
     model: PromptedCLIP
     scaler: torch.amp.GradScaler | None
-    accuracy: float | None = None  # of the last test
     compared_in_test: tuple[str, ...] = ("backbone", "method")  # the engine's; published Dassl has none
     unprinted = ("acc",)  # the published lines have the loss alone
     _graphed_loss: Loss | None = None
@@ -114,8 +129,8 @@ class PromptTrainer(ClipTrainer):
         node = f"TRAINER.{cls.settings_node}"
         if "PREC" not in cfg.TRAINER.get(cls.settings_node, {}):
             raise ValueError(
-                f"{cls.__name__} has no {node}.PREC: declare its settings in extend_cfg(cfg) in its file, as "
-                f'cfg.{node} = CfgNode() and cfg.{node}.PREC = "fp16" (docs/ADDING_A_METHOD.md)'
+                f"{cls.__name__} has no {node}.PREC: declare its settings in extend_cfg(cfg) in its file "
+                "(docs/ADDING_A_METHOD.md)"
             )
         check_choice(f"{node}.PREC", cfg.TRAINER[cls.settings_node].PREC, PRECISIONS)
 
@@ -160,12 +175,7 @@ class PromptTrainer(ClipTrainer):
         found = dict(values)
         if trained is None:
             return found
-        for name in found.keys() & set(cls.class_specific(cfg)):
-            if len(found[name]) != len(trained):
-                raise ValueError(
-                    f"{name} was learned for {len(found[name])} classes, and {len(trained)} class names are "
-                    "given for them: give all of the training's, in the order of their labels"
-                )
+        for name in [name for name in values if name.endswith(cls.class_specific(cfg))]:
             unknown = [other for other in classnames if other not in trained]
             if unknown:
                 raise ValueError(
@@ -208,10 +218,7 @@ class PromptTrainer(ClipTrainer):
     def build_model(self) -> None:
         """Load CLIP, build the prompts, and register the learned parameters with the engine."""
         cfg = self.cfg
-        precision = choose_precision(cfg.TRAINER[self.settings_node].PREC, self.device)
-        self.computed_in = precision.name
-        clip_model = load_frozen_clip(cfg)
-        self.backbone = BackboneIdentity.of(clip_model, cfg.MODEL.BACKBONE.NAME)
+        clip_model, precision = self.load_clip(cfg.TRAINER[self.settings_node].PREC)
         prompt_learner = self.build_prompt_learner(cfg, clip_model, self.dm.dataset.classnames)
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
         self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME, bool(self.class_specific(cfg)))
@@ -236,20 +243,21 @@ class PromptTrainer(ClipTrainer):
     def load_initial_weights(self, path: str) -> None:
         """Start from what a checkpoint or a prompt file holds; ValueError if it does not fit this run."""
         differences: list[str] = []
-        trained: list[str] | None
+        trained: Sequence[str] | None
         if path.endswith(".safetensors"):
             file = PromptFile.read(path)
-            values, trained = file.learned, list(file.classnames)
+            values, trained = file.learned, file.classnames
             differences = file.backbone.differences(self.backbone)
         else:
             checkpoint = load_checkpoint(path)
             values = checkpoint.get("state_dict", checkpoint)
             trained = (checkpoint.get("run") or {}).get("classnames")
-        own = list(self.dm.dataset.classnames)
-        if self.class_specific(self.cfg) and not trained:
-            print(f"Note: {path} does not name the classes of its vectors; they are taken for this run's")
-        elif self.class_specific(self.cfg) and trained != own:
-            differences.append(f"it has vectors of the classes {trained}, and this run has {own}")
+        own = self.dm.dataset.classnames
+        if self.class_specific(self.cfg):
+            if not trained:
+                print(f"Note: {path} does not name the classes of its vectors; they are taken for this run's")
+            elif list(trained) != list(own):
+                differences.append(f"it has vectors of the classes {trained}, and this run has {own}")
         try:
             if differences:
                 raise ValueError("; ".join(differences))
@@ -329,12 +337,4 @@ class PromptTrainer(ClipTrainer):
     def after_train(self) -> None:
         """Test as the engine does, then write what was learned as one small file into the run's folder."""
         super().after_train()
-        file = PromptFile.of(
-            self.cfg,
-            settings=self.prompt_settings(self.cfg),
-            backbone=self.backbone,
-            dataset=self.dm.dataset,
-            learned=self.learned.state_dict(),
-            accuracy=self.accuracy,
-        )
-        print(f"Prompts saved to {file.write(os.path.join(self.output_dir, FILE_NAME))}")
+        self.write_prompts(self.prompt_settings(self.cfg), self.learned.state_dict())

@@ -33,7 +33,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .imagenet_templates import IMAGENET_TEMPLATES
 from .maple import MaPLe, MaPLePrompts
-from .precision import Precision, check_choice
+from .precision import check_choice
 from .prompted_clip import PromptedCLIP, encode_plain_texts
 from .templates import fill
 
@@ -109,12 +109,14 @@ class Adapter(nn.Module):
 
 
 class AdaptedPrompts(MaPLePrompts):
-    """MaPLe's prompts, and an adapter for the features of each tower."""
+    """MaPLe's prompts, an adapter for the features of each tower, and z_c `[C, E]` of a step."""
 
-    def __init__(self, clip: CLIP, *settings: Any) -> None:
-        super().__init__(clip, *settings)
-        self.adapter_image = Adapter(clip.config.embed_dim, IMAGE_RATIO)
-        self.adapter_text = Adapter(clip.config.embed_dim, TEXT_RATIO)
+    def __init__(self, clip: CLIP, classnames: Sequence[str], *settings: Any) -> None:
+        super().__init__(clip, classnames, *settings)
+        embed_dim = clip.config.embed_dim
+        self.adapter_image = Adapter(embed_dim, IMAGE_RATIO)
+        self.adapter_text = Adapter(embed_dim, TEXT_RATIO)
+        self.register_buffer("frozen_text", torch.zeros(len(classnames), embed_dim), persistent=False)
 
     def published_names(self) -> dict[str, nn.Parameter]:
         named = super().published_names()
@@ -122,16 +124,10 @@ class AdaptedPrompts(MaPLePrompts):
 
 
 class AdaptedCLIP(PromptedCLIP):
-    """A prompted CLIP whose features go through adapters, and what a step's class features are held near."""
+    """A prompted CLIP whose features go through adapters."""
 
-    published_clips = ("model_distill",)
+    published_towers = {**PromptedCLIP.published_towers, "model_distill.": ""}
     prompt_learner: AdaptedPrompts
-    sentence: Tensor
-
-    def __init__(self, clip: CLIP, prompts: AdaptedPrompts, precision: Precision | None = None) -> None:
-        super().__init__(clip, prompts, precision)
-        shape = len(prompts.class_prompts.tokens), clip.config.embed_dim
-        self.register_buffer("sentence", torch.zeros(shape), persistent=False)  # z_c [C, E]
 
     def encode_image(self, images: Tensor) -> Tensor:
         return self.prompt_learner.adapter_image(super().encode_image(images))
@@ -178,7 +174,7 @@ class CoPrompt(MaPLe):
             with self.model.precision.autocast():
                 features = F.normalize(encode_plain_texts(self.model.clip, self.sentences[number]), dim=-1)
             self.sentence_features[number] = features
-        self.model.sentence.copy_(features)  # where a CUDA graph of the loss reads it
+        self.model.frozen_text_features().copy_(features)  # in place: in a CUDA graph too
 
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
         self.take_sentence(self.draw_sentence())
@@ -197,7 +193,7 @@ class CoPrompt(MaPLe):
         distance = F.mse_loss if self.cfg.TRAINER.DISTILL == "mse" else cosine_distance
         return {
             "cross_entropy": self.cross_entropy(model.logits(image, text), labels),
-            "consistency_text": distance(text, model.sentence),
+            "consistency_text": distance(text, model.frozen_text_features()),
             "consistency_image": distance(image, model.frozen_image_features(views[-1])),
         }
 

@@ -26,6 +26,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .base import PromptTrainer
 from .learned import rows_of_words
 from .precision import Precision, check_choice
+from .prograd import ProGrad
 from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
 
@@ -61,20 +62,18 @@ class ChannelShift(nn.Module):
 class DecoupledCLIP(PromptedCLIP):
     """A base's model with the second head; `DePT.chosen` makes the class that is both."""
 
-    probe: Any
-    """The node `TRAINER.LINEAR_PROBE`."""
-    has_shift: bool
+    settings: Any
+    """The node `TRAINER`."""
     prefix: str
     """What stands before the base's published names."""
 
     def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
         super().__init__(clip, prompt_learner, precision)
-        tokens, embed_dim = prompt_learner.prompt_tokens(), clip.config.embed_dim
-        self.film_lp_img, self.film_lp_text = (
-            ChannelShift(embed_dim) if self.has_shift else nn.Identity() for _ in range(2)
-        )
-        is_linear = self.probe.TYPE == "linear"
-        self.linear_probe_proj = nn.Linear(embed_dim, len(tokens)) if is_linear else None
+        self.probe, has_shift = self.settings.LINEAR_PROBE, self.settings.FILM.LINEAR_PROBE
+        n_classes, embed_dim = len(prompt_learner.prompt_tokens()), clip.config.embed_dim
+        self.film_lp_img = ChannelShift(embed_dim) if has_shift else nn.Identity()
+        self.film_lp_text = ChannelShift(embed_dim) if has_shift else nn.Identity()
+        self.linear_probe_proj = nn.Linear(embed_dim, n_classes) if self.probe.TYPE == "linear" else None
         self.knows_classes = True  # those of the training; otherwise the logits are the base's
         self.seen: dict[str, Tensor] | None = None
 
@@ -141,18 +140,14 @@ class DePT(PromptTrainer):
         if cls.base is not None:
             return cls
         base, name = TRAINER_REGISTRY.get(cfg.TRAINER.DEPT.BASE), cfg.TRAINER.DEPT.BASE
-        learns = issubclass(base, PromptTrainer) and not issubclass(base, DePT)
+        learns = issubclass(base, PromptTrainer) and not issubclass(base, (DePT, ProGrad))
         if not learns or base.model_class.outputs is not PromptedCLIP.outputs:
             raise ValueError(
-                f"TRAINER.DEPT.BASE is {name}; it must be a method that learns prompts, with logits of one "
-                "feature an image and one a class, such as CoOp or MaPLe"
+                f"TRAINER.DEPT.BASE is {name}; it must be a method that learns prompts along one gradient, "
+                "with logits of one feature an image and one a class, such as CoOp or MaPLe"
             )
         is_learner_alone = base.checkpoint_name == "prompt_learner"  # in the base's own published files
-        settings = {
-            "probe": cfg.TRAINER.LINEAR_PROBE,
-            "has_shift": cfg.TRAINER.FILM.LINEAR_PROBE,
-            "prefix": "prompt_learner." if is_learner_alone else "",
-        }
+        settings = {"settings": cfg.TRAINER, "prefix": "prompt_learner." if is_learner_alone else ""}
         attributes = {
             "base": base,
             "settings_node": base.settings_node,
@@ -188,20 +183,19 @@ class DePT(PromptTrainer):
         classnames: Sequence[str],
     ) -> dict[str, Tensor]:
         """The second head's rows of `classnames`, or no second head if one is none of the training's."""
-        is_published = any(name.endswith("token_suffix") for name in values)  # holds the words of its classes
+        found = {name: value for name, value in values.items() if not name.endswith("token_suffix")}
+        is_published = len(found) < len(values)  # with the words of its classes
         if trained is None and not is_published and cfg.DATASET.SUBSAMPLE_CLASSES == "base":
             trained = classnames  # as the published engine saves our runs
-        if trained is not None and set(classnames) <= set(trained):
-            return super().values_for(cfg, model, values, trained, classnames)
         rows = rows_of_words(values, model.prompt_learner.class_prompts) if trained is None else None
-        if rows is None and super().class_specific(cfg):  # which serves no other classes either
+        knows = trained is not None and set(classnames) <= set(trained)
+        if knows or (rows is None and super().class_specific(cfg)):  # whose base serves no others either
             return super().values_for(cfg, model, values, trained, classnames)
-        found = {name: value for name, value in values.items() if not name.endswith("token_suffix")}
         if rows is None:
             print("DePT's second head is left out, since it knows the classes of the training alone")
             model.knows_classes, model.linear_probe_proj = False, None
             return {name: value for name, value in found.items() if name not in CLASSIFIER}
-        return found | {name: found[name][rows] for name in cls.class_specific(cfg)}
+        return found | {n: v[rows] for n, v in found.items() if n.endswith(cls.class_specific(cfg))}
 
     @classmethod
     def serves_other_classes(cls, cfg: Any) -> bool:
@@ -220,11 +214,6 @@ class DePT(PromptTrainer):
         model = self.model
         with model.alone() as features:
             terms = super().loss_terms(images, labels)
-        if terms.keys() != super().loss_weights().keys():  # as of ProGrad
-            raise ValueError(
-                f"TRAINER.DEPT.BASE is {self.cfg.TRAINER.DEPT.BASE}, which steps along more than one "
-                "gradient; take a base such as CoOp or KgCoOp"
-            )
         image, text = features["image"], features["text"]
         with torch.no_grad():
             self.take_accuracy(model.outputs_of(image, text)[0], labels)

@@ -99,14 +99,11 @@ class LearnedParameters(nn.Module):
 
     def _frozen(self) -> dict[str, Tensor]:
         """The frozen towers under the names of published checkpoints."""
-        towers: dict[str, Tensor] = {}
-        for key, tensor in self.model.clip.state_dict().items():
-            towers |= {f"{name}.{key}": tensor for name in self.model.published_clips}
-            if key.startswith("visual."):
-                names = self.model.published_image_towers
-                towers |= {f"{name}.{key.removeprefix('visual.')}": tensor for name in names}
-            else:
-                towers[key if key == "logit_scale" else f"text_encoder.{key}"] = tensor
+        towers: dict[str, Tensor] = {"logit_scale": self.model.clip.logit_scale}
+        for published, own in self.model.published_towers.items():
+            for key, tensor in self.model.clip.state_dict().items():
+                if key.startswith(own):
+                    towers[published + key.removeprefix(own)] = tensor
         return towers
 
 

@@ -17,8 +17,7 @@ from torch.utils.data import DataLoader
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import ClipTrainer, load_frozen_clip
-from .precision import choose_precision
+from .base import ClipTrainer
 
 COARSE = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 N_HALVINGS = 8
@@ -56,9 +55,8 @@ class LinearProbe(ClipTrainer):
     def build_model(self) -> None:
         """Load CLIP, and register a linear layer on its image features."""
         # As zero-shot CLIP computes: on a GPU in float16, as in the published code.
-        precision = choose_precision("fp16" if self.device.type == "cuda" else "fp32", self.device)
-        self.computed_in = precision.name
-        clip = load_frozen_clip(self.cfg).set_compute_dtype(precision.tower_dtype)
+        clip, precision = self.load_clip("fp16" if self.device.type == "cuda" else "fp32")
+        clip.set_compute_dtype(precision.tower_dtype)
         self.clip = clip.requires_grad_(False).eval().to(self.device)
         self.model = nn.Linear(clip.config.embed_dim, self.num_classes).to(self.device)
         self.register_model("linear_probe", self.model)

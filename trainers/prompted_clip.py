@@ -4,7 +4,7 @@ Letters of shapes: B images, C classes, E joint embedding, R the images' side.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +25,8 @@ class PromptedCLIP(nn.Module):
         precision: what the towers compute in.
     """
 
-    published_image_towers: tuple[str, ...] = ("image_encoder",)
-    """Names under which published checkpoints of the method hold the frozen image tower."""
-    published_clips: tuple[str, ...] = ()
-    """Names under which they hold a whole frozen CLIP."""
+    published_towers: Mapping[str, str] = {"image_encoder.": "visual.", "text_encoder.": ""}
+    """What the names of frozen weights begin with in published checkpoints of the method, and in `clip`."""
     prompt_learner: PromptLearner
     keeps_text: bool
     """Whether class features are kept: if nothing is learned in the text, or while the prompts stay fixed."""

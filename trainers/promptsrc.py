@@ -46,7 +46,7 @@ def extend_cfg(cfg: Any) -> None:
 class SelfRegulatedCLIP(PromptedCLIP):
     """A prompted CLIP whose published files hold the frozen image tower twice."""
 
-    published_image_towers = ("image_encoder", "prompt_learner.ZS_image_encoder")
+    published_towers = {**PromptedCLIP.published_towers, "prompt_learner.ZS_image_encoder.": "visual."}
 
 
 def divergence_of_logits(logits: Tensor, frozen_logits: Tensor) -> Tensor:

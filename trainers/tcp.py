@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import CLIP, LayerPrompts, PromptSchedule, tokenize
+from clip import CLIP, LayerPrompts, PromptSchedule
 from clip.model import QuickGELU
 from clip.packing import TextPacking
 from clip.prompt_ops import PromptSpan
@@ -91,12 +91,11 @@ class ClassAwareWords(PromptLearner):
         self, clip: CLIP, texts: Sequence[str], frozen_texts: Sequence[str], ctx_init: str, layer: int
     ) -> None:
         super().__init__()
-        c, device = clip.config, clip.token_embedding.weight.device
+        c = clip.config
         self.class_prompts = ClassPrompts(clip, texts, N_TOKENS)
         start = random_prompts(N_TOKENS, c.text_width)
         if ctx_init:
-            words = tokenize([ctx_init], c.context_length).to(device)
-            start = clip.embed_tokens(words)[0, 1 : 1 + N_TOKENS].detach().clone()
+            start = ClassPrompts(clip, [ctx_init], N_TOKENS).initial_context
         self.ctx = nn.Parameter(start)
         hidden = c.embed_dim // BOTTLENECK
         layers = OrderedDict(

@@ -1,6 +1,5 @@
 """Zero-shot CLIP (Radford et al., 2021, arXiv 2103.00020): hand-written prompts, nothing learned."""
 
-import os
 from collections.abc import Sequence
 
 import torch
@@ -10,10 +9,7 @@ from torch import Tensor
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .backbone import BackboneIdentity
-from .base import ClipTrainer, load_frozen_clip
-from .precision import choose_precision
-from .prompt_file import FILE_NAME, PromptFile
+from .base import ClipTrainer
 from .prompted_clip import PromptedCLIP, encode_plain_texts
 from .prompts import ClassPrompts, PromptLearner
 from .templates import ENSEMBLE, chosen_template, fill
@@ -57,10 +53,7 @@ class ZeroshotCLIP(ClipTrainer):
         """Load CLIP; class features are computed at the first image."""
         # On a GPU in float16, in which OpenAI's weights are published, as in the published code; on a CPU in
         # float32.
-        precision = choose_precision("fp16" if self.device.type == "cuda" else "fp32", self.device)
-        self.computed_in = precision.name
-        clip_model = load_frozen_clip(self.cfg)
-        self.backbone = BackboneIdentity.of(clip_model, self.cfg.MODEL.BACKBONE.NAME)
+        clip_model, precision = self.load_clip("fp16" if self.device.type == "cuda" else "fp32")
         prompts = FixedPrompts(clip_model, self.dm.dataset.classnames, self.templates())
         print(f"Prompt templates: {', '.join(map(repr, self.templates()))}")
         print(prompts.describe(self.dm.dataset.classnames))
@@ -68,18 +61,9 @@ class ZeroshotCLIP(ClipTrainer):
 
     def test(self, split: str | None = None) -> float:  # type: ignore[override]  # Dassl's signature
         """Evaluate, then write templates, backbone and accuracy as a prompt file into the run's folder."""
-        accuracy = super().test(split)
-        file = PromptFile.of(
-            self.cfg,
-            settings={},
-            backbone=self.backbone,
-            dataset=self.dm.dataset,
-            learned={},
-            templates=self.templates(),
-            accuracy=accuracy,
-        )
-        print(f"Prompts saved to {file.write(os.path.join(self.output_dir, FILE_NAME))}")
-        return accuracy
+        self.accuracy = super().test(split)
+        self.write_prompts(settings={}, learned={}, templates=self.templates())
+        return self.accuracy
 
 
 @TRAINER_REGISTRY.register()

@@ -110,11 +110,6 @@ def test_a_test_of_other_classes_leaves_out_the_second_head(make: Callable, tmp_
     torch.testing.assert_close(classifier.logits(IMAGES), new.model(IMAGES).detach())
 
 
-def test_a_base_that_steps_along_two_gradients_is_refused(make: Callable) -> None:
-    with pytest.raises(ValueError, match="TRAINER.DEPT.BASE is ProGrad"):
-        step(make("DePT", *on("ProGrad"), "LOSS.NAME", "prograd"))
-
-
 def test_settings_of_the_base_are_taken_and_those_of_others_are_not() -> None:
     def config(*pairs: str) -> Any:
         return train.setup_cfg(train.build_parser().parse_args(["--trainer", "DePT", *pairs]))
@@ -127,6 +122,7 @@ def test_settings_of_the_base_are_taken_and_those_of_others_are_not() -> None:
         ("TRAINER.DEPT.BASE", "ZeroshotCLIP"),
         ("TRAINER.DEPT.BASE", "DePT"),
         ("TRAINER.DEPT.BASE", "CoCoOp"),
+        ("TRAINER.DEPT.BASE", "ProGrad"),
         ("TRAINER.LINEAR_PROBE.TYPE", "cosine"),
     ):
         with pytest.raises(ValueError, match=pairs[0]):

@@ -133,7 +133,7 @@ def check_coprompt(trainer: Any, case: dict) -> None:
     """The frozen features of every sentence; the recorded numbers are drawn from then on."""
     for number, recorded in enumerate(case["sentence_features_first4"]):
         trainer.take_sentence(number)
-        close(first4(trainer.model.sentence), recorded, atol=1e-5)
+        close(first4(trainer.model.frozen_text_features()), recorded, atol=1e-5)
     numbers = iter(case["sentence_of_each_step"])
     trainer.draw_sentence = lambda: next(numbers)
     trainer.take_sentence(case["sentence_of_each_step"][0])
