@@ -1,17 +1,23 @@
-"""A CLIP from a file of weights."""
+"""A CLIP from a file of weights, read without running any code that it holds."""
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from .config import CLIPConfig
 from .model import CLIP
 from .weights import BUNDLED, HUB_FILES, fetch, find_published
-from .weights_file import read_weights
+
+NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # integers in OpenAI's archives
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> CLIP:
@@ -71,3 +77,80 @@ def build(config: CLIPConfig, state: dict[str, Tensor]) -> CLIP:
         clip = CLIP(config)
     clip.load_state_dict(state, strict=True, assign=True)
     return clip.eval()
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads a safetensors file, a state dict of `torch.save`, or one of OpenAI's TorchScript archives.
+
+    Returns:
+        The arrays by name, as in the file, on the CPU; and the metadata of a safetensors file.
+
+    Raises:
+        ValueError: the file is damaged, or holds something else.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        is_safetensors = file.read(9)[8:] == b"{"
+    try:
+        if is_safetensors:
+            with safe_open(path, framework="pt") as arrays:
+                names = arrays.keys()
+                return {name: arrays.get_tensor(name) for name in names}, arrays.metadata() or {}
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                    raise ValueError("it is compressed, which files of weights are not")
+                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                    return _read_torchscript(archive), {"activation": "quick_gelu"}
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        wrapped = [loaded[key] for key in ("state_dict", "model_state_dict", "model") if key in loaded]
+        return _arrays_of(wrapped[0] if wrapped else loaded), {}
+    except Exception as error:  # the readers raise nearly anything for a damaged file
+        cause = str(error).strip().split("\n")[0] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # whose text advises to load the file unsafely
+            cause = "it is not a pickle of arrays alone"
+        raise ValueError(
+            f"{path} cannot be read as CLIP weights (a safetensors file, a state dict or an archive of "
+            f"OpenAI's): {cause}. Delete a damaged file and fetch it again"
+        ) from error
+
+
+class _Module:
+    """Takes the place of a TorchScript module: holds its attributes."""
+
+
+def _read_torchscript(archive: zipfile.ZipFile) -> dict[str, Tensor]:
+    """Reads the arrays of a TorchScript archive: without its code it is a file of `torch.save`."""
+    without_code = io.BytesIO()
+    with zipfile.ZipFile(without_code, "w") as copy:
+        for entry in archive.infolist():
+            if "/data/" in entry.filename or entry.filename.endswith(("/data.pkl", "/version", "/byteorder")):
+                copy.writestr(entry, archive.read(entry))
+    without_code.seek(0)
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(without_code)
+    modules: list[Any] = [(_Module, name) for name in names if name.startswith("__torch__.")]
+    without_code.seek(0)
+    with torch.serialization.safe_globals(modules):
+        root = torch.load(without_code, map_location="cpu", weights_only=True)
+
+    state: dict[str, Tensor] = {}
+    waiting, seen = [("", root)], set()
+    while waiting:
+        prefix, module = waiting.pop()
+        if module in seen:  # a module that holds itself would never end
+            continue
+        seen.add(module)
+        for name, value in vars(module).items():
+            if isinstance(value, _Module):
+                waiting.append((f"{prefix}{name}.", value))
+            elif isinstance(value, Tensor):
+                state[prefix + name] = value
+    return _arrays_of(state)
+
+
+def _arrays_of(state: Any) -> dict[str, Tensor]:
+    arrays = {name.removeprefix("module."): value for name, value in state.items() if name not in NOT_WEIGHTS}
+    wrong = [name for name, value in arrays.items() if not isinstance(value, Tensor)]
+    if wrong:
+        raise ValueError(f"its entries {wrong[:5]} are not arrays")
+    return arrays

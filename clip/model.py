@@ -255,14 +255,10 @@ class CLIP(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=self.config.text_width**-0.5)
-        towers = [self.transformer]
-        if isinstance(self.visual, VisionTransformer):
-            towers.append(self.visual.transformer)
-            for parameter in (
-                self.visual.class_embedding,
-                self.visual.positional_embedding,
-                self.visual.proj,
-            ):
+        towers, visual = [self.transformer], self.visual
+        if isinstance(visual, VisionTransformer):
+            towers.append(visual.transformer)
+            for parameter in (visual.class_embedding, visual.positional_embedding, visual.proj):
                 nn.init.normal_(parameter, std=self.config.vision_width**-0.5)
         for tower in towers:
             residual_std = (2 * tower.n_layers * tower.width) ** -0.5
@@ -294,14 +290,10 @@ class CLIP(nn.Module):
         """Features `[B, E]` of `images` `[B, 3, R, R]`; a ResNet takes no prompts."""
         return self.visual(images) if prompts is None else self.visual(images, prompts)
 
-    def embed_tokens(self, tokens: Tensor) -> Tensor:
-        """Word vectors `[C, L, D]`, float32, of token ids `[C, L]`, without positions."""
-        return self.token_embedding(tokens)
-
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Features `[C, E]` of token ids `[C, L]` from the tokenizer."""
         end_index = find_end(tokens)
-        return self.encode_embedded_text(self.embed_tokens(trim_padding(tokens, end_index)), end_index)
+        return self.encode_embedded_text(self.token_embedding(trim_padding(tokens, end_index)), end_index)
 
     def encode_embedded_text(
         self,

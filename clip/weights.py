@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -173,10 +172,10 @@ def fetch(name: str) -> Path:
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.utils import EntryNotFoundError
 
-    if constants.HF_HUB_OFFLINE:
-        raise WeightsNotFoundError(missing_message(name, ["HF_HUB_OFFLINE is set"]))
-    failures = []
-    for file in HUB_FILES if published.hub else ():
+    is_offline, failures = constants.HF_HUB_OFFLINE, []
+    if is_offline:
+        failures.append("HF_HUB_OFFLINE is set")
+    for file in HUB_FILES if published.hub and not is_offline else ():
         print(f"Fetching {name}: {file} of {published.hub} on the Hugging Face hub")
         try:
             get_hf_file_metadata(hf_hub_url(published.hub, file), timeout=TIMEOUT[0])  # tries but once
@@ -185,7 +184,7 @@ def fetch(name: str) -> Path:
             failures.append(f"{published.hub}/{file}: {error}")
             if not isinstance(error, EntryNotFoundError):
                 break
-    if published.url:
+    if published.url and not is_offline:
         print(f"Fetching {name}: {published.url}")
         path, sha256 = published.archive_path, f"sha256:{published.sha256}" if published.sha256 else None
         try:
@@ -195,21 +194,13 @@ def fetch(name: str) -> Path:
             return path
         except (gdown.DownloadError, OSError, AssertionError) as error:  # AssertionError: another SHA-256
             failures.append(f"{published.url}: {error}")
-    raise WeightsNotFoundError(missing_message(name, failures))
 
-
-def missing_message(name: str, failures: Sequence[str] = ()) -> str:
-    """Where the weights of a published name were looked for, what failed, and how to get them."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    published = find_published(name)
-    assert published is not None
     places = [str(published.archive_path)] if published.url else []
-    places += [f"{published.hub} in {HF_HUB_CACHE}"] if published.hub else []
+    places += [f"{published.hub} in {constants.HF_HUB_CACHE}"] if published.hub else []
     lines = [f"The CLIP weights {name} are not on this machine. Looked for: {'; '.join(places)}"]
     lines += [f"Fetching failed: {' '.join(failure.split())[:400]}" for failure in failures]
     lines.append(
         f"Run `python -m prepare weights {name}` on a machine with a network and copy the file to the same "
         "place; or give the path of a file: MODEL.BACKBONE.NAME path/to/weights"
     )
-    return "\n".join(lines)
+    raise WeightsNotFoundError("\n".join(lines))

@@ -74,7 +74,7 @@ class ClassPrompts(nn.Module):
         end_index = find_end(tokens)
         tokens = trim_padding(tokens, end_index)
         with torch.no_grad():
-            embedded = clip.embed_tokens(tokens.to(clip.token_embedding.weight.device))
+            embedded = clip.token_embedding(tokens.to(clip.token_embedding.weight.device))
         self.n_ctx = n_ctx
         self.register_buffer("tokens", tokens, persistent=False)  # [C, L]
         self.register_buffer("embedded", embedded, persistent=False)  # [C, L, D]

@@ -114,7 +114,7 @@ def test_building_a_clip_changes_no_state_of_the_process() -> None:
 def test_no_prompts_is_plain_clip(vit: CLIP) -> None:
     nothing = LayerPrompts(PromptSchedule(3, 0), [])
     assert torch.equal(vit.encode_image(IMAGES, nothing), vit.encode_image(IMAGES))
-    features = vit.encode_embedded_text(vit.embed_tokens(TOKENS), TOKENS.argmax(-1), nothing)
+    features = vit.encode_embedded_text(vit.token_embedding(TOKENS), TOKENS.argmax(-1), nothing)
     plain = vit.encode_text(TOKENS)  # which leaves out the padding
     torch.testing.assert_close(features, plain, rtol=1e-4, atol=1e-5)
 
@@ -161,8 +161,8 @@ def test_prompts_inside_and_branches_equal_the_computation_by_hand(
 
         prompts, end_index = prompts_of(64), TOKENS.argmax(-1)
         packing = TextPacking(end_index, 1) if is_packed else None
-        features = vit.encode_embedded_text(vit.embed_tokens(TOKENS), end_index, prompts, packing)
-        x = vit.embed_tokens(TOKENS) + vit.positional_embedding
+        features = vit.encode_embedded_text(vit.token_embedding(TOKENS), end_index, prompts, packing)
+        x = vit.token_embedding(TOKENS) + vit.positional_embedding
         rows = [by_hand(vit.transformer.resblocks, row, prompts) for row in x]
         ends = torch.stack([row[end + n] for row, end in zip(rows, end_index, strict=True)])
         torch.testing.assert_close(features, vit.ln_final(ends) @ vit.text_projection, rtol=1e-4, atol=1e-4)

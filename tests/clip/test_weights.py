@@ -20,7 +20,7 @@ from torch import Tensor
 
 import clip
 from clip import CLIP, CLIPConfig, weights
-from clip.weights_file import read_weights
+from clip.loading import read_weights
 from tests.weights_files import write_openai_archive
 
 SMALL = CLIPConfig(32, 32, 2, 64, 16, 16, 300, 64, 2)
