@@ -53,11 +53,11 @@ def eurosat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Weights files of two pairs of widths."""
-    from tests.trainers.small_runs import SIZES, write_weights
+    """Weights files of two pairs of widths, and of a ResNet."""
+    from tests.trainers.small_runs import RESNET, SIZES, write_weights
 
-    folder = tmp_path_factory.mktemp("weights")
-    return {name: write_weights(folder / f"{name}.pt", size) for name, size in SIZES.items()}
+    folder, sizes = tmp_path_factory.mktemp("weights"), {**SIZES, "resnet": RESNET}
+    return {name: write_weights(folder / f"{name}.pt", size) for name, size in sizes.items()}
 
 
 def pytest_configure() -> None:

@@ -242,25 +242,21 @@ class PromptTrainer(ClipTrainer):
 
     def load_initial_weights(self, path: str) -> None:
         """Start from what a checkpoint or a prompt file holds; ValueError if it does not fit this run."""
-        differences: list[str] = []
-        trained: Sequence[str] | None
-        if path.endswith(".safetensors"):
-            file = PromptFile.read(path)
-            values, trained = file.learned, file.classnames
-            differences = file.backbone.differences(self.backbone)
-        else:
-            checkpoint = load_checkpoint(path)
-            values = checkpoint.get("state_dict", checkpoint)
-            trained = (checkpoint.get("run") or {}).get("classnames")
-        own = self.dm.dataset.classnames
-        if self.class_specific(self.cfg):
-            if not trained:
-                print(f"Note: {path} does not name the classes of its vectors; they are taken for this run's")
-            elif list(trained) != list(own):
-                differences.append(f"it has vectors of the classes {trained}, and this run has {own}")
+        own, trained = list(self.dm.dataset.classnames), None
         try:
-            if differences:
-                raise ValueError("; ".join(differences))
+            if path.endswith(".safetensors"):
+                file = PromptFile.read(path)
+                if differences := file.backbone.differences(self.backbone):
+                    raise ValueError("; ".join(differences))
+                values, trained = file.learned, list(file.classnames)
+            else:
+                checkpoint = load_checkpoint(path)
+                values = checkpoint.get("state_dict", checkpoint)
+                trained = (checkpoint.get("run") or {}).get("classnames")
+            if self.class_specific(self.cfg) and not trained:
+                print(f"Note: {path} does not name the classes of its vectors; they are taken for this run's")
+            elif self.class_specific(self.cfg) and trained != own:
+                raise ValueError(f"it has vectors of the classes {trained}, and this run has {own}")
             self.learned.load_state_dict(values)
         except ValueError as error:
             raise ValueError(f"MODEL.INIT_WEIGHTS {path}: {error}") from error

@@ -20,6 +20,7 @@ SIZES = {  # two pairs of widths
     "narrow": CLIPConfig(32, 32, 4, 64, 16, 32, 49408, 64, 3),
     "wide": CLIPConfig(48, 32, 3, 128, 8, 24, 49408, 192, 4),
 }
+RESNET = CLIPConfig(40, 32, (2, 1, 3, 2), 20, None, 24, 49408, 128, 3)
 PUBLISHED = ("MPL", "MaPLe", "IVLP", "VPT", "CoOp", "CoCoOp", "PromptSRC")
 REGISTERED = {name: TRAINER_REGISTRY.get(name) for name in TRAINER_REGISTRY.registered_names()}
 METHODS = (  # every method that has a file in trainers/ and learns something

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-import train
 from classify import PromptClassifier
 from tests.classify.conftest import write_prompts
 from tests.trainers.small_runs import IMAGES, LABELS, NAMES, REGISTERED, step
@@ -108,24 +107,3 @@ def test_a_test_of_other_classes_leaves_out_the_second_head(make: Callable, tmp_
     torch.testing.assert_close(classifier.logits(IMAGES), expected[:, [2, 0]])
     classifier.classnames = NAMES[3:]
     torch.testing.assert_close(classifier.logits(IMAGES), new.model(IMAGES).detach())
-
-
-def test_settings_of_the_base_are_taken_and_those_of_others_are_not() -> None:
-    def config(*pairs: str) -> Any:
-        return train.setup_cfg(train.build_parser().parse_args(["--trainer", "DePT", *pairs]))
-
-    assert config("TRAINER.DEPT.BASE", "KgCoOp", "TRAINER.COOP.W", "2.0").TRAINER.COOP.W == 2
-    assert config("TRAINER.DEPT.BASE", "MaPLe", "TRAINER.MAPLE.N_CTX", "3").TRAINER.MAPLE.N_CTX == 3
-    for pairs in (
-        ("TRAINER.COOP.W", "2.0"),
-        ("TRAINER.MAPLE.N_CTX", "3"),
-        ("TRAINER.DEPT.BASE", "ZeroshotCLIP"),
-        ("TRAINER.DEPT.BASE", "DePT"),
-        ("TRAINER.DEPT.BASE", "CoCoOp"),
-        ("TRAINER.DEPT.BASE", "ProGrad"),
-        ("TRAINER.LINEAR_PROBE.TYPE", "cosine"),
-    ):
-        with pytest.raises(ValueError, match=pairs[0]):
-            config(*pairs)
-    with pytest.raises(ValueError, match="OPTIM.LR_EXP"):
-        train.setup_cfg(train.build_parser().parse_args(["--trainer", "CoOp", "OPTIM.LR_EXP", "2.0"]))

@@ -72,12 +72,3 @@ def test_the_probe_knows_the_classes_of_its_training_alone(weights: dict, tmp_pa
     new = probe(root, weights, tmp_path / "new", "DATASET.SUBSAMPLE_CLASSES", "new")
     with pytest.raises(ValueError, match="classnames"):
         new.load_model(str(tmp_path / "run"), epoch=1)
-
-
-@pytest.mark.parametrize(("key", "value"), [("OPTIM.LR", 0.1), ("MODEL.INIT_WEIGHTS", "a.pth")])
-def test_settings_that_would_do_nothing_are_refused(
-    key: str, value: object, weights: dict, tmp_path: Path
-) -> None:
-    root = write_eurosat(tmp_path / "data")
-    with pytest.raises(ValueError, match=key):
-        probe(root, weights, tmp_path / "run", key, value)

@@ -53,19 +53,6 @@ def test_trainable_parameters_at_vit_b16(b16: CLIP) -> None:
         assert sum(p.numel() for p in learner.parameters()) == count
 
 
-def test_starting_values(make) -> None:
-    """Maps are copies of one, the context starts from the word X, and the words of CTX_INIT stay."""
-    trainer = make("MPL")
-    learner, embedding = trainer.model.prompt_learner, trainer.model.clip.token_embedding.weight
-    maps = [m for row in learner.txt2img_proj for m in row.values()]
-    assert len(maps) == 4
-    assert all(torch.equal(m.weight, maps[0].weight) and torch.equal(m.bias, maps[0].bias) for m in maps)
-    assert not torch.equal(learner.proj.weight, maps[0].weight)
-    assert torch.equal(learner.ctx, embedding[[343, 343]])  # 343 is the token of "x"
-    x_x_a_photo_of_a_forest = [49406, 343, 343, 320, 1125, 539, 320, 4167, 269]
-    assert learner.class_prompts.tokens[1].tolist()[:9] == x_x_a_photo_of_a_forest
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -116,22 +103,3 @@ def test_ivlp_without_text_prompts_is_vpt(make) -> None:
     vpt, ivlp = make("VPT"), make("IVLP", "TRAINER.IVLP.PROMPT_DEPTH_TEXT", 0)
     ivlp.learned.load_state_dict(vpt.learned.state_dict())
     assert torch.equal(ivlp.model(IMAGES), vpt.model(IMAGES))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (["N_RM_OP", 9], r"layer 1 of the image tower would remove 9 prompts where 2 are present"),
-        (["N_ADD_OP", 0, "N_RM_OP", 2], r"layer 2 .* would remove 2 prompts where 0 are present"),
-        (["PROMPT_DEPTH", 5], r"TRAINER.MPL.PROMPT_DEPTH is 5; .* 1 to 3"),
-        (["PROMPT_DEPTH", 0], r"TRAINER.MPL.PROMPT_DEPTH is 0; .* 1 to 3"),
-        (["N_CTX", 40], r"32 positions"),
-        (["N_ADD_OP", [1, 2, 3]], r"N_ADD_OP has 3 entries"),
-        (["N_ADD_OP", [1, -2]], r"N_ADD_OP is \[1, -2\]"),
-        (["TEXT_N_RM_OP", 3], r"layer 1 of the text tower would remove 3 prompts where 2 are present"),
-        (["TEXT_N_ADD_OP", "two"], r"TEXT_N_ADD_OP is 'two'"),
-    ],
-)
-def test_settings_that_cannot_work_are_named(settings: list, message: str, make) -> None:
-    with pytest.raises(ValueError, match=message):
-        make("MPL", *of_mpl(settings))

@@ -7,7 +7,6 @@ from typing import Any
 import check
 import pytest
 
-from trainers.precision import Precision
 from trainers.prompts import class_prompt
 
 CASES = json.loads((Path(__file__).parents[1] / "reference" / "prompt_methods.json").read_text())["cases"]
@@ -45,7 +44,3 @@ def test_recorded_figures(name: str, reference: dict, reference_weights: Path, m
 def test_names_and_contexts_of_class_prompts() -> None:
     assert class_prompt("X a_photo of a", "annual_crop_land") == "X a photo of a annual crop land."
     assert class_prompt("", "River") == "River."
-
-
-def test_fp32_is_the_default_precision_of_a_bare_model() -> None:
-    assert Precision().name == "fp32"

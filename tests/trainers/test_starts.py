@@ -1,0 +1,56 @@
+"""What the learned arrays start from."""
+
+import pytest
+import torch
+
+from tests.trainers.small_runs import IMAGES, LABELS
+
+PHOTO = ("DATASET.TEMPLATE", "a photo of a {}.")
+
+
+def test_mpls_context_is_the_word_x_and_its_maps_are_copies_of_one(make) -> None:
+    trainer = make("MPL")
+    learner, embedding = trainer.model.prompt_learner, trainer.model.clip.token_embedding.weight
+    maps = [m for row in learner.txt2img_proj for m in row.values()]
+    assert len(maps) == 4
+    assert all(torch.equal(m.weight, maps[0].weight) and torch.equal(m.bias, maps[0].bias) for m in maps)
+    assert not torch.equal(learner.proj.weight, maps[0].weight)
+    assert torch.equal(learner.ctx, embedding[[343, 343]])  # 343 is the token of "x"
+    x_x_a_photo_of_a_forest = [49406, 343, 343, 320, 1125, 539, 320, 4167, 269]
+    assert learner.class_prompts.tokens[1].tolist()[:9] == x_x_a_photo_of_a_forest
+
+
+def test_kgcoops_words_of_the_frozen_template_are_at_no_distance_from_it(make) -> None:
+    trainer = make("KgCoOp", "TRAINER.COOP.CTX_INIT", "True", *PHOTO)
+    assert trainer.model.prompt_learner.ctx.shape == (4, 64)
+    assert abs(float(trainer.loss_terms(IMAGES, LABELS)["kg"].detach())) < 1e-5
+    other = make("KgCoOp", "TRAINER.COOP.CTX_INIT", "True", "TRAINER.COOP.W", 100.0)
+    assert other.loss_terms(IMAGES, LABELS)["kg"] > 1e-3
+
+
+def test_prograds_words_follow_zeros_and_are_those_of_the_template(make) -> None:
+    pairs = ("TRAINER.COOP.N_CTX", 6, "TRAINER.COOP.CTX_INIT", "True")
+    learner = make("ProGrad", *pairs, *PHOTO).model.prompt_learner
+    assert not learner.ctx[:2].any()
+    assert torch.equal(learner.ctx[2:], learner.class_prompts.embedded[0, 3:7])
+
+
+def test_mmas_adapters_are_drawn_as_kaiming_does(make) -> None:
+    trainer = make("MMA", "TRAINER.MMADAPTER.ADAPTER_DIM", 48)
+    for name, value in trainer.learned.named_parameters():
+        if name.endswith("bias"):
+            assert not value.any()
+        else:  # sqrt(2 / output width)
+            assert value.std().item() == pytest.approx((2 / value.shape[0]) ** 0.5, rel=0.1)
+    plain = trainer.model.frozen_image_features(IMAGES)
+    assert (trainer.model.image_features(IMAGES) - plain).abs().max() > 1e-3
+
+
+def test_mmrls_maps_of_a_tower_are_copies_of_one_and_its_projection_is_drawn(make) -> None:
+    learner = make("MMRL", size="wide").model.prompt_learner
+    for maps in (learner.compound_rep_tokens_r2tproj, learner.compound_rep_tokens_r2vproj):
+        assert len(maps) == 2 and torch.equal(maps[0].weight, maps[1].weight)
+        assert torch.equal(maps[0].bias, maps[1].bias) and maps[0].weight is not maps[1].weight
+    assert learner.compound_rep_tokens.std().item() == pytest.approx(0.02, rel=0.1)
+    width = learner.proj_rep.shape[0]
+    assert learner.proj_rep.std().item() == pytest.approx(width**-0.5, rel=0.1)
