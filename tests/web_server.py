@@ -2,7 +2,6 @@
 
 import hashlib
 import http.server
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +9,14 @@ from contextlib import contextmanager
 import pytest
 
 COMMIT = "1" * 40
+CUT_AT = 1000  # bytes
 
 
 class Server(http.server.ThreadingHTTPServer):
     """Serves `files`: path -> content.
 
     `behaviour` says for a path what goes wrong: "page" (a web page comes), "wrong" (one byte differs),
-    "cut" (every answer ends after `cut_at` bytes), "no ranges", "cut, no ranges", or "broken" (status 500).
+    "cut" (every answer ends after `CUT_AT`), "no ranges", "cut, no ranges", or "broken" (status 500).
     `requests` are (method, path, Range).
     """
 
@@ -26,7 +26,6 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.behaviour: dict[str, str] = {}
-        self.cut_at = 1000
         self.requests: list[tuple[str, str, str | None]] = []
 
     @property
@@ -39,51 +38,39 @@ class Server(http.server.ThreadingHTTPServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     server: Server
-    protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
         """Prints nothing."""
 
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
     def do_GET(self) -> None:
-        self.close_connection = True
-        self.server.requests.append((self.command, self.path, self.headers.get("Range")))
+        asked = self.headers.get("Range")
+        self.server.requests.append((self.command, self.path, asked))
         content, behaviour = self.server.files.get(self.path), self.server.behaviour.get(self.path, "")
+        status, headers, n_sent = 200, {}, 2**30
         if content is None:
-            self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})  # as the hub's
+            status, content, headers = 404, b"", {"X-Error-Code": "EntryNotFound"}  # as the hub's
         elif behaviour == "broken":
-            self.answer(500, b"")
+            status, content = 500, b""
         elif behaviour == "page":
-            self.answer(200, b"<!DOCTYPE html><html>Please log in</html>")
+            content = b"<!DOCTYPE html><html>Please log in</html>"
         else:
-            self.serve(content, behaviour)
-
-    def serve(self, content: bytes, behaviour: str) -> None:
-        etag = f'"{hashlib.sha256(content).hexdigest()}"'
-        if behaviour == "wrong":
-            content = content[:-1] + bytes([content[-1] ^ 1])
-        headers = {"ETag": etag, "X-Repo-Commit": COMMIT}
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        status, start = 200, 0
-        if asked and "no ranges" not in behaviour:
-            status, start = 206, int(asked[1])
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        if start >= len(content):
-            self.answer(416, b"")
-        else:
-            n_sent = self.server.cut_at if behaviour.startswith("cut") else len(content)
-            self.answer(status, content[start:], headers, n_sent)
-
-    def answer(self, status: int, body: bytes, headers: dict | None = None, n_sent: int = 2**30) -> None:
+            headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+            if behaviour == "wrong":
+                content = content[:-1] + bytes([content[-1] ^ 1])
+            if asked and "no ranges" not in behaviour:
+                start = int(asked.removeprefix("bytes=").removesuffix("-"))
+                headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+                status, content = (206, content[start:]) if start < len(content) else (416, b"")
+            if behaviour.startswith("cut"):
+                n_sent = CUT_AT
         self.send_response(status)
-        headers = {**(headers or {}), "Content-Length": str(len(body)), "Connection": "close"}
-        for key, value in headers.items():
+        for key, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body[:n_sent])
+            self.wfile.write(content[:n_sent])
+
+    do_HEAD = do_GET
 
 
 @contextmanager

@@ -1,28 +1,89 @@
-"""Registry and trainer with the published hooks and no others, and random images of four classes."""
+"""A stand-in of the published Dassl: its interface as trainers see it, and nothing beyond that.
 
-import os
+This one module is all modules of `dassl`. The data are random images of four classes.
+"""
+
+import sys
 from collections import OrderedDict
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+import yaml
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader
+from yacs.config import CfgNode
 
-from .data import DatasetWrapper
-from .utils import load_checkpoint
+for part in ("", ".config", ".data", ".data.transforms", ".engine", ".optim", ".utils"):
+    sys.modules[f"dassl{part}"] = sys.modules[__name__]
 
 CLASSNAMES = ["forest", "river", "annual crop", "sea_or_lake"]
+# What the stand-in reads and the committed YAMLs set.
+DEFAULTS = """
+OUTPUT_DIR: ./output
+SEED: -1
+VERBOSE: true
+INPUT:
+  SIZE: !!python/tuple [224, 224]
+  INTERPOLATION: bilinear
+  TRANSFORMS: !!python/tuple []
+  RRCROP_SCALE: !!python/tuple [0.08, 1.0]
+  PIXEL_MEAN: [0.485, 0.456, 0.406]
+  PIXEL_STD: [0.229, 0.224, 0.225]
+DATASET: {NAME: "", NUM_SHOTS: -1}
+DATALOADER: {NUM_WORKERS: 4, K_TRANSFORMS: 1, TRAIN_X: {BATCH_SIZE: 32}, TEST: {BATCH_SIZE: 32}}
+MODEL: {INIT_WEIGHTS: "", BACKBONE: {NAME: ""}}
+OPTIM: {NAME: adam, LR: 0.0003, WEIGHT_DECAY: 0.0005, MOMENTUM: 0.9, LR_SCHEDULER: single_step, MAX_EPOCH: 10,
+        WARMUP_EPOCH: -1, WARMUP_TYPE: linear, WARMUP_CONS_LR: 0.00001}
+TRAIN: {PRINT_FREQ: 10}
+TEST: {SPLIT: test}
+TRAINER: {NAME: ""}
+"""
 
 
-class _Registry(dict):
+def get_cfg_default():
+    return CfgNode(yaml.load(DEFAULTS, Loader=yaml.FullLoader))
+
+
+def load_checkpoint(fpath):
+    return torch.load(fpath, map_location="cpu")
+
+
+def build_transform(cfg, is_train=True, choices=None):
+    return None
+
+
+class DatasetWrapper:
+    """Of a list of images, which are tensors already."""
+
+    def __init__(self, cfg, data_source, transform=None, is_train=False):
+        self.data_source = data_source
+
+    def __len__(self):
+        return len(self.data_source)
+
+    def __getitem__(self, idx):
+        return self.data_source[idx]
+
+
+def build_optimizer(model, optim_cfg, param_groups=None):
+    if param_groups is None:
+        param_groups = model.parameters() if isinstance(model, nn.Module) else model
+    c = optim_cfg
+    return torch.optim.SGD(param_groups, lr=c.LR, momentum=c.MOMENTUM, weight_decay=c.WEIGHT_DECAY)
+
+
+def build_lr_scheduler(optimizer, optim_cfg):
+    return CosineAnnealingLR(optimizer, float(optim_cfg.MAX_EPOCH))
+
+
+class Registry(dict):
     def register(self):
         return lambda cls: self.setdefault(cls.__name__, cls)
 
 
-TRAINER_REGISTRY = _Registry()
-
-
-def build_trainer(cfg):
-    return TRAINER_REGISTRY[cfg.TRAINER.NAME](cfg)
+TRAINER_REGISTRY = Registry()
 
 
 def draw(cfg, n_images, seed, n_views=1):
@@ -32,6 +93,8 @@ def draw(cfg, n_images, seed, n_views=1):
 
 
 class TrainerX:
+    """A trainer with the published hooks and no others."""
+
     def __init__(self, cfg):
         self._models, self._optims, self._scheds = OrderedDict(), OrderedDict(), OrderedDict()
         self.check_cfg(cfg)
@@ -60,35 +123,23 @@ class TrainerX:
 
     def save_model(self, epoch, directory):
         for name, model in self._models.items():
-            os.makedirs(os.path.join(directory, name), exist_ok=True)
-            state = {"state_dict": model.state_dict(), "epoch": epoch + 1, "val_result": None}
-            for key, part in (("optimizer", self._optims[name]), ("scheduler", self._scheds[name])):
-                state[key] = None if part is None else part.state_dict()
-            torch.save(state, os.path.join(directory, name, f"model.pth.tar-{epoch + 1}"))
-            with open(os.path.join(directory, name, "checkpoint"), "w") as pointer:
-                pointer.write(f"model.pth.tar-{epoch + 1}\n")
+            parts = {"state_dict": model, "optimizer": self._optims[name], "scheduler": self._scheds[name]}
+            state = {key: None if part is None else part.state_dict() for key, part in parts.items()}
+            path = Path(directory, name, f"model.pth.tar-{epoch + 1}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save({**state, "epoch": epoch + 1, "val_result": None}, path)
 
     def resume_model_if_exist(self, directory):
         epoch = 0
-        for name in self._models:
-            folder = os.path.join(directory, name)
-            if not os.path.exists(folder):
-                return 0
-            with open(os.path.join(folder, "checkpoint")) as pointer:
-                checkpoint = load_checkpoint(os.path.join(folder, pointer.readline().strip()))
-            self._models[name].load_state_dict(checkpoint["state_dict"])
-            if self._optims[name] is not None:
-                self._optims[name].load_state_dict(checkpoint["optimizer"])
-                self._scheds[name].load_state_dict(checkpoint["scheduler"])
-            epoch = checkpoint["epoch"]
-        return epoch
-
-    def load_model(self, directory, epoch=None):
         for name, model in self._models.items():
-            path = os.path.join(directory, name, f"model.pth.tar-{epoch}")
-            checkpoint = load_checkpoint(path)
-            print(f"Load {path} to {name} (val_result={checkpoint['val_result']:.1f})")
-            model.load_state_dict(checkpoint["state_dict"])
+            for path in sorted(Path(directory, name).glob("model.pth.tar-*"))[-1:]:
+                checkpoint = load_checkpoint(path)
+                model.load_state_dict(checkpoint["state_dict"])
+                if self._optims[name] is not None:
+                    self._optims[name].load_state_dict(checkpoint["optimizer"])
+                    self._scheds[name].load_state_dict(checkpoint["scheduler"])
+                epoch = checkpoint["epoch"]
+        return epoch
 
     def set_model_mode(self, mode="train", names=None):
         for model in self._models.values():
@@ -105,10 +156,6 @@ class TrainerX:
     def model_zero_grad(self, names=None):
         for optim in self._optims.values():
             optim.zero_grad()
-
-    def model_update(self, names=None):
-        for optim in self._optims.values():
-            optim.step()
 
     def train(self):
         self.before_train()

@@ -1,2 +1,0 @@
-def build_transform(cfg, is_train=True, choices=None):
-    return None
