@@ -37,6 +37,10 @@ class Place:
     debug: bool = False
 
 
+def is_finished(run: Run, place: Place) -> bool:
+    return read_result(str(place.output / run.folder)).get("finished", False)
+
+
 def finished_training(training: Run, place: Place) -> dict[str, Any]:
     """The record of a training; ValueError unless it is finished and has the settings that are asked for."""
     folder = place.output / training.folder
@@ -60,9 +64,8 @@ def finished_training(training: Run, place: Place) -> dict[str, Any]:
 
 def missing_datasets(runs: Sequence[Run], data: Path) -> list[str]:
     """The datasets of `runs` of which files have to be fetched."""
-    makes_split = {run: dict(run.settings).get("DATASET.MAKE_SPLIT", "False") != "False" for run in runs}
-    names = dict.fromkeys(run.dataset for run in runs if not makes_split[run])
-    return [name for name in names if not is_present(name, data)]
+    wanted = [run.dataset for run in runs if run.setting("DATASET.MAKE_SPLIT") in (None, "False")]
+    return [name for name in dict.fromkeys(wanted) if not is_present(name, data)]
 
 
 def offer_datasets(runs: Sequence[Run], data: Path) -> None:
@@ -102,8 +105,7 @@ def make_all(runs: Sequence[Run], place: Place, n_workers: int = 1, gpus: Sequen
         exit status: 0; 2 if every run that was tried was refused for its settings or files; 1 if some are not
         finished; 130 or 143 after Ctrl-C or SIGTERM.
     """
-    is_there = {run: read_result(str(place.output / run.folder)).get("finished") for run in runs}
-    todo = [run for run in runs if place.force or not is_there[run]]
+    todo = [run for run in runs if place.force or not is_finished(run, place)]
     offer_datasets(todo, place.data)
     progress = Progress(runs, todo)
     if n_workers > 1 or gpus:
@@ -169,7 +171,7 @@ def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
     missing: list[str] = []  # datasets for which a run was refused
     for run in runs:
         lacks_training = run.training and statuses.get(run.training)
-        if lacks_training or run.dataset in missing:
+        if lacks_training or (run.dataset in missing and not is_finished(run, place)):
             why = "its training is not finished" if lacks_training else f"{run.dataset} is missing"
             print(f"Left out: {run.title}: {why}", file=sys.stderr)
             statuses[run] = 2

@@ -65,8 +65,10 @@ def show(args: argparse.Namespace) -> None:
         cfg = train.setup_cfg(train.build_parser().parse_args([*words, *pairs]))
     schedules = build_schedules(cfg)
     title = f"{cfg.TRAINER.NAME} on {cfg.MODEL.BACKBONE.NAME}"
-    print(title, *schedules or ["it learns no prompts"], sep="\n")
-    if args.out and schedules:
+    print(title, *schedules, sep="\n")
+    if not schedules:
+        print("it learns no prompts")
+    elif args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         save(schedule_figure(title, schedules), args.out, args.out.suffix[1:])
         print(f"Drawn: {args.out}")
