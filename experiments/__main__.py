@@ -52,13 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         add("--plan", action="store_true", help="print the runs, their states and what is missing, and stop")
         add("--jobs", type=int, default=1, help="runs at once on the CPU")
         add("--gpus", default="", help="GPUs such as 0,1,2, with one run at a time each")
-        add(
-            "--slurm",
-            default="",
-            metavar="NAME=VALUE,...",
-            help="submit the runs as a job array of Slurm, "
-            "such as partition=gpu,time=4:00:00,gpus=1; other names: those of submitit",
-        )
+        add("--slurm", default="", metavar="A=B,...", help="job array: partition=gpu,time=4:00:00,gpus=1")
         add("--runs-per-job", type=int, default=8, help="how many runs one job of Slurm makes (default: 8)")
         add("--wait", action="store_true", help="with --slurm: return when the jobs have ended")
         add("--grid", nargs="+", default=[], metavar="KEY=A,B", help="every combination, in OUTPUT/grid")

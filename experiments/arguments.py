@@ -111,8 +111,8 @@ def chosen_methods(text: str, verb: str) -> tuple[str, ...]:
         if only_few_shot and text != "all":
             raise ValueError(f"{only_few_shot[0]} knows the classes of its training alone: few_shot takes it")
         names = tuple(name for name in names if name not in only_few_shot)
-    trainer = os.environ.get("TRAINER", "")
-    if len(names) > 1 or trainer in ("", *names):
+    trainer = os.environ.get("TRAINER") or names[0]
+    if len(names) > 1 or trainer == names[0]:
         return names
     if trainer in methods() and methods()[trainer].variant_of == names[0]:
         return (trainer,)

@@ -130,9 +130,8 @@ def few_shot_curves(table: Table) -> Figure | None:
                 # Equally far apart, as powers of two are.
                 axes.errorbar(cells.index, cells["mean"], cells.sample_std, capsize=3, label=label, **style)
             else:
-                axes.axhline(
-                    cells["mean"].item(), color=style["color"], ls="--", label=f"{label}, not trained"
-                )
+                name = f"{label}, not trained"
+                axes.axhline(cells["mean"].item(), color=style["color"], ls="--", label=name)
         axes.set(xlabel="training images a class", ylabel="accuracy (%)")
     add_legend(figure, axes)
     return figure

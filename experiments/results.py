@@ -56,10 +56,8 @@ def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
         head = f"there is no result.json of a finished run below {', '.join(map(str, folders))}"
         raise FileNotFoundError("\n".join([head, *notes]))
     # dtype=object: a setting that some runs lack must not turn from 2 into 2.0
-    runs = pd.DataFrame(placed, dtype=object)
-    runs = runs.astype(
-        dict.fromkeys(NUMBERS, float) | dict.fromkeys(("own", "trained", "learned"), bool)
-    ).copy()
+    types = dict.fromkeys(NUMBERS, float) | dict.fromkeys(("own", "trained", "learned"), bool)
+    runs = pd.DataFrame(placed, dtype=object).astype(types).copy()
     groups = [label_runs(group, notes) for _, group in runs.groupby([*TABLE, "method"], sort=False)]
     return pd.concat(groups), notes
 
