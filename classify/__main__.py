@@ -222,7 +222,7 @@ def run_page(args: argparse.Namespace) -> None:
     from .page import build_page
 
     page = build_page(load_classifier(args, args.device))
-    page.launch(server_port=args.port, inbrowser=args.open)
+    page.launch(server_port=args.port, inbrowser=args.open, share=False)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 
 from classify import PromptClassifier
 from tests.trainers.small_runs import build
-from trainers.prompt_file import FILE_NAME, PromptFile
+from trainers.prompt_file import FILE_NAME
 
 CASES: dict[str, tuple] = {  # a name, which begins with the method -> settings
     "MPL": (),
@@ -51,17 +51,13 @@ def trained(case: str, root: Path, weights_path: Path, output: Path, *more: Any)
     return trainer
 
 
-def write_prompts(trainer: Any, folder: Path) -> Path:
-    """The prompt file of a trainer."""
-    learns = hasattr(trainer, "learned")
-    return PromptFile.of(
-        trainer.cfg,
-        settings=trainer.prompt_settings(trainer.cfg) if learns else {},
-        backbone=trainer.backbone,
-        dataset=trainer.dm.dataset,
-        learned=trainer.learned.state_dict() if learns else {},
-        templates=() if learns else trainer.templates(),
-    ).write(folder / FILE_NAME)
+def write_prompts(trainer: Any) -> Path:
+    """The prompt file of a trainer, in its output folder."""
+    if hasattr(trainer, "learned"):
+        trainer.write_prompts(trainer.prompt_settings(trainer.cfg), trainer.learned.state_dict())
+    else:
+        trainer.write_prompts({}, {}, trainer.templates())
+    return Path(trainer.output_dir) / FILE_NAME
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +67,8 @@ def prompts(eurosat: Path, weights: dict[str, Path], tmp_path_factory: pytest.Te
 
     def get(case: str) -> tuple[Any, Path]:
         if case not in made:
-            folder = tmp_path_factory.mktemp("prompts")
-            trainer = trained(case, eurosat, weights["narrow"], folder)
-            made[case] = trainer, write_prompts(trainer, folder)
+            trainer = trained(case, eurosat, weights["narrow"], tmp_path_factory.mktemp("prompts"))
+            made[case] = trainer, write_prompts(trainer)
         return made[case]
 
     return get

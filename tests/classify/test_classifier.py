@@ -10,7 +10,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from classify import PromptClassifier, PromptFile, UnreadableImage
-from clip import CLIPConfig
 from dassl.utils import ImageError
 from tests.classify.conftest import CASES, trained, write_prompts
 from tests.trainers.small_runs import NAMES, SIZES, write_weights
@@ -162,15 +161,13 @@ def test_the_same_clip_in_another_file_is_the_same(load: Callable, weights: dict
     torch.testing.assert_close(rounded.logits(IMAGES), load().logits(IMAGES), rtol=0.05, atol=0.3)
 
 
-def test_a_resnet_takes_text_prompts(eurosat: Path, tmp_path: Path) -> None:
-    config = CLIPConfig(32, 64, (1, 1, 1, 1), 8, None, 32, 49408, 64, 2, vision_heads=4)
-    weights = write_weights(tmp_path / "resnet.pt", config)
-    trainer = trained("CoOp middle", eurosat, weights, tmp_path, "INPUT.SIZE", (64, 64))
-    classifier = PromptClassifier.load(write_prompts(trainer, tmp_path), backbone=weights, device="cpu")
-    images = torch.randn(2, 3, 64, 64)
+def test_a_resnet_takes_text_prompts(eurosat: Path, weights: dict, tmp_path: Path) -> None:
+    trainer = trained("CoOp middle", eurosat, weights["resnet"], tmp_path)
+    path = write_prompts(trainer)
+    classifier = PromptClassifier.load(path, backbone=weights["resnet"], device="cpu")
     with torch.no_grad():
-        expected = trainer.model_inference(images)
-    torch.testing.assert_close(classifier.logits(images), expected, rtol=1e-4, atol=1e-4)
+        expected = trainer.model_inference(IMAGES)
+    torch.testing.assert_close(classifier.logits(IMAGES), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", ["MPL", "CoOp CSC"])

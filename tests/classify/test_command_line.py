@@ -1,14 +1,13 @@
 """python -m classify: what its verbs print and write, and their exit statuses."""
 
-import csv
-import io
-import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import sklearn.metrics
 import torch
@@ -49,9 +48,8 @@ def test_the_three_forms_say_the_same(predict: Callable, load: Callable, images:
     ]
 
     assert predict(images, "--top", 2, "--csv") == 0
-    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))[1:]
-    for row, score, (image, rank) in zip(rows, scores, itertools.product(expected, "12"), strict=True):
-        assert row == [image.source, rank, *map(str, score.values())]
+    ranked = [(one.source, rank, *vars(one.scores[rank - 1]).values()) for one in expected for rank in (1, 2)]
+    assert capsys.readouterr().out.splitlines()[1:] == [",".join(map(str, row)) for row in ranked]
 
 
 def test_class_names_come_from_a_file(predict: Callable, images: Path, tmp_path: Path, capsys) -> None:
@@ -102,14 +100,13 @@ def test_labelled_images_are_evaluated(
     f1 = sklearn.metrics.f1_score(truth, found, average="macro", labels=sorted(set(truth)))
     for words in ((folders,), (images, "--labels", tmp_path / "labels.csv")):
         assert predict(*words, "--evaluation", tmp_path / "out") == 0
-        counts = sorted(map(truth.count, set(truth)))
-        largest = f", the largest class {25 * counts[-1]:.2f}%" if counts[0] < counts[-1] else ""
+        sizes = sorted(map(truth.count, set(truth)))
+        largest = f", the largest class {25 * sizes[-1]:.2f}%" if sizes[0] < sizes[-1] else ""
         assert f"accuracy 75.00%, macro-F1 {100 * f1:.2f}%{largest} of 4 images" in capsys.readouterr().out
-        with open(tmp_path / "out" / "predictions.csv", newline="") as file:
-            assert [(r["class"] == r["predicted"]) for r in csv.DictReader(file)].count(True) == 3
-        with open(tmp_path / "out" / "confusion.csv", newline="") as file:
-            counts = {row.pop("class"): row for row in csv.DictReader(file)}
-        assert list(counts) == NAMES and counts[truth[2]][found[2]] == "1"
+        rows = pd.read_csv(tmp_path / "out" / "predictions.csv")
+        assert (rows["class"] == rows["predicted"]).sum() == 3
+        counts = pd.read_csv(tmp_path / "out" / "confusion.csv", index_col="class")
+        assert list(counts.index) == list(counts) == NAMES and counts.loc[truth[2], found[2]] == 1
         assert (tmp_path / "out" / "confusion.png").read_bytes().startswith(b"\x89PNG")
         shutil.rmtree(tmp_path / "out")
     assert predict(images, "--evaluation", tmp_path / "out") == 0
@@ -137,11 +134,10 @@ def test_a_finished_run_is_evaluated_again(weights: dict, tmp_path: Path, capsys
         result = json.loads((folder / "result.json").read_text())
         figures = f"accuracy {result['accuracy']:.2f}%, macro-F1 {result['macro_f1']:.2f}%"
         assert f"{figures} of {result['total']} images" in capsys.readouterr().out
-        with open(folder / "evaluation" / "predictions.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert sum(row["class"] == row["predicted"] for row in rows) == result["correct"]
-        assert all(Path(row["image"]).is_file() and 0 < float(row["probability"]) <= 1 for row in rows)
-    assert {row["class"] for row in rows} == {"Missile (0)", "Missile (1)"}
+        rows = pd.read_csv(folder / "evaluation" / "predictions.csv")
+        assert (rows["class"] == rows["predicted"]).sum() == result["correct"]
+        assert all(map(os.path.isfile, rows["image"])) and rows["probability"].between(0.01, 1).all()
+    assert set(rows["class"]) == {"Missile (0)", "Missile (1)"}
     (new / "result.json").unlink()
     assert run("evaluate", new) == 2
 

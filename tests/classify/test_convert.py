@@ -102,7 +102,7 @@ def test_what_a_published_checkpoint_does_not_say_is_named(prompts, tmp_path, mo
 
 @pytest.mark.parametrize(("case", "method", "names", "message"), [
     ("CoOp middle", "CoCoOp", NAMES, "meta_net.linear1.weight"),
-    ("CoOp CSC", "CoOp", NAMES[:4], "5 classes.*4 class names"),
+    ("CoOp CSC", "CoOp", NAMES[:4], "ctx has shape"),
     ("CoOp middle", "ZeroshotCLIP", NAMES, "learns nothing"),
 ])  # fmt: skip
 def test_a_published_checkpoint_that_does_not_fit_is_refused(
@@ -112,7 +112,7 @@ def test_a_published_checkpoint_that_does_not_fit_is_refused(
     trainer, _ = prompts(case)
     write_published(trainer, tmp_path, monkeypatch)
     config = config_file(trainer, tmp_path / "method.yaml")
-    with pytest.raises(ValueError, match=f"(?s){message}"):
+    with pytest.raises(ValueError, match=message):
         from_checkpoint(tmp_path / "model.pth.tar-5", method, str(weights["narrow"]), names, [config])
 
 

@@ -33,7 +33,7 @@ def test_cocoop_is_exported_with_its_text_tower(eurosat: Path, tmp_path: Path) -
     pytest.importorskip("onnxscript")
     shallow = dataclasses.replace(SIZES["narrow"], vision_layers=1, text_layers=1)  # exported in seconds
     weights = write_weights(tmp_path / "shallow.pt", shallow)
-    path = write_prompts(trained("CoCoOp", eurosat, weights, tmp_path, "OPTIM.MAX_EPOCH", 1), tmp_path)
+    path = write_prompts(trained("CoCoOp", eurosat, weights, tmp_path))
     classifier = PromptClassifier.load(path, ["a heron", NAMES[1]], weights, "cpu", "fp32")
     export.export(classifier, onnx=str(tmp_path / "out" / "a.onnx"))
     session = onnxruntime.InferenceSession(tmp_path / "out" / "a.onnx", providers=["CPUExecutionProvider"])

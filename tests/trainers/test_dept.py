@@ -99,7 +99,7 @@ def test_a_test_of_other_classes_leaves_out_the_second_head(make: Callable, tmp_
     assert "linear_probe_proj.weight" in again.values_of(file)
     assert "linear_probe_proj.weight" not in make("DePT", *on_base, "new").values_of(file)
 
-    path = write_prompts(base, tmp_path)
+    path = write_prompts(base)
     classifier = PromptClassifier.load(path, backbone=base.cfg.MODEL.BACKBONE.NAME, device="cpu")
     expected = base.model(IMAGES).detach()
     torch.testing.assert_close(classifier.logits(IMAGES), expected)
