@@ -7,6 +7,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .folder_layout import OwnImage, read_class_folders
 from .folder_lists import read_list
 from .images import list_folders, unreadable
 from .make_split import SPLIT_SEED, divide
-from .splits import Row, Split, write_split
+from .splits import PARTS, Row, Split, read_split_file, write_split
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -76,18 +77,18 @@ class Folder(ImageDataset):
                 )
         self._check_files([image.path for image in images])
         names = self._class_names({image.class_name for image in images})
-        if not images[0].part:
-            stated_by = self._kept_split(images, f"-{stated_by.name}" if list_name else "")
-            images, labels = self._read_kept(stated_by, images)
-        labels = labels or {name: label for label, name in enumerate(sorted(names))}
-        split = Split([], [], [], str(stated_by))
-        for image in images:
-            row = Row(image.path, labels[image.class_name], names[image.class_name])
-            getattr(split, image.part).append(row)
+        if images[0].part:
+            labels = labels or {name: label for label, name in enumerate(sorted(names))}
+            split = Split([], [], [], str(stated_by))
+            for path, name, part in images:
+                getattr(split, part).append(Row(path, labels[name], name))
+        else:
+            split = self._kept_split(images, f"-{stated_by.name}" if list_name else "")
+        for part in PARTS:
+            setattr(split, part, [row._replace(name=names[row.name]) for row in getattr(split, part)])
         if not split.val:
             print(f"{self.title}: there are no val images, so TEST.FINAL_MODEL best_val cannot be used.")
-        self.identity = {"pictures": str(self.folder), "split": str(stated_by)}
-        self.identity["split_sha256"] = split.digest()
+        self.identity = {"pictures": str(self.folder), "split": split.origin, "split_sha256": split.digest()}
         return split
 
     def _check_files(self, paths: Sequence[str]) -> None:
@@ -108,19 +109,37 @@ class Folder(ImageDataset):
                     "follow your own links with DATASET.FOLDER_LINKS True."
                 )
 
-    def _kept_split(self, images: Sequence[OwnImage], suffix: str) -> Path:
-        """The split file, drawn now if there is none: beside the images, or below DATASET.ROOT if that
-        folder cannot be written.
-
-        Of the n images of a class, round(0.3 n) go to test, round(0.2 n) to val and the rest to train, as in
-        the published readers.
+    def _kept_split(self, images: Sequence[OwnImage], suffix: str) -> Split:
+        """The split in the file that is kept beside the images, or below DATASET.ROOT if that folder cannot
+        be written; drawn now if there is none.
         """
         key = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]
         folders = (self.folder, self.root / "own_splits" / f"{self.folder.name}-{key}")
         places = [folder / f"split_own{suffix}.json" for folder in folders]
-        for place in places:
-            if place.exists():
-                return place
+        place = next(filter(Path.exists, places), None) or self._draw_split(images, places)
+        split = replace(read_split_file(place), note="")
+        rows = [*split.train, *split.val, *split.test]
+        present = {image.path: image.class_name for image in images}
+        gone = [row.path for row in rows if present.get(row.path) != row.name]
+        if gone:
+            raise ValueError(
+                f"{len(gone):,} images of the split {place} are gone or have another class, such as "
+                f"{', '.join(gone[:5])}. Put them back; or delete the file to draw a new split, whose "
+                "results are not comparable with the old ones."
+            )
+        if len(rows) < len(present):
+            print(
+                f"{self.title}: {len(present) - len(rows):,} images came after the split was drawn and are "
+                f"left out; delete {place} to draw a new one, whose results are not comparable with the old."
+            )
+        return split
+
+    def _draw_split(self, images: Sequence[OwnImage], places: Sequence[Path]) -> Path:
+        """Draw a split, and keep it in the first of `places` that can be written.
+
+        Of the n images of a class, round(0.3 n) go to test, round(0.2 n) to val and the rest to train, as in
+        the published readers.
+        """
         # A split that named damaged images would no longer fit when they are removed.
         damaged = list(unreadable([self.folder / image.path for image in images]).values())
         if damaged:
@@ -139,27 +158,7 @@ class Folder(ImageDataset):
                 write_split(Split(train, val, test), f"DATASET.NAME Folder: {how}", place)
                 print(f"{self.title}: no split is stated, so one was {how} and kept as {place}")
                 return place
-        raise OSError(
-            f"Neither {places[0]} nor {places[1]} can be written, to keep the split that was drawn."
-        )
-
-    def _read_kept(self, place: Path, images: Sequence[OwnImage]) -> tuple[list[OwnImage], dict[str, int]]:
-        kept, labels = read_list(place)
-        present = {image.path: image.class_name for image in images}
-        gone = [image.path for image in kept if present.get(image.path) != image.class_name]
-        if gone:
-            raise ValueError(
-                f"{len(gone):,} images of the split {place} are gone or have another class, such as "
-                f"{', '.join(gone[:5])}. Put them back; or delete the file to draw a new split, whose "
-                "results are not comparable with the old ones."
-            )
-        if len(kept) < len(present):
-            print(
-                f"{self.title}: {len(present) - len(kept):,} images came after the split was drawn and "
-                f"are left out; delete {place} to draw a new one, whose results are not comparable with "
-                "the old ones."
-            )
-        return kept, labels
+        raise OSError(f"the split that was drawn cannot be kept in {' or '.join(map(str, places))}")
 
     def _class_names(self, classes: Collection[str]) -> dict[str, str]:
         """Class -> its name in prompts; ValueError if two are the same tokens."""
