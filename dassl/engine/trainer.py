@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -469,6 +470,11 @@ class TrainerX:
         file_name = BEST_NAME if epoch is None else epoch_file_name(epoch)
         own = {key: self.identity[key] for key in self.compared_in_test}
         for name in self.get_model_names():
+            above = [str(folder) for folder in Path(directory).parents if (folder / name).is_dir()]
+            if above and not os.path.isdir(os.path.join(directory, name)):
+                raise ValueError(f"--model-dir {directory} lies in a run's folder: give that, {above[0]}")
+            if os.path.isfile(directory):
+                raise ValueError(f"--model-dir {directory} is a file: give MODEL.INIT_WEIGHTS this file")
             path = os.path.join(directory, name, file_name)
             checkpoint = load_checkpoint(path)
             lines = record.differing_settings(checkpoint.get("run") or {}, own, may_change=("PREC",))
