@@ -110,13 +110,13 @@ def _download(source: Source, path: Path) -> Path:
         timeout=TIMEOUT_SECONDS,
         quiet=not sys.stderr.isatty(),
     )
-    part = next(path.parent.glob(f"{glob.escape(path.name)}????????.part"), None)  # what gdown left behind
     try:
         get()
     except gdown.DownloadError as error:
-        if part is None or "byte range" not in str(error):
+        if "byte range" not in str(error):
             raise
-        part.unlink()  # the server cannot resume a download: start again
+        for part in path.parent.glob(f"{glob.escape(path.name)}????????.part"):
+            part.unlink()  # which the server cannot resume: start again
         get()
     return path
 
