@@ -134,8 +134,6 @@ def run_verb(args: argparse.Namespace) -> int:
     folders = (os.environ.get(name) or REPO / name.lower() for name in ("DATA", "OUTPUT"))
     data, output = (Path(os.path.abspath(os.path.expanduser(folder))) for folder in folders)
     gpus = args.gpus.split(",") if args.gpus else []
-    if args.jobs < 1 or len(set(gpus)) < len(gpus):
-        raise ValueError(f"--jobs takes 1 or more, --gpus each GPU once; received {args.jobs}, {args.gpus!r}")
     runs = runs_of(args)
     if args.plan:
         print_plan(runs, data, output)

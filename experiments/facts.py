@@ -78,7 +78,7 @@ class Method:
         from dassl.record import flat
 
         if any(key in dict(flat(read_yaml(path))) for path in self.configs.glob("*.yaml")):
-            return True
+            return True  # at once, without what follows
         import trainers  # noqa: F401, it registers the methods; here, since it takes seconds
         from dassl.engine import TRAINER_REGISTRY
 
