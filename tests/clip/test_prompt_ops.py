@@ -26,24 +26,6 @@ def test_own_tokens_are_never_removed(n_remove: int) -> None:
         update(numbered(6), PromptSpan(1, 3), n_remove, None)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.integers(0, 4), st.integers(0, 5), st.integers(0, 4), st.integers(0, 5), st.data())
-def test_own_tokens_keep_their_values_and_order(
-    before: int, present: int, after: int, n_add: int, data: st.DataObject
-) -> None:
-    n_remove = data.draw(st.integers(0, present))
-    tokens = numbered(before + present + after)
-    out, span = update(tokens, PromptSpan(before, present), n_remove, torch.full((n_add, 1), -1.0))
-    assert span == PromptSpan(before, present - n_remove + n_add)
-    expected = [*range(before + present - n_remove), *[-1] * n_add, *range(before + present, len(tokens[0]))]
-    assert out.flatten().tolist() == expected
-
-
-def test_prompts_are_cast_to_what_the_tower_computes_in() -> None:
-    tokens, _ = update(numbered(2).to(torch.bfloat16), PromptSpan(2, 0), 0, torch.ones(1, 1))
-    assert tokens.dtype == torch.bfloat16
-
-
 def test_the_schedule_prints_itself_as_a_table() -> None:
     lines = str(PromptSchedule(12, 2, [4], [1], "image tower")).splitlines()
     assert lines[0] == "Prompts of the image tower"
@@ -79,11 +61,6 @@ def test_counts_balance_or_the_layer_is_named(n_layers: int, n_initial: int, cha
         tokens, span = prompts.before_layer(plan.layer_index, tokens, span)
         expected = expected[: plan.carried] + [float(plan.layer_index)] * plan.added
         assert tokens.flatten().tolist() == [-1, *expected, -1, -1] and span == PromptSpan(1, plan.total)
-
-
-def test_replace_all_is_a_general_schedule() -> None:
-    assert PromptSchedule.replace_all(4, 2, 3).plans == PromptSchedule(4, 2, [2, 2], [2, 2]).plans
-    assert PromptSchedule.replace_all(4, 2, 1).plans == PromptSchedule(4, 2).plans
 
 
 def test_a_schedule_deeper_than_the_tower_is_refused() -> None:

@@ -22,13 +22,9 @@ NO_WARM_UP = ("OPTIM.WARMUP_EPOCH", -1)
 def logits_in_test(trainer: Any) -> torch.Tensor:
     """The logits of all test images, as `trainer.test()` computes them."""
     seen = []
-    process, trainer.evaluator.process = (
-        trainer.evaluator.process,
-        lambda logits, _: seen.append(logits.clone()),
-    )
+    trainer.evaluator.process = lambda logits, _: seen.append(logits.clone())
     trainer.evaluator.evaluate = lambda: {"accuracy": 0.0}
     trainer.test()
-    trainer.evaluator.process = process
     return torch.cat(seen)
 
 
@@ -243,23 +239,3 @@ def test_the_ensemble_is_the_mean_of_its_templates(make) -> None:
         features.append(F.normalize(trainer.model.clip.encode_text(tokens), dim=-1))
     expected = F.normalize(sum(features) / 8, dim=-1)
     torch.testing.assert_close(trainer.model.text_features(), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("method", "pairs", "prompt"),
-    [
-        ("MPL", (), "x x a photo of a annual crop land ."),
-        (
-            "CoOp",
-            ("TRAINER.COOP.N_CTX", 2, "TRAINER.COOP.CLASS_TOKEN_POSITION", "front"),
-            "annual crop land x x .",
-        ),
-        ("ZeroshotCLIP", (), "a centered satellite photo of annual crop land ."),
-        ("ZeroshotCLIP", ("DATASET.TEMPLATE", "a map of {}."), "a map of annual crop land ."),
-    ],
-)
-def test_the_log_shows_prompts_and_class_names(method: str, pairs: tuple, prompt: str, make, capsys) -> None:
-    make(method, *pairs)
-    out = capsys.readouterr().out
-    assert f"Prompts: '{prompt}', '" in out
-    assert "Classes (5): Annual Crop Land, Forest, " in out
