@@ -36,7 +36,6 @@ LISTS = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The verbs."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="experiments", description=__doc__, formatter_class=raw)
     subparsers = parser.add_subparsers(required=True, metavar="VERB")

@@ -38,7 +38,6 @@ LEGEND = (
 
 @lru_cache(maxsize=1)
 def published() -> dict[str, Any]:
-    """The published figures with their sources."""
     return json.loads(Path(__file__).with_name("published_results.json").read_text(encoding="utf-8"))
 
 
@@ -267,7 +266,6 @@ def make_notes(runs: pd.DataFrame, protocol: str) -> list[str]:
 
 
 def training_seconds(runs: pd.DataFrame) -> pd.Series:
-    """Mean seconds of a training by label."""
     return runs[runs.trained].groupby("label").train_seconds.mean()
 
 

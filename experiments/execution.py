@@ -132,7 +132,6 @@ class Progress:
         self.start = time.monotonic()
 
     def __call__(self, run: Run, status: int | None) -> None:
-        """A `Report`."""
         self.n_running += 1 if status is None else -1
         if status is not None:
             self.statuses[run] = status
@@ -162,11 +161,7 @@ def cost(run: Run) -> float:
 
 
 def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
-    """Makes `runs` in order; those that need a run that failed are left out.
-
-    Returns:
-        0, or 130 or 143 after Ctrl-C or SIGTERM.
-    """
+    """Makes `runs` in order; gives 0, or 130 or 143 after Ctrl-C or SIGTERM."""
     statuses: dict[Run, int] = {}
     missing: list[str] = []  # datasets for which a run was refused
     for run in runs:
@@ -195,7 +190,6 @@ def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
 
 
 def show_base2new(base: Run, new: Run, output: Path) -> None:
-    """Prints base, new and H."""
     record = read_result(str(output / base.folder))
     a, b = record["accuracy"], read_result(str(output / new.folder))["accuracy"]
     print(f"{record['dataset']}: base {a:.2f}  new {b:.2f}  H {harmonic_mean(a, b):.2f}", flush=True)
@@ -218,9 +212,6 @@ def execute_in_parallel(
     The workers take chains from one queue, the longest first, so that none is left with a long one at the
     end. Each makes many, since starting a process costs more than most runs; submitit's local executor would
     start a process for each chain, all at once. What runs print goes to OUTPUT/workers/<number>.log.
-
-    Returns:
-        0, or 130 or 143 after Ctrl-C or SIGTERM.
     """
     import torch
 

@@ -34,7 +34,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 @lru_cache
 def known_datasets() -> tuple[str, ...]:
-    """Names of the configs in configs/datasets."""
     return tuple(sorted(path.stem for path in (REPO / "configs/datasets").glob("*.yaml")))
 
 
@@ -89,7 +88,6 @@ class Method:
 
     @property
     def configs(self) -> Path:
-        """The folder of its configs."""
         return REPO / "configs/trainers" / (self.variant_of or self.name)
 
     @property

@@ -58,12 +58,10 @@ class Run:
 
     @property
     def trains(self) -> bool:
-        """Whether prompts are trained."""
         return self.training is None and self.protocol != "zero_shot"
 
     @property
     def config_path(self) -> Path:
-        """The method's YAML file."""
         return methods()[self.method].configs / f"{self.config}.yaml"
 
     def setting(self, key: str) -> Any:

@@ -65,8 +65,7 @@ def parameters_of(text: str) -> dict[str, Any]:
 def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int, waits: bool) -> int:
     """Submits the runs that are neither finished nor queued, as a job array; `waits` until no job is left.
 
-    Returns:
-        exit status: 0; 1 if a run is not finished after waiting.
+    The exit status is 1 if a run is not finished after waiting.
     """
     if not shutil.which("sbatch"):
         raise ValueError("--slurm: there is no sbatch here; --gpus 0,1 or --jobs 2 make runs on this machine")
