@@ -47,7 +47,8 @@ def test_a_training_leaves_its_outcome_in_one_file(
     model = tmp_path / "MultiModalPromptLearner"
     assert find_source(tmp_path) == tmp_path / FILE_NAME
     assert find_source(model) == model / "model.pth.tar-2"
-    last, first = from_checkpoint(model / "model.pth.tar-2"), from_checkpoint(model / "model.pth.tar-1")
+    converted = [from_checkpoint(model / f"model.pth.tar-{epoch}") for epoch in (1, 2)]
+    first, last = (PromptFile.read(one.write(tmp_path / "again.safetensors")) for one in converted)
     assert all(torch.equal(value, file.learned[name]) for name, value in last.learned.items())
     untested = dataclasses.replace(file, learned={}, split=None, accuracy=None)
     assert dataclasses.replace(last, learned={}) == untested
