@@ -22,12 +22,10 @@ from benchmarks.published_way import published_way
 from clip import CLIP, load
 from clip.weights import published_models
 from dassl.engine import TRAINER_REGISTRY
-from dassl.optim import build_optimizer
 from dassl.utils import collect_env_info
 from experiments.facts import REPO, methods
 from experiments.tables import as_markdown
 from trainers.graphs import graphed_loss
-from trainers.learned import LearnedParameters
 from trainers.precision import choose_precision
 
 COLUMNS = {
@@ -62,26 +60,19 @@ def build_trainer(method: str, clip: CLIP, n_classes: int, prec: str, *settings:
     name, pairs = methods()[method].choose("base2new", "caltech101", shots=16)
     config = REPO / "configs/trainers" / method / f"{name}.yaml"
     words = ["--trainer", method, "--config-file", str(config), "DATASET.SUBSAMPLE_CLASSES", "base"]
-    words += ["OPTIM.LR", "1e-6"]
+    words += ["OPTIM.LR", "1e-6", "USE_CUDA", str(clip.logit_scale.is_cuda)]
     words += [word for pair in pairs.items() for word in pair] + list(map(str, settings))
     cfg = train.setup_cfg(train.build_parser().parse_args(words))
     cfg.defrost()
     cfg.TRAINER.CoPrompt.SENTENCES = "templates"  # there are no sentences about these classes
-    kind = TRAINER_REGISTRY.get(method).chosen(cfg)
-    trainer = kind.__new__(kind)
-    trainer.cfg, trainer.device = cfg, clip.logit_scale.device
-    trainer._models, trainer._optims, trainer._scheds = {}, {}, {}
-    trainer.batch_idx, trainer.num_batches, trainer._first_bad_batch = 0, 0, None
     lines = (REPO / "prepare/imagenet_classnames.txt").read_text(encoding="utf-8").splitlines()
     names = [line.partition(" ")[2] for line in lines[:n_classes]]
-    trainer.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names))
-    learner = trainer.build_prompt_learner(cfg, clip, names)
-    precision = choose_precision(prec, trainer.device)
-    trainer.model = trainer.model_class(clip, learner, precision).to(trainer.device)
-    trainer.learned = LearnedParameters(trainer.model, method)
-    trainer.optim = build_optimizer(trainer.learned, cfg.OPTIM, trainer.param_groups())
-    trainer.register_model("learned", trainer.learned, trainer.optim)
-    trainer.scaler = torch.amp.GradScaler(trainer.device.type) if precision.scales_loss else None
+    trainer: Any = object.__new__(TRAINER_REGISTRY.get(method).chosen(cfg))
+    trainer.build_data_loader = lambda: None
+    trainer.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, train_x=None))
+    trainer.lab2cname = dict(enumerate(names))
+    trainer.load_clip = lambda _: (clip, choose_precision(prec, trainer.device))
+    trainer.__init__(cfg)
     return trainer
 
 
