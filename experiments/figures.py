@@ -82,10 +82,8 @@ def panels_of(table: Table, height: float) -> tuple[Figure, dict[str, Axes]]:
     n_columns = min(2, len(names))
     n_rows = math.ceil(len(names) / n_columns)
     figure = Figure(figsize=(5.5 if n_columns == 1 else 9, 0.6 + height * n_rows))
-    panels = {name: figure.add_subplot(n_rows, n_columns, n) for n, name in enumerate(names, 1)}
-    for name, axes in panels.items():
-        axes.set(title=name)
-    return figure, panels
+    places = enumerate(names, 1)
+    return figure, {name: figure.add_subplot(n_rows, n_columns, n, title=name) for n, name in places}
 
 
 def add_legend(figure: Figure, axes: Axes) -> None:
