@@ -21,13 +21,9 @@ def text_vectors(learner: PromptLearner) -> dict[int, Tensor]:
 
     Words of each class (CoOp's CSC) follow one another, class by class.
     """
-    deep, context = learner.text().deep, getattr(learner, "ctx", None)
-    if deep is not None:
-        layers = [plan.layer_index for plan in deep.schedule.plans if plan.added]
-        tokens = {layer: deep.tokens[layer] for layer in layers}
-    else:
-        tokens = {} if context is None else {0: context}
-    return {layer: t.detach().float().flatten(0, -2) for layer, t in tokens.items() if t is not None}
+    deep = learner.text().deep
+    tokens = [getattr(learner, "ctx", None)] if deep is None else deep.tokens
+    return {layer: t.detach().float().flatten(0, -2) for layer, t in enumerate(tokens) if t is not None}
 
 
 @torch.no_grad()
@@ -44,9 +40,9 @@ def nearest_words(learner: PromptLearner, clip: CLIP, top: int) -> list[dict]:
     words = clip.token_embedding.weight.float()  # [V, D]
     for layer, vectors in text_vectors(learner).items():
         distances, ids = torch.cdist(vectors, words).topk(top, largest=False)  # each [P, top]
-        for prompt in range(len(vectors)):
-            for rank in range(top):
-                piece = tokenizer.decode([int(ids[prompt, rank])])
+        for prompt, nearest in enumerate(ids.tolist()):
+            for rank, token in enumerate(nearest):
+                piece = tokenizer.decode([token])
                 word = piece[:-1] if piece.endswith(" ") else f"{piece}-"
                 row = {"layer": layer, "prompt": prompt, "rank": rank + 1, "word": word}
                 rows.append(row | {"distance": float(distances[prompt, rank])})
