@@ -150,7 +150,7 @@ def hold_folder(folder: str, force: bool) -> Iterator[None]:
             yield
         except Exception:
             if {entry.name for entry in path.iterdir()} <= {LOCK_NAME, LOG_NAME}:
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)
             raise
     finally:
         lock.release()

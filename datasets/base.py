@@ -7,10 +7,9 @@ from typing import Any
 
 from dassl.data.datasets import DatasetBase, Datum
 
-from .base_new import select_classes
-from .fewshot import sample_split
 from .images import contents, list_folders, missing_images
 from .make_split import class_folder_rows, divide
+from .sampling import sample_split, select_classes
 from .splits import Split, read_split_file, write_split
 
 

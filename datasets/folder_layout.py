@@ -37,8 +37,9 @@ def read_class_folders(folder: Path) -> tuple[list[OwnImage], list[str]]:
         for name in _class_folders(folder / top):
             found, others = _images_below(folder, folder / top / name)
             if not found:
-                endings = ", ".join(sorted(SUFFIXES))
-                raise ValueError(f"{folder / top / name} holds no images, which end in {endings}.")
+                raise ValueError(
+                    f"{folder / top / name} holds no images, which end in {', '.join(SUFFIXES)}."
+                )
             images += [OwnImage(path, name, part) for path in found]
             left_out += others
     if not images:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dassl.utils import ImageError, listdir_nohidden, read_image
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Endings, in lower case, of the files that count as images where a folder is listed."""
 
 
@@ -18,7 +18,7 @@ def list_images(folder: Path) -> list[str]:
 
 
 def is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+    return name.lower().endswith(SUFFIXES)
 
 
 def list_folders(folder: Path) -> list[str]:

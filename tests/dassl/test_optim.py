@@ -96,7 +96,7 @@ def test_state_is_plain_numbers_and_goes_back_to_the_epoch(tmp_path):
     optimizer = build_optimizer(nn.Linear(2, 2), cfg)
     second = build_lr_scheduler(optimizer, cfg)
     second.load_state_dict(state)
-    assert optimizer.param_groups[0]["lr"] == first.get_last_lr()[0] == pytest.approx(3.166e-3, rel=1e-4)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(3.166e-3, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"])

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.base_new import select_classes
-from datasets.fewshot import sample_split
 from datasets.imagenet import PUBLISHED_NAMES
+from datasets.sampling import sample_split, select_classes
 from datasets.splits import Row, Split
 from tests.datasets import conftest
 from tests.datasets.conftest import IMAGENET, LAYOUTS, VARIANT_FOLDERS, put, read, refused, rows_of

@@ -17,11 +17,6 @@ class Datum:
     domain = property(lambda self: self._domain)
     classname = property(lambda self: self._classname)
 
-    def __repr__(self) -> str:
-        return (
-            f"Datum({self.impath!r}, label={self.label}, domain={self.domain}, classname={self.classname!r})"
-        )
-
 
 class DatasetBase:
     """Lists of Datum for training and evaluation, with the class names that follow from them.

@@ -1,4 +1,4 @@
-"""Few-shot samples: K images a class, drawn as CoOp draws them: seeds 1 to 3 give the published samples."""
+"""What of a split a run uses: few-shot samples, drawn as CoOp draws them, and base or new classes."""
 
 import random
 from collections import Counter
@@ -8,6 +8,7 @@ from dataclasses import replace
 from .splits import Row, Split, rows_by_label
 
 MAX_VAL_SHOTS = 4  # validation images a class are min(K, 4), as in the published readers
+SUBSAMPLE_CHOICES = ("all", "base", "new")
 
 
 def draw_few_shots(rows: Sequence[Row], n_shots: int, rng: random.Random) -> list[Row]:
@@ -20,6 +21,8 @@ def draw_few_shots(rows: Sequence[Row], n_shots: int, rng: random.Random) -> lis
 
 def sample_split(split: Split, n_shots: int, seed: int, samples_val: bool = True) -> Split:
     """The split with train reduced to `n_shots` images a class and val to min(n_shots, 4); test stays whole.
+
+    Seeds 1 to 3 give the published samples.
 
     Args:
         split: all classes; base and new are taken afterwards.
@@ -40,3 +43,33 @@ def sample_split(split: Split, n_shots: int, seed: int, samples_val: bool = True
     train = draw_few_shots(split.train, n_shots, rng)
     val = draw_few_shots(split.val, min(n_shots, MAX_VAL_SHOTS), rng) if samples_val else split.val
     return replace(split, train=train, val=val)
+
+
+def select_classes(split: Split, choice: str) -> Split:
+    """The rows of the chosen classes, with labels from 0 (CoCoOp, arXiv 2203.05557, section 4.1).
+
+    Of the n labels of train in order, the first ceil(n/2) are "base" and the rest "new".
+    """
+    if choice not in SUBSAMPLE_CHOICES:
+        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {choice!r}; it takes {', '.join(SUBSAMPLE_CHOICES)}.")
+    if choice == "all":
+        return split
+    labels = sorted({row.label for row in split.train})
+    n_base = (len(labels) + 1) // 2
+    halves = {"base": labels[:n_base], "new": labels[n_base:]}
+    if len(labels) < 4:
+        raise ValueError(
+            f"{split.origin}: a half of its {len(labels)} classes would be one class, which any model gets "
+            "right: base and new need four classes or more. Run on all classes instead (few_shot.sh)."
+        )
+    tested = {row.label for row in split.test}
+    if not all(tested.intersection(half) for half in halves.values()):
+        raise ValueError(
+            f"{split.origin}: a half of its classes has no test images. Run on all classes (few_shot.sh)."
+        )
+    new_label = {label: i for i, label in enumerate(halves[choice])}
+
+    def chosen(rows: list[Row]) -> list[Row]:
+        return [Row(row.path, new_label[row.label], row.name) for row in rows if row.label in new_label]
+
+    return replace(split, train=chosen(split.train), val=chosen(split.val), test=chosen(split.test))
