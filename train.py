@@ -66,11 +66,7 @@ def default_cfg() -> Any:
 
 
 def setup_cfg(args: argparse.Namespace) -> Any:
-    """The frozen config of a run.
-
-    Raises:
-        ValueError: a key is unknown or belongs to another method, or a value is of another type.
-    """
+    """The frozen config of a run; ValueError for an unknown key, or one of another method."""
     from dassl.engine import TRAINER_REGISTRY
 
     cfg = default_cfg()
@@ -147,16 +143,15 @@ def run(argv: Sequence[str], args: argparse.Namespace, entries: dict[str, Any]) 
     if args.force:
         DATASET_REGISTRY.get(cfg.DATASET.NAME)(cfg)  # a mistyped folder is named before a run is moved aside
     with stop_signals(), hold_folder(cfg.OUTPUT_DIR, args.force):
-        state, differing = run_state(cfg.OUTPUT_DIR, cfg, args.eval_only, tested)
-        if differing and not args.no_train:
-            raise ValueError(
-                "\n  ".join([f"{cfg.OUTPUT_DIR} holds a run with other settings:", *differing])
-                + "\nGive another output folder (--output-dir; OUTPUT of the launchers), or --force to move "
-                "it aside and start afresh"
-            )
-        if state == "finished" and not args.no_train:
-            print(f"Results are there: {cfg.OUTPUT_DIR} (--force runs it afresh)")
-            return
+        if not args.no_train:
+            state, differing = run_state(cfg.OUTPUT_DIR, cfg, args.eval_only, tested)
+            if differing:
+                lines = [f"{cfg.OUTPUT_DIR} holds a run with other settings:", *differing]
+                next_step = "Give another output folder (--output-dir; OUTPUT of the launchers), or --force"
+                raise ValueError("\n  ".join(lines) + f"\n{next_step} to move it aside and start afresh")
+            if state == "finished":
+                print(f"Results are there: {cfg.OUTPUT_DIR} (--force runs it afresh)")
+                return
         setup_logger(cfg.OUTPUT_DIR)
         try:
             train_or_test(argv, args, cfg, {**entries, "tested": tested})
@@ -206,15 +201,9 @@ def train_or_test(argv: Sequence[str], args: argparse.Namespace, cfg: Any, entri
 
 
 def main(argv: Sequence[str] | None = None, **entries: str) -> int:
-    """Run the command line; it can be called many times in one process.
+    """Run the command line and give its exit status; it can be called many times in one process.
 
-    Args:
-        argv: the arguments; `sys.argv` by default.
-        entries: of the run's record: `protocol` and `part`, such as base2new and base.
-
-    Returns:
-        0 when the run is done or was finished before, 2 after a mistake that the user can correct, 143 or 130
-        when it was stopped by SIGTERM or Ctrl-C.
+    `entries` of the run's record are `protocol` and `part`, such as base2new and base.
     """
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args(argv)

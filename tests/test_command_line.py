@@ -134,7 +134,8 @@ def test_evaluation_alone_gives_the_accuracy_that_training_ended_with(run: Run, 
     words = ("--eval-only", f"--model-dir={tmp_path / 'out'}", "--load-epoch=1")
     status, out, _ = run(*words, output="test")
     tested = result_in(tmp_path / "test")
-    assert status == 0 and "epoch [" not in out and tested["finished"]
+    assert status == 0 and "epoch [" not in out and tested["finished"] and tested["epochs_done"] is None
+    assert sorted(path.name for path in (tmp_path / "test").glob("[a-z]*")) == ["log.txt", "result.json"]
     assert all(tested[key] == trained[key] for key in ("accuracy", "macro_f1", "correct"))
     training = tested["tested"]
     assert (training["folder"], training["ended"]) == (str(tmp_path / "out"), trained["ended"])

@@ -289,22 +289,6 @@ def test_val_is_never_replaced_by_test(build, tmp_path):
         build(tmp_path, "TEST.FINAL_MODEL", "best").train()
 
 
-def test_testing_alone(build, tmp_path):
-    build(tmp_path / "train").train()
-    trainer = build(tmp_path / "test")
-    trainer.load_model("")
-    trainer.load_model(str(tmp_path / "train"), epoch=3)
-    trainer.begin_record()
-    accuracy = trainer.test()
-    trainer.finish_record()
-    assert accuracy == read(tmp_path / "train" / "result.json")["accuracy"]
-    result = read(tmp_path / "test" / "result.json")
-    assert result["finished"] and result["accuracy"] == accuracy and result["epochs_done"] is None
-    assert files(tmp_path / "test") == ["result.json"]
-    with pytest.raises(FileNotFoundError, match="holds checkpoint, model.pth.tar-3"):
-        trainer.load_model(str(tmp_path / "train"))
-
-
 def test_a_finished_result_without_checkpoints_is_not_overwritten(build, tmp_path):
     build(tmp_path, *SHORT).train()
     (tmp_path / "prompt_learner" / "checkpoint").unlink()
