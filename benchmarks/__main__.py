@@ -43,20 +43,23 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 STEP = "--device --prec --repeats --backbone --published-up-to"
 STEPS = f"{STEP} --methods --classes --test-images pairs"
-# Verb, what it does, its arguments, and the defaults that are its own.
-VERBS: list[tuple[str, str, str, dict[str, Any]]] = [
-    ("gpu", "steps and whole runs of MPL on a GPU (docs/BENCHMARKS.md)", f"{STEPS} --runs",
+# Verb, what it does, its functions, its arguments, and the defaults that are its own.
+VERBS: list[tuple[str, str, str, str, dict[str, Any]]] = [
+    ("gpu", "steps and whole runs of MPL on a GPU (docs/BENCHMARKS.md)", "steps.run runs.run",
+     f"{STEPS} --runs",
      {"device": "cuda", "prec": "fp16", "repeats": 9, "classes": [5, 500], "methods": ["MPL"],
       "runs": ["eurosat"]}),
-    ("steps", "training step, memory and test against the published way", STEPS, {"methods": ["MPL"]}),
-    ("growth", "a step of MPL by classes, prompts, depth and batch", f"{STEP} --figure",
+    ("steps", "training step, memory and test against the published way", "steps.run", STEPS,
+     {"methods": ["MPL"]}),
+    ("growth", "a step of MPL by classes, prompts, depth and batch", "growth.run", f"{STEP} --figure",
      {"published_up_to": 50}),
-    ("runs", "whole runs, from the command to the result", "--runs --backbone --test-images pairs",
-     {"test_images": 200}),
-    ("busy", "runs on Shapes that share the cores with others", "--repeats pairs", {"repeats": 3}),
-    ("shapes", "every method on Shapes over many seeds (docs/SHAPES.md)",
+    ("runs", "whole runs, from the command to the result", "runs.run",
+     "--runs --backbone --test-images pairs", {"test_images": 200}),
+    ("busy", "runs on Shapes that share the cores with others", "runs.run_busy", "--repeats pairs",
+     {"repeats": 3}),
+    ("shapes", "every method on Shapes over many seeds (docs/SHAPES.md)", "shapes.run",
      "--methods --seeds --jobs --data --output --figure --show", {"output": Path("output/seeds")}),
-    ("tiny-shapes", "train the small CLIP that the project carries",
+    ("tiny-shapes", "train the small CLIP that the project carries", "tiny_shapes.run",
      "--steps --batch-size --lr --seed --workers --device --output",
      {"output": Path("tiny_shapes.safetensors")}),
 ]  # fmt: skip
@@ -64,22 +67,22 @@ VERBS: list[tuple[str, str, str, dict[str, Any]]] = [
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
-    for name, what, arguments, defaults in VERBS:
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for name, what, functions, arguments, defaults in VERBS:
         verb = verbs.add_parser(name, help=what, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         for argument in arguments.split():
             verb.add_argument(argument, **ARGUMENTS[argument])
-        verb.set_defaults(**defaults)
+        verb.set_defaults(functions=functions.split(), **defaults)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    names = ("steps", "runs") if args.verb == "gpu" else (args.verb.replace("-", "_"),)
 
     def run() -> None:
-        for name in names:  # imported here, since torch is slow to import
-            importlib.import_module(f"benchmarks.{name}").run(args)
+        for function in args.functions:
+            module, name = function.split(".")  # imported here, since torch is slow to import
+            getattr(importlib.import_module(f"benchmarks.{module}"), name)(args)
 
     return run_command(run)
 

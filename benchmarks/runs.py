@@ -1,8 +1,7 @@
-"""Times whole runs, from the command to the result, and shows what is neither steps nor test.
+"""Times whole runs: two in one process, from the command to the results, and runs that share the cores.
 
-Each is a run of `bash scripts/mpl/base2new_train.sh DATASET 1,2`, which makes two in one process: on Shapes
-with its small CLIP, and on a dataset of EuroSAT's layout and size (random 64 x 64 JPEG images, 10 classes,
-16 shots, 100 steps) with a random CLIP. Accuracies mean nothing there.
+Those of one process are on Shapes with its small CLIP, and on a dataset of EuroSAT's layout and size (random
+64 x 64 JPEG images, 10 classes, 16 shots, 100 steps) with a random CLIP. Accuracies mean nothing there.
 """
 
 import argparse
@@ -12,7 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from benchmarks.steps import random_clip
+from benchmarks.steps import random_clip, seconds_in_turn
 from dassl.record import read_result
 from experiments.facts import REPO
 from experiments.tables import as_markdown
 
 N_CLASSES = 10
+# Runs, and busy loops beside them.
+LOADS = {"alone": (1, 0), "two at once": (2, 0), "beside a loop on each core": (1, os.cpu_count() or 1)}
 
 
 def write_eurosat(root: Path, n_test: int) -> None:
@@ -93,3 +96,26 @@ def run(args: argparse.Namespace) -> None:
                 rows.append({"run": f"{name}, {place}"} | row)
                 start = ended
     print(as_markdown(pd.DataFrame(rows)))
+
+
+def make_beside(n_runs: int, n_loops: int, folder: Path, pairs: Sequence[str]) -> None:
+    """Make `n_runs` runs on Shapes at once, beside `n_loops` busy loops."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_loops)]
+    output = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        seeds = range(1, n_runs + 1)
+        for process in [launch("shapes", str(seed), folder / "data", output, *pairs) for seed in seeds]:
+            wait_for(process)
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def run_busy(args: argparse.Namespace) -> None:
+    """Time Shapes under each load."""
+    with tempfile.TemporaryDirectory() as folder:
+        sides = {name: partial(make_beside, *load, Path(folder), args.pairs) for name, load in LOADS.items()}
+        times = seconds_in_turn(sides, args.repeats)
+    for name, seconds in times.items():
+        print(f"{name}: {seconds:.1f} s, {seconds / times['alone']:.2f} times one run alone")
