@@ -189,10 +189,10 @@ class CoPrompt(MaPLe):
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms above. Without second views frozen CLIP sees the first."""
         model, views = self.model, images.split(len(labels))
-        image, text = model.image_features(views[0]), model.text_features()
+        logits, image, text = model.outputs(views[0])
         distance = F.mse_loss if self.cfg.TRAINER.DISTILL == "mse" else cosine_distance
         return {
-            "cross_entropy": self.cross_entropy(model.logits(image, text), labels),
+            "cross_entropy": self.cross_entropy(logits, labels),
             "consistency_text": distance(text, model.frozen_text_features()),
             "consistency_image": distance(image, model.frozen_image_features(views[-1])),
         }

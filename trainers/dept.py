@@ -75,32 +75,20 @@ class DecoupledCLIP(PromptedCLIP):
         self.film_lp_text = ChannelShift(embed_dim) if has_shift else nn.Identity()
         self.linear_probe_proj = nn.Linear(embed_dim, n_classes) if self.probe.TYPE == "linear" else None
         self.knows_classes = True  # those of the training; otherwise the logits are the base's
-        self.seen: dict[str, Tensor] | None = None
+        self.behind: list[Tensor] | None = None
 
     def published_names(self) -> dict[str, nn.Parameter]:
         heads = {name: p for name, p in self.named_parameters() if name.startswith(HEADS)}
         return {f"{self.prefix}{name}": p for name, p in super().published_names().items()} | heads
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[dict[str, Tensor]]:
-        """A context in which the logits are the base's; gives the features `image` and `text` behind them."""
-        self.seen = {}
+    def alone(self) -> Iterator[list[Tensor]]:
+        """A context in which the logits are the base's; gives the features x and t_c behind them."""
+        self.behind = []
         try:
-            yield self.seen
+            yield self.behind
         finally:
-            self.seen = None
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        features = super().encode_image(images)
-        if self.seen is not None:
-            self.seen["image"] = features
-        return features
-
-    def class_features(self) -> Tensor:
-        features = super().class_features()
-        if self.seen is not None:
-            self.seen["text"] = features
-        return features
+            self.behind = None
 
     def head_logits(self, features: Tensor, class_features: Tensor) -> Tensor:
         """Logits `[B, C]` of the second head for the features `[B, E]` of images."""
@@ -114,13 +102,16 @@ class DecoupledCLIP(PromptedCLIP):
         """The outputs for features x `[B, E]` and t_c `[C, E]`."""
         image, text = F.normalize(features, dim=-1), F.normalize(class_features, dim=-1)
         logits = self.logits(image, text)
-        if self.seen is None and self.knows_classes:
+        if self.behind is None and self.knows_classes:
             weight = self.probe.WEIGHT if self.probe.TEST_TIME_FUSION else 1
             logits = (1 - weight) * logits + weight * self.head_logits(features, class_features)
         return logits, image, text
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.outputs_of(self.encode_image(images), self.class_features())
+        features = [self.encode_image(images), self.class_features()]
+        if self.behind is not None:
+            self.behind += features
+        return self.outputs_of(*features)
 
 
 @TRAINER_REGISTRY.register()
@@ -213,8 +204,8 @@ class DePT(PromptTrainer):
         """The base's terms, and the cross-entropy of the second head."""
         model = self.model
         with model.alone() as features:
-            terms = super().loss_terms(images, labels)
-        image, text = features["image"], features["text"]
+            terms = super().loss_terms(images, labels)  # which asks for the outputs once
+        image, text = features
         with torch.no_grad():
             self.take_accuracy(model.outputs_of(image, text)[0], labels)
         logits, targets = model.head_logits(image, text), labels

@@ -87,7 +87,8 @@ class PromptSRC(IVLP):
         self.epoch_weights = gaussian_weights(self.max_epoch, s.GPA_MEAN, s.GPA_STD)
         self.average: dict[str, Tensor] = {}  # of the prompts of the first `n_averaged` epochs
         self.n_averaged = 0
-        print(f"Weights of the epochs in the average of the prompts: {_shown(self.epoch_weights)}")
+        shown = ", ".join(f"{weight:.3g}" for weight in self.epoch_weights)
+        print(f"Weights of the epochs in the average of the prompts: {shown}")
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms above; distances are means over their B * E and C * E entries."""
@@ -127,17 +128,11 @@ class PromptSRC(IVLP):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Continue the running average of a checkpoint; ValueError if there is none or its weights differ."""
-        weights = list(state.get("weights", ()))
-        if weights != self.epoch_weights:
-            held = f"weighs its epochs {_shown(weights)}" if weights else "is missing (no running average)"
+        if state.get("weights") != self.epoch_weights:
             raise ValueError(
-                f"the average of the prompts in the checkpoint to resume from {held}, but OPTIM.MAX_EPOCH, "
-                f"TRAINER.PROMPTSRC.GPA_MEAN and GPA_STD ask for {_shown(self.epoch_weights)}: resume with "
-                "the settings of the first run, take another OUTPUT_DIR, or test the checkpoint (--eval-only)"
+                "the checkpoint to resume from has no running average of the prompts, or one for other "
+                "settings: resume with the OPTIM.MAX_EPOCH, TRAINER.PROMPTSRC.GPA_MEAN and GPA_STD of the "
+                "first run, take another OUTPUT_DIR, or test the checkpoint (--eval-only)"
             )
         self.n_averaged = state["n_epochs"]
         self.average = {name: value.to(self.device) for name, value in state["total"].items()}
-
-
-def _shown(weights: list[float]) -> str:
-    return ", ".join(f"{weight:.3g}" for weight in weights)

@@ -54,20 +54,6 @@ def test_trainable_parameters_at_vit_b16(b16: CLIP) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        ["N_ADD_OP", [2, 2], "N_RM_OP", [1, 1]],
-        ["TEXT_N_ADD_OP", 1, "TEXT_N_RM_OP", 2],
-        ["TEXT_N_ADD_OP", [1, 1]],
-    ],
-)
-def test_settings_that_spell_the_defaults_change_nothing(settings: list, make) -> None:
-    plain, spelled = make("MPL"), make("MPL", *of_mpl(settings))
-    spelled.learned.load_state_dict(plain.learned.state_dict())
-    assert torch.equal(plain.model(IMAGES), spelled.model(IMAGES))
-
-
-@pytest.mark.parametrize(
     ("settings", "vision", "text"),
     [
         (["N_ADD_OP", [1, 3], "N_RM_OP", [0, 4]], [2, 4, 6, 6], [2, 2, 2]),
