@@ -76,9 +76,10 @@ class CoCoOp(PromptTrainer):
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
-        check_words(cfg, cls.settings_node)
+        s = cfg.TRAINER.COCOOP
+        check_words("TRAINER.COCOOP", s.N_CTX, s.CTX_INIT)
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ConditionalWords:
-        s = cfg.TRAINER[cls.settings_node]
+        s = cfg.TRAINER.COCOOP
         return ConditionalWords(clip_model, classnames, s.N_CTX, s.CTX_INIT)

@@ -32,20 +32,19 @@ def extend_cfg(cfg: Any) -> None:
     cfg.TRAINER.COOP.CLASS_TOKEN_POSITION = "end"  # where the class name stands: end, middle or front
 
 
-def check_words(cfg: Any, node: str) -> None:
-    """Raise ValueError if a setting of `cfg.TRAINER.<node>` contradicts the words of CTX_INIT."""
-    s = cfg.TRAINER[node]
-    n_words = len(s.CTX_INIT.replace("_", " ").split())
-    start = f"TRAINER.{node}.CTX_INIT {s.CTX_INIT!r}"
-    if n_words not in (0, s.N_CTX):
+def check_words(node: str, n_ctx: int, words: str, is_class_specific: bool = False) -> None:
+    """Raise ValueError if another setting of `node` contradicts the words of its CTX_INIT."""
+    n_words = len(words.replace("_", " ").split())
+    start = f"{node}.CTX_INIT {words!r}"
+    if n_words not in (0, n_ctx):
         raise ValueError(
-            f"{start} has {n_words} words, and TRAINER.{node}.N_CTX is {s.N_CTX}: set N_CTX to {n_words}, or "
+            f"{start} has {n_words} words, and {node}.N_CTX is {n_ctx}: set N_CTX to {n_words}, or "
             'CTX_INIT to "" for random vectors'
         )
-    if n_words and s.get("CSC"):
+    if n_words and is_class_specific:
         raise ValueError(
-            f"{start} starts words that all classes share, and TRAINER.{node}.CSC asks for words of each "
-            'class: set CSC to False, or CTX_INIT to ""'
+            f"{start} starts words that all classes share, and {node}.CSC asks for words of each class: "
+            'set CSC to False, or CTX_INIT to ""'
         )
 
 
@@ -129,23 +128,22 @@ class CoOp(PromptTrainer):
     """Where the class name may stand."""
 
     @classmethod
-    def with_words(cls, cfg: Any) -> Any:
-        """`cfg` with the words themselves in CTX_INIT, for methods that read it in another way."""
-        return cfg
+    def words(cls, cfg: Any) -> tuple[int, str]:
+        """N_CTX, and the words of CTX_INIT, which some methods read in another way."""
+        return cfg.TRAINER.COOP.N_CTX, cfg.TRAINER.COOP.CTX_INIT
 
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
-        key = "CLASS_TOKEN_POSITION"
-        check_choice(f"TRAINER.COOP.{key}", cfg.TRAINER.COOP[key], cls.positions)
-        check_words(cls.with_words(cfg), cls.settings_node)
+        s = cfg.TRAINER.COOP
+        check_choice("TRAINER.COOP.CLASS_TOKEN_POSITION", s.CLASS_TOKEN_POSITION, cls.positions)
+        check_words("TRAINER.COOP", *cls.words(cfg), s.CSC)
 
     @classmethod
     def class_specific(cls, cfg: Any) -> tuple[str, ...]:
-        s = cls.with_words(cfg).TRAINER.COOP
-        return ("ctx",) if s.CSC and not s.CTX_INIT else ()
+        return ("ctx",) if cfg.TRAINER.COOP.CSC else ()
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
-        s = cls.with_words(cfg).TRAINER[cls.settings_node]
-        return ContextWords(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.CSC, s.CLASS_TOKEN_POSITION)
+        s = cfg.TRAINER.COOP
+        return ContextWords(clip_model, classnames, *cls.words(cfg), s.CSC, s.CLASS_TOKEN_POSITION)

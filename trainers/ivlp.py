@@ -14,7 +14,7 @@ from clip import CLIP, LayerPrompts, PromptSchedule
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, check_depth
-from .prompts import PromptLearner, TextPrompts, fixed_words, learned_words, random_prompts
+from .prompts import PromptLearner, TextPrompts, learned_words, random_prompts
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -48,16 +48,15 @@ class IndependentPrompts(PromptLearner):
         self.learns_text = bool(depth_text and n_ctx_text)
         self.ctx: nn.Parameter | None = None
         self.text_prompts, self.vision_prompts = nn.ParameterList(), nn.ParameterList()
+        n_words = n_ctx_text if self.learns_text else 0
+        self.class_prompts, start = learned_words(clip, classnames, n_words, ctx_init)
         if self.learns_text:
-            self.class_prompts, start = learned_words(clip, classnames, n_ctx_text, ctx_init)
             self.ctx = nn.Parameter(start)
             self.text_schedule = PromptSchedule.replace_all(
                 c.text_layers, n_ctx_text, depth_text, "text tower"
             )
             for _ in range(1, depth_text):
                 self.text_prompts.append(nn.Parameter(random_prompts(n_ctx_text, c.text_width)))
-        else:
-            self.class_prompts = fixed_words(clip, classnames, ctx_init)
         if depth_vision and n_ctx_vision:
             self.vision_schedule = PromptSchedule.replace_all(
                 c.vit_layers, n_ctx_vision, depth_vision, "image tower"

@@ -41,16 +41,11 @@ class KgCoOp(CoOp):
     """Templates of the frozen features by dataset name."""
 
     @classmethod
-    def with_words(cls, cfg: Any) -> Any:
-        """The words in place of CTX_INIT True or False."""
-        cfg = cfg.clone()
-        cfg.defrost()
-        s = cfg.TRAINER.COOP
-        if s.CTX_INIT == "True":
-            s.CTX_INIT, s.N_CTX = INITIAL_WORDS, len(INITIAL_WORDS.split())
-        elif s.CTX_INIT == "False":
-            s.CTX_INIT = ""
-        return cfg
+    def words(cls, cfg: Any) -> tuple[int, str]:
+        n_ctx, words = super().words(cfg)
+        if words == "True":
+            return len(INITIAL_WORDS.split()), INITIAL_WORDS
+        return n_ctx, ("" if words == "False" else words)
 
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:

@@ -30,7 +30,7 @@ from clip.prompt_ops import EMBEDDED, Branch
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, check_depth
-from .prompts import PromptLearner, TextPrompts, fixed_words
+from .prompts import PromptLearner, TextPrompts, learned_words
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -85,7 +85,7 @@ class LayerAdapters(PromptLearner):
         super().__init__()
         c = clip.config
         self.scale = scale
-        self.class_prompts = fixed_words(clip, classnames, ctx_init)
+        self.class_prompts, _ = learned_words(clip, classnames, 0, ctx_init)
         self.text_schedule = PromptSchedule(c.text_layers, 0)
         self.vision_schedule = PromptSchedule(c.vit_layers, 0)
         self.text_adapter = nn.ModuleDict({str(i): Adapter(c.text_width, dim) for i in layers})

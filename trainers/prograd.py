@@ -57,12 +57,10 @@ class ProGrad(CoOp):
     further_settings = ("LOSS",)
 
     @classmethod
-    def with_words(cls, cfg: Any) -> Any:
-        """N_CTX words in CTX_INIT: those of the template for True, behind `X` where there are fewer."""
-        cfg = cfg.clone()
-        cfg.defrost()
-        s = cfg.TRAINER.COOP
-        words = "" if s.CTX_INIT == "False" else s.CTX_INIT
+    def words(cls, cfg: Any) -> tuple[int, str]:
+        """N_CTX words: those of the template for CTX_INIT True, behind `X` where there are fewer."""
+        n_ctx, words = super().words(cfg)
+        words = "" if words == "False" else words
         if words == "True":
             template = chosen_template(cfg, FROZEN_TEMPLATES)
             words, _, rest = template.partition(" {}")
@@ -71,11 +69,10 @@ class ProGrad(CoOp):
                     f"CTX_INIT True takes the words before the class name, and the template {template!r} "
                     f"does not end in ' {{}}.', as {DEFAULT_TEMPLATE!r} does: give CTX_INIT words"
                 )
-        n_zero = s.N_CTX - len(words.split())
+        n_zero = n_ctx - len(words.split())
         if words and n_zero > 0:
             words = f"{placeholders(n_zero)} {words}"
-        s.CTX_INIT = words
-        return cfg
+        return n_ctx, words
 
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
@@ -86,7 +83,7 @@ class ProGrad(CoOp):
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
         learner = super().build_prompt_learner(cfg, clip_model, classnames)
         learner.frozen_texts = [fill(chosen_template(cfg, FROZEN_TEMPLATES), classnames)]
-        if words := cls.with_words(cfg).TRAINER.COOP.CTX_INIT.split():
+        if words := cls.words(cfg)[1].split():
             is_placeholder = torch.tensor([word == CONTEXT_WORD for word in words])
             learner.ctx.data[is_placeholder] = 0
         return learner

@@ -99,8 +99,8 @@ class PromptFile:
     def write(self, path: str | Path) -> Path:
         """Write the file, whole or not at all, and return its path; the folder is created."""
         path = Path(path)
-        about = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "learned"}
-        about["backbone"] = vars(self.backbone)
+        about = {**vars(self), "backbone": vars(self.backbone)}
+        del about["learned"]
         metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION)}
         for key, value in about.items():
             metadata[key] = value if isinstance(value, str) else json.dumps(value, default=list)
@@ -144,7 +144,8 @@ class PromptFile:
 def input_settings(cfg: Any) -> dict[str, Any]:
     """The settings that a test image's way into the model depends on, as plain data."""
     transforms = [name for name in cfg.INPUT.TRANSFORMS if name in TEST_TRANSFORMS]
-    return {key: cfg.INPUT[key] for key in INPUT_KEYS} | {"TRANSFORMS": transforms}
+    settings = {key: cfg.INPUT[key] for key in INPUT_KEYS} | {"TRANSFORMS": transforms}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
 
 def _parse(metadata: Mapping[str, str]) -> dict[str, Any]:

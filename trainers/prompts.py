@@ -121,11 +121,6 @@ def learned_words(
     return prompts, prompts.initial_context
 
 
-def fixed_words(clip: CLIP, classnames: Sequence[str], ctx_init: str) -> ClassPrompts:
-    """Class prompts `"<ctx_init> <class name>."` with nothing to learn."""
-    return ClassPrompts(clip, [class_prompt(ctx_init, name) for name in classnames], n_ctx=0)
-
-
 class PromptLearner(nn.Module):
     """The base of a method's learned part; its parameters are exactly what the method learns."""
 

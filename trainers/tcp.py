@@ -132,7 +132,7 @@ class TCP(KgCoOp):
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
-        n_ctx, csc = cls.with_words(cfg).TRAINER.COOP.N_CTX, cfg.TRAINER.COOP.CSC
+        n_ctx, csc = cls.words(cfg)[0], cfg.TRAINER.COOP.CSC
         if n_ctx != N_TOKENS or csc:
             raise ValueError(
                 f"TRAINER.COOP.N_CTX and CSC are {n_ctx} and {csc}; TCP replaces {N_TOKENS} words that all "
@@ -143,7 +143,7 @@ class TCP(KgCoOp):
     def build_prompt_learner(  # type: ignore[override]  # its own words
         cls, cfg: Any, clip_model: CLIP, classnames: list[str]
     ) -> ClassAwareWords:
-        words, layer = cls.with_words(cfg).TRAINER.COOP.CTX_INIT, cfg.TRAINER.TCP.LAYER
+        words, layer = cls.words(cfg)[1], cfg.TRAINER.TCP.LAYER
         check_depth("TRAINER.TCP.LAYER", layer, 1, clip_model.config.text_layers - 1)
         template = CLASS_PROMPTS.get(cfg.DATASET.NAME, f"{WORDS} {{}}.")
         frozen_texts = fill(chosen_template(cfg, cls.frozen_templates), classnames)
