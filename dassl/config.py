@@ -22,10 +22,6 @@ _INPUT = {
     "PIXEL_STD": [0.229, 0.224, 0.225],
     "CROP_PADDING": 4,  # random_crop, pixels on each side
     "RRCROP_SCALE": (0.08, 1.0),  # random_resized_crop, range of the crop's share of the area
-    "CUTOUT_N": 1,  # unused
-    "CUTOUT_LEN": 16,  # unused
-    "GN_MEAN": 0.0,  # unused
-    "GN_STD": 0.15,  # unused
     "RANDAUGMENT_N": 2,  # randaugment (torchvision's, not Dassl's own), operations an image
     "RANDAUGMENT_M": 10,  # randaugment, strength in 0..30
     "COLORJITTER_B": 0.4,  # colorjitter: brightness, contrast, saturation, hue
@@ -42,13 +38,8 @@ _DATASET = {
     "NAME": "",  # a name of dassl.data.datasets.DATASET_REGISTRY
     "SOURCE_DOMAINS": (),  # unused
     "TARGET_DOMAINS": (),  # unused
-    "NUM_LABELED": -1,  # unused
     "NUM_SHOTS": -1,  # training images a class; below 1: all of them
     "VAL_PERCENT": 0.1,  # share held out for validation, for readers that split themselves
-    "STL10_FOLD": -1,  # unused
-    "CIFAR_C_TYPE": "",  # unused
-    "CIFAR_C_LEVEL": 1,  # unused
-    "ALL_AS_UNLABELED": False,  # unused
 }
 
 _TRAIN_LOADER = {
@@ -98,7 +89,6 @@ _OPTIM = {
 _TRAIN = {
     "CHECKPOINT_FREQ": 0,  # keep the checkpoint of every so many epochs; below 1: only the last epoch's
     "PRINT_FREQ": 10,  # batches between printed lines
-    "COUNT_ITER": "train_x",  # unused
     "WANDB_PROJECT": "",  # Weights & Biases project that gets tensorboard's scalars; needs wandb
 }
 
