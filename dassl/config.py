@@ -189,9 +189,7 @@ class CfgNode(YacsNode):
                 mistakes.append(f"{key} = {raw!r}: no such setting.{self._hint(key)}")
                 continue
             try:
-                settings.append(
-                    (node, last, self._converted(key, raw, node.get(last), is_new=last not in node))
-                )
+                settings.append((node, last, self._converted(key, raw, node.get(last))))
             except ValueError as error:
                 mistakes.append(f"{key} = {raw!r}: {error}")
         if mistakes:
@@ -201,15 +199,12 @@ class CfgNode(YacsNode):
                 raise AttributeError(f"the config is frozen: {last} cannot be set to {value!r}")
             node[last] = value
 
-    def _converted(self, key: str, raw: Any, present: Any, is_new: bool) -> Any:
+    def _converted(self, key: str, raw: Any, present: Any) -> Any:
         """`raw`, decoded, as the type of the `present` value; ValueError where it is of another type."""
-        try:
-            value = self._decode_cfg_value(raw)
-        except (TypeError, MemoryError, RecursionError):
-            value = raw  # text that only begins like a Python literal
+        value = self._decode_cfg_value(raw)
         if isinstance(present, YacsNode):
             raise ValueError(f"this is a group of settings: {', '.join(present)}")
-        if is_new or present is None:
+        if present is None:
             return value
         if key in self.__dict__[_INT_OR_LIST]:
             entries = value if isinstance(value, list | tuple) and value else [value]

@@ -21,10 +21,8 @@ class Registry:
             return lambda decorated: self.register(decorated, force)
         name = obj.__name__
         if name in self._obj_map and not force:
-            raise UnknownNameError(
-                f"{self._name} registry: {self._obj_map[name].__module__} has registered {name} already; "
-                f"rename the one in {obj.__module__}, or replace the first with register(force=True)"
-            )
+            first = self._obj_map[name].__module__
+            raise UnknownNameError(f"{first} has registered {name} already: rename that of {obj.__module__}")
         self._obj_map[name] = obj
         return obj
 
