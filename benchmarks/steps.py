@@ -20,7 +20,7 @@ from torch import Tensor
 import train
 from benchmarks.published_way import published_way
 from clip import CLIP, load
-from clip.weights import published_models
+from clip.weights import find_published
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import collect_env_info
 from experiments.facts import REPO, methods
@@ -44,7 +44,7 @@ COLUMNS = {
 
 def random_clip(backbone: str, device: str) -> CLIP:
     """A CLIP of the sizes of a backbone with random weights."""
-    published = published_models().get(backbone)
+    published = find_published(backbone)
     config = published.config if published else load(backbone).config
     torch.manual_seed(0)
     return CLIP(config).to(device)

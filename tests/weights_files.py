@@ -1,7 +1,5 @@
 """Writes small files of weights in the published formats."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 
@@ -22,13 +20,11 @@ def write_openai_archive(state: dict[str, Tensor], path: Path) -> Path:
         *parents, leaf = name.split(".")
         module: nn.Module = root
         for parent in parents:
-            if parent not in dict(module.named_children()):
+            if not hasattr(module, parent):
                 module.add_module(parent, Holder())
             module = module.get_submodule(parent)
-        if value.is_floating_point():
-            module.register_parameter(leaf, nn.Parameter(value.half() if value.ndim > 1 else value.clone()))
-        else:
-            module.register_buffer(leaf, value.clone())
+        is_matrix = value.is_floating_point() and value.ndim > 1
+        module.register_buffer(leaf, value.half() if is_matrix else value.clone())
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; only the tests write with it
