@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import clip
 from clip import CLIP, CLIPConfig
 from clip.loading import build
-from clip.packing import TextPacking
+from clip.packing import TextPacking, n_common_tokens
 from clip.prompt_ops import EMBEDDED, LayerPrompts, PromptSchedule
 
 TEXT = {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
@@ -176,3 +176,17 @@ def test_sixteen_bit_towers_are_near_float32(vit: CLIP, dtype: torch.dtype) -> N
     pairs = [(m.encode_image(IMAGES), m.encode_text(TOKENS)) for m in (vit, small)]
     for a, b in zip(*pairs, strict=True):  # bfloat16 has 8 bits: errors of 2^-8 that average out
         assert F.cosine_similarity(a, b.float()).min() > 0.999
+
+
+def test_packing_computes_no_token_twice_and_no_padding() -> None:
+    end_index = torch.tensor([4, 8, 5, 11])
+    packed = TextPacking(end_index, 4).pack(torch.zeros(4, 12, 64))
+    assert packed.shape == (1, 4 + 1 + 5 + 2 + 8, 64)
+
+
+def test_common_tokens_are_those_before_the_first_difference() -> None:
+    tokens = clip.tokenize(["a photo of a cat.", "a photo of a big dog.", "a photo of the sea."])
+    end_index = tokens.argmax(-1)
+    assert n_common_tokens(tokens, end_index) == 4  # the start mark, a, photo, of
+    assert n_common_tokens(tokens[:2], end_index[:2]) == 5
+    assert n_common_tokens(tokens[:1], end_index[:1]) == int(end_index[0])  # all but the end mark

@@ -122,11 +122,20 @@ def test_text_with_nothing_learned_is_encoded_once_a_run(method: str, make) -> N
     assert torch.equal(trainer.model.class_features(), trainer.model.encode_classes())
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_packed_texts_change_no_logit_and_no_gradient(method: str, make) -> None:
+@pytest.mark.parametrize(
+    ("method", "pairs"),
+    [
+        *((method, ()) for method in METHODS),
+        ("MPL", ("TRAINER.MPL.TEXT_N_ADD_OP", [1, 2], "TRAINER.MPL.TEXT_N_RM_OP", [0, 1])),
+        ("MPL", ("TRAINER.MPL.TEXT_N_ADD_OP", 0, "TRAINER.MPL.TEXT_N_RM_OP", 1)),
+        ("CoOp", ("TRAINER.COOP.CSC", True)),
+        ("CoOp", ("TRAINER.COOP.CLASS_TOKEN_POSITION", "front")),
+    ],
+)
+def test_packed_texts_change_no_logit_and_no_gradient(method: str, pairs: tuple, make) -> None:
     found = []
     for is_packed in (True, False):
-        trainer = make(method)
+        trainer = make(method, *pairs)
         encode = trainer.model.encode_text_prompts
         if not is_packed:
             trainer.model.encode_text_prompts = lambda text, encode=encode: encode(
