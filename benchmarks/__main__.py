@@ -24,7 +24,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--repeats": {"default": 5, "type": int, "help": "timed runs of each side"},
     "--backbone": {"default": "ViT-B/16", "help": "its weights are random"},
     "--methods": {"type": words, "help": "with commas; None is all"},
-    "--classes": {"default": [5, 50, 250], "type": numbers, "help": "with commas, up to 1000"},
+    "--classes": {"default": [5, 50, 250], "type": numbers, "help": "with commas"},
     "--published-up-to": {"default": 500, "type": int, "help": "classes up to which it takes a step"},
     "--test-images": {"default": 4200, "type": int, "help": "images of a test set"},
     "--runs": {"default": ["shapes", "eurosat"], "type": words, "help": "with commas"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import ctypes
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from torch import Tensor
 import train
 from benchmarks.published_way import published_way
 from clip import CLIP, load
+from clip.tokenizer import default_tokenizer
 from clip.weights import find_published
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import collect_env_info
@@ -50,11 +52,18 @@ def random_clip(backbone: str, device: str) -> CLIP:
     return CLIP(config).to(device)
 
 
+def class_names(n_classes: int) -> list[str]:
+    """Names of one to three English words, about as long as the benchmarks' class names."""
+    tokenizer, rng = default_tokenizer(), random.Random(0)
+    words = [tokenizer.decode([i]).strip() for i in range(2000, 12000)]
+    vocabulary = [word for word in words if word.isalpha() and word.isascii() and len(word) > 2]
+    return [" ".join(rng.sample(vocabulary, rng.choice((1, 1, 2, 2, 3)))) for _ in range(n_classes)]
+
+
 def build_trainer(method: str, clip: CLIP, n_classes: int, prec: str, *settings: Any) -> Any:
     """A trainer without data, with the method's published settings of base-to-new and random prompts.
 
     Args:
-        n_classes: the first of ImageNet's.
         settings: KEY VALUE pairs that replace published settings.
     """
     name, pairs = methods()[method].choose("base2new", "caltech101", shots=16)
@@ -65,8 +74,7 @@ def build_trainer(method: str, clip: CLIP, n_classes: int, prec: str, *settings:
     cfg = train.setup_cfg(train.build_parser().parse_args(words))
     cfg.defrost()
     cfg.TRAINER.CoPrompt.SENTENCES = "templates"  # there are no sentences about these classes
-    lines = (REPO / "prepare/imagenet_classnames.txt").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(" ")[2] for line in lines[:n_classes]]
+    names = class_names(n_classes)
     trainer: Any = object.__new__(TRAINER_REGISTRY.get(method).chosen(cfg))
     trainer.build_data_loader = lambda: None
     trainer.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, train_x=None))
