@@ -110,14 +110,14 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
         raise ValueError(f"{folder} holds a run or a checkpoint already: name a new folder")
     cfg = cfg_of(file)
     trainer = TRAINER_REGISTRY.get(file.method).chosen(cfg)
-    nodes = [key.split(".")[1] for key in file.settings if key.startswith("TRAINER.")]  # its own first
+    nodes = {key.split(".")[1] for key in file.settings if key.startswith("TRAINER.")}
     state = {
         "state_dict": dict(file.learned),
         "epoch": file.epochs or 1,
         "optimizer": None,  # so a training cannot continue from it
         "scheduler": None,
         "val_result": None,
-        "run": identity(cfg, list(dict.fromkeys(nodes))) | {"classnames": list(file.classnames)},
+        "run": identity(cfg, nodes) | {"classnames": list(file.classnames)},
     }
     return Path(save_checkpoint(state, str(folder / trainer.checkpoint_name)))
 
