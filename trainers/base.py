@@ -175,7 +175,8 @@ class PromptTrainer(ClipTrainer):
         found = dict(values)
         if trained is None:
             return found
-        for name in [name for name in values if name.endswith(cls.class_specific(cfg))]:
+        specific = [name for name in values if name.endswith(cls.class_specific(cfg))]
+        for name in specific:
             unknown = [other for other in classnames if other not in trained]
             if unknown:
                 raise ValueError(

@@ -64,17 +64,13 @@ class LearnedParameters(nn.Module):
                 other classes. Nothing is changed then.
         """
         given = {name.removeprefix("module."): value for name, value in state_dict.items()}
-        frozen = self._frozen()
-        missing = [name for name in self._learned if name not in given]
-        unknown = [
-            name
-            for name in given
-            if name not in {**self._learned, **frozen}
-            and not any(fnmatch(name, unused) for unused in self.model.prompt_learner.unused_in_files)
-        ]
+        learned, frozen = self._learned, self._frozen()
+        missing = [name for name in learned if name not in given]
+        unused, known = self.model.prompt_learner.unused_in_files, {**learned, **frozen}
+        unknown = [n for n in given if n not in known and not any(fnmatch(n, pattern) for pattern in unused)]
         lines = [f"missing: {_some(missing)}"] if missing else []
         lines += [f"not learned by {self.method} as it is set: {_some(unknown)}"] if unknown else []
-        lines += _other_shapes(given, self._learned)
+        lines += _other_shapes(given, learned)
         lines += _other_shapes(given, frozen) or _other_values(given, frozen)
         lines += self._other_classes(given)
         if lines:
@@ -85,7 +81,7 @@ class LearnedParameters(nn.Module):
                 "training. Nothing was loaded."
             )
         with torch.no_grad():
-            for name, parameter in self._learned.items():
+            for name, parameter in learned.items():
                 parameter.copy_(given[name])
 
     def _other_classes(self, given: Mapping[str, Any]) -> list[str]:

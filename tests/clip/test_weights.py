@@ -118,26 +118,14 @@ def test_files_of_other_things_are_refused(tmp_path: Path) -> None:
         "ranks.pt": STATE | {"visual.conv1.weight": torch.zeros(3)},
         "more.pt": STATE | {"visual.extra": torch.zeros(1)},
         "less.pt": {key: value for key, value in STATE.items() if key != "visual.ln_post.bias"},
+        "transformers.pt": {"text_model.embeddings.token_embedding.weight": torch.zeros(3, 2)},
+        "heads.pt": CLIP(CLIPConfig(32, 32, 2, 96, 16, 16, 300, 64, 2, vision_heads=2)).state_dict(),
         "integers.pt": STATE | {"text_projection": STATE["text_projection"].to(torch.int8)},
     }.items():
         torch.save(saved, tmp_path / name)
     for path in tmp_path.iterdir():
         with pytest.raises(ValueError, match=re.escape(str(path))):
             clip.load(path)
-
-
-def test_a_clip_of_transformers_is_told_which_file_to_take(tmp_path: Path) -> None:
-    state = {"text_model.embeddings.token_embedding.weight": torch.zeros(3, 2)}
-    save_file(state, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="transformers.*open_clip_model.safetensors"):
-        clip.load(tmp_path / "model.safetensors")
-
-
-def test_heads_that_nothing_says_are_not_guessed(tmp_path: Path) -> None:
-    config = CLIPConfig(32, 32, 2, 96, 16, 16, 300, 64, 2, vision_heads=2)
-    torch.save(CLIP(config).state_dict(), tmp_path / "w.pt")
-    with pytest.raises(ValueError, match=r"attention heads: put their open_clip_config\.json"):
-        clip.load(tmp_path / "w.pt")
 
 
 def test_the_published_models_are_those_of_open_clips_lists() -> None:
@@ -220,12 +208,6 @@ def test_every_plain_clip_of_open_clip_is_taken_and_no_other() -> None:
             ours, theirs = CLIP(config), open_clip.CLIP(**model_cfg)
         our_shapes, their_shapes = ({k: v.shape for k, v in m.state_dict().items()} for m in (ours, theirs))
         assert our_shapes == their_shapes, model
-        assert ours.transformer.resblocks[0].attn.n_heads == theirs.transformer.resblocks[0].attn.num_heads
-        if ours.config.has_vit:
-            block, their_block = ours.visual.transformer.resblocks[0], theirs.visual.transformer.resblocks[0]
-            assert block.attn.n_heads == their_block.attn.num_heads, model
-        else:
-            assert ours.visual.attnpool.n_heads == theirs.visual.attnpool.num_heads, model
 
 
 @pytest.mark.parametrize(("part", "key", "value"), [
@@ -264,10 +246,7 @@ def test_a_name_of_open_clip(quick_gelu: bool, home: Path, monkeypatch: pytest.M
     state = theirs.state_dict()
     state["logit_scale"] = state["logit_scale"].reshape(1)
     (home / ".cache/clip").mkdir(parents=True)
-    torch.save(
-        {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}},
-        home / ".cache/clip/small.pt",
-    )
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, home / ".cache/clip/small.pt")
     ours = clip.load("open_clip:Small/ViT/a_tag")  # as in open_clip, a slash may stand for a dash
     assert_same_features(ours, theirs)
     assert ours.logit_scale.shape == ()
@@ -278,12 +257,7 @@ def test_a_name_of_open_clip(quick_gelu: bool, home: Path, monkeypatch: pytest.M
 def test_a_path_with_its_configuration_beside_it(quick_gelu: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = open_clip.CLIP(**SMALL_VIT, quick_gelu=quick_gelu).eval()
-    config = tmp_path / "open_clip_config.json"
-    config.write_text(
-        json.dumps({"model_cfg": {**SMALL_VIT, "quick_gelu": quick_gelu}, "preprocess_cfg": {}})
-    )
+    config = {"model_cfg": {**SMALL_VIT, "quick_gelu": quick_gelu}, "preprocess_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     save_file(theirs.state_dict(), tmp_path / "open_clip_model.safetensors")
     assert_same_features(clip.load(tmp_path / "open_clip_model.safetensors"), theirs)
-    config.write_text(json.dumps({"model_cfg": {**SMALL_VIT, "embed_dim": 16}}))
-    with pytest.raises(ValueError, match="text_projection"):
-        clip.load(tmp_path / "open_clip_model.safetensors")

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import pytest
@@ -77,10 +76,8 @@ def test_logits_are_differentiable_and_tested_as_they_are(method: str, make) -> 
     trainer = make(method, *NO_WARM_UP, "DATALOADER.TEST.BATCH_SIZE", 4)
     logits = trainer.model(IMAGES)
     assert logits.requires_grad and logits.shape == (4, 5)
-    first = next(iter(trainer.learned.parameters()))
     changes = (
         lambda: step(trainer),
-        lambda: first.data.add_(torch.randn_like(first)),
         lambda: trainer.learned.load_state_dict(
             {name: value + torch.randn_like(value) for name, value in trainer.learned.state_dict().items()}
         ),
@@ -95,17 +92,13 @@ def test_logits_are_differentiable_and_tested_as_they_are(method: str, make) -> 
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "CoCoOp"])
-def test_text_is_encoded_once_a_test_however_images_are_classified(method: str, make) -> None:
+def test_text_is_encoded_once_a_test(method: str, make) -> None:
     trainer = make(method, "DATALOADER.TEST.BATCH_SIZE", 2)
     calls = count_texts(trainer)
-    expected = logits_in_test(trainer)
+    trainer.test()
     assert len(trainer.test_loader) > 1 and len(calls) == 1
-    base = type(trainer.model)
-    trainer.model.__class__ = type("Own", (base,), {"forward": lambda self, x: 2 * base.forward(self, x)})
-    torch.testing.assert_close(logits_in_test(trainer), 2 * expected)
-    trainer.model_inference = MethodType(lambda self, x: 3 * self.model(x), trainer)
-    torch.testing.assert_close(logits_in_test(trainer), 6 * expected)
-    assert len(calls) == (1 if method == "VPT" else 3)
+    trainer.test()
+    assert len(calls) == (1 if method == "VPT" else 2)
 
 
 @pytest.mark.parametrize("method", ["VPT", "ZeroshotCLIP2"])

@@ -70,7 +70,7 @@ def test_settings_that_do_nothing_or_cannot_work_are_refused(method: str, pairs:
     *(("MMRL", ("REP_LAYERS", layers), "REP_LAYERS.*from 1 to 3")
       for layers in ([], [0, 1], [3, 2], [2, 2], [4])),
     *(("ZeroshotCLIP", ("DATASET.TEMPLATE", template), "DATASET.TEMPLATE is .* one {} where")
-      for template in ("a photo", "{} and {}", "{name}", "{} {", "{{}}", "}{")),
+      for template in ("a photo", "{} and {}", "{name}", "{} {", "}{")),
     ("CoOp", ("INPUT.SIZE", (64, 64)), r"set INPUT\.SIZE to \(32, 32\)"),
     ("LinearProbe", ("OPTIM.LR", 0.1), "leave out .*OPTIM.LR"),
     ("LinearProbe", ("MODEL.INIT_WEIGHTS", "a.pth"), "leave out .*MODEL.INIT_WEIGHTS"),
