@@ -201,7 +201,10 @@ class CfgNode(YacsNode):
 
     def _converted(self, key: str, raw: Any, present: Any) -> Any:
         """`raw`, decoded, as the type of the `present` value; ValueError where it is of another type."""
-        value = self._decode_cfg_value(raw)
+        try:
+            value = self._decode_cfg_value(raw)
+        except (TypeError, MemoryError, RecursionError):
+            value = raw  # text that only begins like a Python literal, such as the template "{{}}"
         if isinstance(present, YacsNode):
             raise ValueError(f"this is a group of settings: {', '.join(present)}")
         if present is None:
