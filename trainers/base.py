@@ -20,7 +20,7 @@ from .backbone import BackboneIdentity
 from .graphs import Loss, graphed_loss
 from .learned import LearnedParameters
 from .precision import PRECISIONS, Precision, check_choice, choose_precision
-from .prompt_file import FILE_NAME, PromptFile
+from .prompt_file import FILE_NAME, PromptFile, input_settings
 from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
 
@@ -58,13 +58,31 @@ class ClipTrainer(TrainerX):
         self.computed_in = precision.name
         return model, precision
 
-    def write_prompts(
-        self, settings: Mapping[str, Any], learned: Mapping[str, Tensor], templates: Sequence[str] = ()
-    ) -> None:
-        """Write the outcome as one small file into the run's folder."""
-        dataset, path = self.dm.dataset, os.path.join(self.output_dir, FILE_NAME)
-        file = PromptFile.of(self.cfg, settings, self.backbone, dataset, learned, templates, self.accuracy)
-        print(f"Prompts saved to {file.write(path)}")
+    def outcome(self) -> dict[str, Any]:
+        """The fields of the prompt file that say what the method learned or took."""
+        raise NotImplementedError
+
+    def prompt_file(self) -> PromptFile:
+        """What the run leaves for use elsewhere."""
+        cfg, dataset = self.cfg, self.dm.dataset
+        return PromptFile(
+            method=cfg.TRAINER.NAME,
+            backbone=self.backbone,
+            classnames=tuple(dataset.classnames),
+            input=input_settings(cfg),
+            dataset=getattr(dataset, "title", cfg.DATASET.NAME),
+            subsample=cfg.DATASET.get("SUBSAMPLE_CLASSES"),
+            shots=cfg.DATASET.NUM_SHOTS,
+            seed=cfg.SEED,
+            split=None if self.accuracy is None else cfg.TEST.get("SPLIT"),
+            accuracy=self.accuracy,
+            **self.outcome(),
+        )
+
+    def write_prompts(self) -> None:
+        """Write the prompt file into the run's folder."""
+        path = self.prompt_file().write(os.path.join(self.output_dir, FILE_NAME))
+        print(f"Prompts saved to {path}")
 
     def values_of(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         """What this run's model takes of a checkpoint."""
@@ -334,4 +352,8 @@ class PromptTrainer(ClipTrainer):
     def after_train(self) -> None:
         """Test as the engine does, then write what was learned as one small file into the run's folder."""
         super().after_train()
-        self.write_prompts(self.prompt_settings(self.cfg), self.learned.state_dict())
+        self.write_prompts()
+
+    def outcome(self) -> dict[str, Any]:
+        settings, learned = self.prompt_settings(self.cfg), self.learned.state_dict()
+        return {"settings": settings, "learned": learned, "epochs": self.cfg.OPTIM.MAX_EPOCH}

@@ -7,7 +7,7 @@ metadata. Reading it runs no code. `classify` makes a classifier of it.
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -66,35 +66,6 @@ class PromptFile:
     versions: Mapping[str, str] = field(
         default_factory=lambda: {"python": platform.python_version(), "torch": torch.__version__}
     )
-
-    @classmethod
-    def of(
-        cls,
-        cfg: Any,
-        settings: Mapping[str, Any],
-        backbone: BackboneIdentity,
-        dataset: Any,
-        learned: Mapping[str, Tensor],
-        templates: Sequence[str] = (),
-        accuracy: float | None = None,
-    ) -> "PromptFile":
-        """The outcome of a run with the config `cfg`; `accuracy` is of its test, in percent."""
-        return cls(
-            method=cfg.TRAINER.NAME,
-            settings=settings,
-            backbone=backbone,
-            classnames=tuple(dataset.classnames),
-            input=input_settings(cfg),
-            learned=learned,
-            templates=tuple(templates),
-            dataset=getattr(dataset, "title", cfg.DATASET.NAME),
-            subsample=cfg.DATASET.get("SUBSAMPLE_CLASSES"),
-            shots=cfg.DATASET.NUM_SHOTS,
-            seed=cfg.SEED,
-            epochs=cfg.OPTIM.MAX_EPOCH if learned else None,
-            split=None if accuracy is None else cfg.TEST.get("SPLIT"),
-            accuracy=accuracy,
-        )
 
     def write(self, path: str | Path) -> Path:
         """Write the file, whole or not at all, and return its path; the folder is created."""

@@ -1,6 +1,7 @@
 """Zero-shot CLIP (Radford et al., 2021, arXiv 2103.00020): hand-written prompts, nothing learned."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,8 +63,11 @@ class ZeroshotCLIP(ClipTrainer):
     def test(self, split: str | None = None) -> float:  # type: ignore[override]  # Dassl's signature
         """Evaluate, then write templates, backbone and accuracy as a prompt file into the run's folder."""
         self.accuracy = super().test(split)
-        self.write_prompts(settings={}, learned={}, templates=self.templates())
+        self.write_prompts()
         return self.accuracy
+
+    def outcome(self) -> dict[str, Any]:
+        return {"settings": {}, "learned": {}, "templates": tuple(self.templates())}
 
 
 @TRAINER_REGISTRY.register()

@@ -53,10 +53,7 @@ def trained(case: str, root: Path, weights_path: Path, output: Path, *more: Any)
 
 def write_prompts(trainer: Any) -> Path:
     """The prompt file of a trainer, in its output folder."""
-    if hasattr(trainer, "learned"):
-        trainer.write_prompts(trainer.prompt_settings(trainer.cfg), trainer.learned.state_dict())
-    else:
-        trainer.write_prompts({}, {}, trainer.templates())
+    trainer.write_prompts()
     return Path(trainer.output_dir) / FILE_NAME
 
 
