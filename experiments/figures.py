@@ -199,7 +199,8 @@ def heat_map(title: str, values: pd.DataFrame) -> Figure | None:
     rows = values.index.to_frame().astype(str).agg(", ".join, axis=1)
     axes.set_xticks(range(n_columns), [textwrap.fill(str(value), 10) for value in values.columns])
     axes.set_yticks(range(n_rows), [textwrap.fill(text, 20) for text in rows])
-    axes.set(xlabel=values.columns.name, ylabel=", ".join(values.index.names), title=textwrap.fill(title, 60))
+    title = textwrap.fill(title, round(8 * figure.get_figwidth()))  # beside the colour bar
+    axes.set(xlabel=values.columns.name, ylabel=", ".join(values.index.names), title=title)
     axes.grid(visible=False)
     figure.colorbar(image, ax=axes)
     return figure
