@@ -159,7 +159,7 @@ class PromptTrainer(ClipTrainer):
 
     @classmethod
     def class_specific(cls, cfg: Any) -> tuple[str, ...]:
-        """Published names of the learned arrays with one row a class, which serve these classes alone."""
+        """How the names of the learned arrays end that have a row a class and serve these classes alone."""
         return ()
 
     @classmethod

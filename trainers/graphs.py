@@ -48,14 +48,10 @@ def graphed_loss(loss: Loss, model: nn.Module, images: Tensor, labels: Tensor) -
         return loss
 
     shapes = images.shape, labels.shape
-    said: set[torch.Size] = set()
 
     def loss_of_batch(images: Tensor, labels: Tensor) -> Tensor:
         if (images.shape, labels.shape) == shapes:
             return graphed(images, labels).clone()  # the next step writes over the graph's own
-        if images.shape not in said:
-            said.add(images.shape)
-            print(f"Training without a CUDA graph for batches of shape {list(images.shape)}")
         return loss(images, labels)
 
     return loss_of_batch

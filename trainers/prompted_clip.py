@@ -114,7 +114,6 @@ class PromptedCLIP(nn.Module):
 
         The mean over several templates is taken before features are normalised, as PromptSRC's released code
         does; zero-shot CLIP's ensemble normalises each first.
-        `tests/trainers/test_newer_reference.py` pins it.
         """
         if self.frozen_text is None:
             total: Tensor | float = 0.0

@@ -31,9 +31,7 @@ def squared_error(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda images, labels: (model(images).sum(dim=1) - labels).square().mean()
 
 
-def test_batches_of_the_captured_shape_go_through_the_graph_and_others_do_not(
-    stand_in: Callable, capsys
-) -> None:
+def test_batches_of_the_captured_shape_go_through_the_graph_and_others_do_not(stand_in: Callable) -> None:
     model, n_launched, static = nn.Linear(3, 2), 0, torch.zeros(())
 
     def make_graphed_callables(module: nn.Module, sample: tuple, allow_unused_input: bool) -> Callable:
@@ -57,7 +55,7 @@ def test_batches_of_the_captured_shape_go_through_the_graph_and_others_do_not(
         losses.append(loss(images, labels))
         expected.append(plain(images, labels))
     torch.testing.assert_close(torch.stack(losses), torch.stack(expected))
-    assert n_launched == 3 and capsys.readouterr().out.count("[2, 3]") == 1
+    assert n_launched == 3
 
 
 def test_a_failed_capture_is_a_plain_step_and_one_line(stand_in: Callable, capsys) -> None:

@@ -224,6 +224,27 @@ def test_training_runs_to_the_end(method: str, make, tmp_path: Path, capsys) -> 
     assert file.learned.keys() == trainer.learned.state_dict().keys()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_is_stopped_and_resumed_ends_as_a_whole_one(method: str, make) -> None:
+    whole = make(method, output="whole")
+    whole.train()
+    stopped = make(method, output="stopped")
+
+    def stop() -> None:
+        type(stopped).after_epoch(stopped)
+        raise KeyboardInterrupt
+
+    stopped.after_epoch = stop
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    resumed = make(method, output="stopped")
+    torch.manual_seed(5)
+    resumed.train()
+    assert resumed.start_epoch == 1
+    for name, value in resumed.learned.state_dict().items():
+        assert torch.equal(value, whole.learned.state_dict()[name]), name
+
+
 def test_zero_shot_has_nothing_to_train(make) -> None:
     trainer = make("ZeroshotCLIP")
     with pytest.raises(ValueError, match="--eval-only"):

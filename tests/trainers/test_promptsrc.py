@@ -80,27 +80,6 @@ def test_the_average_over_the_epochs_is_put_in_place_and_saved(run: Callable, tm
     assert out.index("3 epochs in place") < out.index("Evaluate on the *test* set")
 
 
-def test_a_stopped_and_resumed_run_has_the_same_average(run: Callable) -> None:
-    whole = run("whole")
-    whole.train()
-    stopped = run("stopped")
-    step = stopped.forward_backward
-
-    def stop_in_the_third_epoch(batch: Any) -> Any:
-        if stopped.epoch == 2 and stopped.batch_idx == 1:
-            raise InterruptedError
-        return step(batch)
-
-    stopped.forward_backward = stop_in_the_third_epoch
-    with pytest.raises(InterruptedError):
-        stopped.train()
-    for start_epoch in (2, 3):
-        resumed = run("stopped")
-        resumed.train()
-        assert resumed.start_epoch == start_epoch
-        assert is_same(resumed.learned.state_dict(), whole.learned.state_dict())
-
-
 def test_an_average_that_cannot_be_continued_is_refused(run: Callable, tmp_path: Path) -> None:
     run("").train()
     for pairs in (["OPTIM.MAX_EPOCH", 6], ["TRAINER.PROMPTSRC.GPA_STD", 2]):
