@@ -82,7 +82,6 @@ class TextPacking(nn.Module):
         key = (n_common, device)
         if key not in self._masks:
             n_own = self.grid.shape[1]
-            self._masks[key] = torch.ones(n_own, n_common + n_own, dtype=torch.bool, device=device).tril(
-                n_common
-            )
+            mask = torch.ones(n_own, n_common + n_own, dtype=torch.bool, device=device)
+            self._masks[key] = mask.tril(n_common)
         return self._masks[key]

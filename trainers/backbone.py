@@ -46,29 +46,22 @@ class BackboneIdentity:
             digest.update(_evenly_spaced(values, N_HASHED).numpy().tobytes())
             if values.ndim >= 2:  # norms and biases are alike in all CLIPs
                 sample += _evenly_spaced(values, N_SAMPLED).tolist()
-        sizes = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(clip.config).items()
-        }
+        sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(clip.config).items()}
         is_file = os.path.isfile(os.path.expanduser(name))
         return cls(os.path.basename(name) if is_file else name, digest.hexdigest(), tuple(sample), sizes)
 
     def differences(self, found: "BackboneIdentity") -> list[str]:
         """Why prompts of this CLIP are meaningless in `found`; empty for the same weights, rounded or not."""
-        other_sizes = [
-            key for key in self.sizes if key in found.sizes and self.sizes[key] != found.sizes[key]
-        ]
-        if other_sizes:
-            return [f"{key} is {found.sizes[key]}, not {self.sizes[key]}" for key in other_sizes]
+        sizes = {key: (size, found.sizes.get(key, size)) for key, size in self.sizes.items()}
+        if others := [f"{key} is {other}, not {own}" for key, (own, other) in sizes.items() if own != other]:
+            return others
         if self.sha256 == found.sha256:
             return []
         own, other = (torch.tensor(one.sample, dtype=torch.float64) for one in (self, found))
         distance = float((own - other).norm() / own.norm()) if len(own) == len(other) else float("inf")
-        return (
-            []
-            if distance <= SAME_WEIGHTS
-            else [f"its weights differ (relative distance {distance:.2f} of a sample)"]
-        )
+        if distance <= SAME_WEIGHTS:
+            return []
+        return [f"its weights differ (relative distance {distance:.2f} of a sample)"]
 
 
 def _evenly_spaced(values: Tensor, n: int) -> Tensor:

@@ -67,9 +67,8 @@ class IndependentPrompts(PromptLearner):
     def text(self) -> TextPrompts:
         if self.ctx is None:
             return self.class_prompts.text()
-        return self.class_prompts.text(
-            self.ctx, LayerPrompts(self.text_schedule, [self.ctx, *self.text_prompts])
-        )
+        deep = LayerPrompts(self.text_schedule, [self.ctx, *self.text_prompts])
+        return self.class_prompts.text(self.ctx, deep)
 
     def vision(self) -> LayerPrompts | None:
         if not self.vision_prompts:

@@ -58,9 +58,8 @@ class MaPLePrompts(PromptLearner):
 
     def vision(self) -> LayerPrompts:
         pairs = zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)
-        return LayerPrompts(
-            self.vision_schedule, [self.proj(self.ctx), *(project(p) for project, p in pairs)]
-        )
+        mapped = [self.proj(self.ctx), *(project(p) for project, p in pairs)]
+        return LayerPrompts(self.vision_schedule, mapped)
 
 
 @TRAINER_REGISTRY.register()

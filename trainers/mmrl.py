@@ -102,9 +102,8 @@ class Representations(PromptLearner):
         return LayerPrompts(schedule, tokens, inside=True)
 
     def text(self) -> TextPrompts:
-        return self.class_prompts.text(
-            deep=self.layer_prompts(self.text_schedule, self.compound_rep_tokens_r2tproj)
-        )
+        deep = self.layer_prompts(self.text_schedule, self.compound_rep_tokens_r2tproj)
+        return self.class_prompts.text(deep=deep)
 
     def vision(self) -> LayerPrompts:
         return self.layer_prompts(self.vision_schedule, self.compound_rep_tokens_r2vproj)

@@ -84,10 +84,9 @@ class MPLSchedules:
         check_depth("TRAINER.MPL.PROMPT_DEPTH", prompt_depth, 1, text_layers, vision_layers)
         self.n_ctx = n_ctx
         self.n_maps = one_entry_a_layer(n_add, prompt_depth, "TRAINER.MPL.N_ADD_OP")
+        added = [a * n_ctx for a in self.n_maps]
         removed = one_entry_a_layer(n_remove, prompt_depth, "TRAINER.MPL.N_RM_OP")
-        self.vision = PromptSchedule(
-            vision_layers, n_ctx, [a * n_ctx for a in self.n_maps], removed, "image tower"
-        )
+        self.vision = PromptSchedule(vision_layers, n_ctx, added, removed, "image tower")
         text_n_add = 1 if text_n_add is None else text_n_add
         self.text_groups = one_entry_a_layer(text_n_add, prompt_depth, "TRAINER.MPL.TEXT_N_ADD_OP")
         text_added = [a * n_ctx for a in self.text_groups]
@@ -111,9 +110,8 @@ class MPLPrompts(PromptLearner):
         text_width, vision_width = clip.config.text_width, clip.config.vision_width
         self.schedules, self.n_ctx = schedules, schedules.n_ctx
         words = f"{placeholders(self.n_ctx)} {ctx_init}"
-        self.class_prompts = ClassPrompts(
-            clip, [class_prompt(words, name) for name in classnames], self.n_ctx
-        )
+        texts = [class_prompt(words, name) for name in classnames]
+        self.class_prompts = ClassPrompts(clip, texts, self.n_ctx)
         self.ctx = nn.Parameter(self.class_prompts.initial_context)
         self.proj = nn.Linear(text_width, vision_width)
         self.compound_prompts_text = nn.ParameterDict()

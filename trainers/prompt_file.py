@@ -75,9 +75,7 @@ class PromptFile:
         metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION)}
         for key, value in about.items():
             metadata[key] = value if isinstance(value, str) else json.dumps(value, default=list)
-        arrays = {
-            k: v.detach().to("cpu", torch.float32).contiguous().clone() for k, v in self.learned.items()
-        }
+        arrays = {k: v.detach().cpu().float().contiguous().clone() for k, v in self.learned.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
