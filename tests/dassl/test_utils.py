@@ -17,6 +17,8 @@ from dassl.utils.logger import close_logger
 from dassl.utils.seeding import get_random_state, set_random_state
 from dassl.utils.signals import Stopped, raise_if_stopped, stop_signals
 
+EARLIER_NAMES = {"python": "version words gauss_next", "numpy": "kind keys position has_gauss cached"}
+
 
 def test_registry_names_the_known_and_the_nearest_and_refuses_doubles():
     registry = utils.Registry("TRAINER")
@@ -110,6 +112,9 @@ def test_seeds_and_states_of_the_generators(tmp_path):
     first = draws()
     set_random_state(state)
     assert draws() == first
+    named = {key: dict(zip(keys.split(), state[key], strict=True)) for key, keys in EARLIER_NAMES.items()}
+    set_random_state(state | named)
+    assert draws() == first, "as the checkpoints of earlier versions have it"
     with utils.isolated_random_state(7):
         inside = draws()
     after = draws()
