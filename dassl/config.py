@@ -52,6 +52,7 @@ _TRAIN_LOADER = {
 _DATALOADER = {
     "NUM_WORKERS": 4,  # loading processes, at most one a core; results do not depend on it
     "K_TRANSFORMS": 1,  # views of a training image; with 2 or more, a batch's img is the list of them
+    "RETURN_IMG0": False,  # unused; copies of Dassl's DatasetWrapper read it
     "TRAIN_X": dict(_TRAIN_LOADER),
     "TRAIN_U": {"SAME_AS_X": True, **_TRAIN_LOADER},  # unused
     "TEST": {"SAMPLER": "SequentialSampler", "BATCH_SIZE": 32},
@@ -84,6 +85,10 @@ _OPTIM = {
     "WARMUP_CONS_LR": 1e-5,
     "WARMUP_MIN_LR": 1e-5,
     "WARMUP_RECOUNT": True,  # the schedule after the warm-up counts its epochs from 0
+    # unused; DePT's build_optimizer reads them, and DPC's copy of it does without setting them
+    "STAGED_LR": False,
+    "NEW_LAYERS": (),
+    "BASE_LR_MULT": 0.1,
 }
 
 _TRAIN = {

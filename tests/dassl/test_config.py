@@ -14,6 +14,7 @@ def test_defaults_are_the_published_ones_and_fresh_each_time():
     assert (cfg.OPTIM.LR_SCHEDULER, cfg.OPTIM.STEPSIZE) == ("single_step", (-1,))
     assert (cfg.DATALOADER.TRAIN_X.N_INS, cfg.DATALOADER.TRAIN_U.SAME_AS_X) == (16, True)
     assert (cfg.MODEL.HEAD.NAME, cfg.DATASET.SOURCE_DOMAINS) == ("", ()), "published train.py files set them"
+    assert not cfg.OPTIM.STAGED_LR and not cfg.DATALOADER.RETURN_IMG0, "copies of published code read them"
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 7
     assert get_cfg_default().DATALOADER.TRAIN_X.BATCH_SIZE == 32
 
