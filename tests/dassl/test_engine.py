@@ -239,8 +239,12 @@ def test_testing_under_other_settings_of_the_method_is_refused(own, tmp_path):
     elsewhere = own(tmp_path / "b", {"DEPTH": 9, "NEW": 1, "PREC": "amp"}, "SEED", 2, "OPTIM.LR", 0.5)
     elsewhere.load_model(str(tmp_path / "a"), epoch=1)
     path = tmp_path / "a" / "prompt_learner" / "model.pth.tar-1"
-    published = {k: v for k, v in load_checkpoint(str(path)).items() if k != "run"}
-    torch.save(published, path)
+    checkpoint = load_checkpoint(str(path))
+    checkpoint["run"]["method"] = {"DEPTH": 9}  # as in earlier versions
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match="TINYOWN.DEPTH: was 9, now 3"):
+        own(tmp_path / "b", {"DEPTH": 3}).load_model(str(tmp_path / "a"), epoch=1)
+    torch.save({k: v for k, v in checkpoint.items() if k != "run"}, path)
     own(tmp_path / "b", {"DEPTH": 3}).load_model(str(tmp_path / "a"), epoch=1)
 
 
