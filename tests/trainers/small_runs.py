@@ -77,7 +77,11 @@ def write_eurosat(root: Path, n_train: int = 4, n_test: int = 3, names: Sequence
 
 
 def config(method: str, root: Path, weights: Path | str, output: Path, *pairs: Any) -> Any:
-    """The config of a small run of `method` in fp32 on the CPU, with further KEY, VALUE pairs."""
+    """The config of a small run of `method` in fp32 on the CPU.
+
+    Args:
+        pairs: further KEY, VALUE, …; a key without a dot is the method's, if it is no other.
+    """
     cfg = get_cfg_default()
     train.extend_cfg(cfg)
     settings = {
@@ -102,10 +106,12 @@ def config(method: str, root: Path, weights: Path | str, output: Path, *pairs: A
         settings[f"{node}.PREC"] = "fp32"
         depths = [key for key in cfg.TRAINER[NODES[method]] if key.startswith("PROMPT_DEPTH")]
         settings |= {f"{node}.{key}": 3 for key in depths}
-        fitting = FITTING.get(method, {}).items()
-        settings |= {key if "." in key else f"{node}.{key}": value for key, value in fitting}
-    cfg.merge_from_list([word for pair in settings.items() for word in pair])
-    cfg.merge_from_list(list(pairs))
+        settings |= FITTING.get(method, {})
+    settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
+    words = []
+    for key, value in settings.items():
+        words += [key if "." in key or key in cfg else f"{node}.{key}", value]
+    cfg.merge_from_list(words)
     cfg.freeze()
     return cfg
 

@@ -131,9 +131,7 @@ def test_packed_texts_change_no_logit_and_no_gradient(method: str, pairs: tuple,
         trainer = make(method, *pairs)
         encode = trainer.model.encode_text_prompts
         if not is_packed:
-            trainer.model.encode_text_prompts = lambda text, encode=encode: encode(
-                replace(text, packing=None)
-            )
+            trainer.model.encode_text_prompts = lambda text, f=encode: f(replace(text, packing=None))
         loss = trainer.loss(IMAGES, LABELS)
         loss.backward()
         found.append([trainer.model(IMAGES), loss, *(p.grad for p in trainer.learned.parameters())])

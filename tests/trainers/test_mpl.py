@@ -12,10 +12,6 @@ from trainers.mpl import MPLPrompts, MPLSchedules
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
-def of_mpl(settings: list) -> list:
-    return [f"TRAINER.MPL.{s}" if isinstance(s, str) and s.isupper() else s for s in settings]
-
-
 @pytest.mark.parametrize(
     ("n", "a", "r", "depth"), [(1, 2, 1, 9), (2, 2, 1, 5), (3, 1, 3, 12), (2, 3, 0, 4), (4, 0, 1, 4)]
 )
@@ -66,7 +62,7 @@ def test_trainable_parameters_at_vit_b16(b16: CLIP) -> None:
     ],
 )
 def test_any_schedule_of_the_three_operations_trains(settings: list, vision: list, text: list, make) -> None:
-    trainer = make("MPL", *of_mpl(settings))
+    trainer = make("MPL", *settings)
     schedules = trainer.model.prompt_learner.schedules
     assert (schedules.vision.n_present, schedules.text.n_present) == (vision, text)
     trainer.loss(IMAGES, torch.tensor([0, 1])).backward()
@@ -76,7 +72,7 @@ def test_any_schedule_of_the_three_operations_trains(settings: list, vision: lis
 def test_removing_and_adding_all_is_maples_schedule(make) -> None:
     """With MaPLe's parameters and prompt words, it gives MaPLe's logits."""
     maple = make("MaPLe", "TRAINER.MAPLE.CTX_INIT", "X X")
-    mpl = make("MPL", *of_mpl(["N_ADD_OP", 1, "N_RM_OP", 2, "CTX_INIT"]), "")
+    mpl = make("MPL", "N_ADD_OP", 1, "N_RM_OP", 2, "CTX_INIT", "")
     assert mpl.model.prompt_learner.schedules.vision.plans == maple.model.prompt_learner.vision_schedule.plans
     state = maple.learned.state_dict()
     mpl.learned.load_state_dict(

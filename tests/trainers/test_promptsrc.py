@@ -3,17 +3,17 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from dassl.utils import load_checkpoint, set_random_seed
+from dassl.utils import load_checkpoint
+from tests.trainers.small_runs import IMAGES, LABELS
 from trainers.promptsrc import gaussian_weights
 
-IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(3))
-LABELS = torch.tensor([4, 0, 2])
+EPOCHS = ("OPTIM.MAX_EPOCH", 3, "OPTIM.WARMUP_EPOCH", -1, "OPTIM.LR", 0.05)
+RUN = ("PromptSRC", *EPOCHS, "TRAINER.PROMPTSRC.GPA_MEAN", 2, "TRAINER.PROMPTSRC.GPA_STD", 1.5)
 
 
 def test_frozen_text_features_are_made_once_and_only_for_training(make: Callable) -> None:
@@ -35,30 +35,12 @@ def test_a_mean_far_beyond_the_last_epoch_takes_it() -> None:
     assert gaussian_weights(3, 500, 1) == pytest.approx([0, 0, 1])
 
 
-@pytest.fixture
-def run(make) -> Callable:
-    """Builds a seeded trainer of a small run of three epochs."""
-
-    def run(output: str, *pairs: Any) -> Any:
-        set_random_seed(1)
-        settings = {
-            "OPTIM.MAX_EPOCH": 3,
-            "OPTIM.WARMUP_EPOCH": -1,
-            "OPTIM.LR": 0.05,
-            "TRAINER.PROMPTSRC.GPA_MEAN": 2,
-            "TRAINER.PROMPTSRC.GPA_STD": 1.5,
-        }
-        return make("PromptSRC", *(x for pair in settings.items() for x in pair), *pairs, output=output)
-
-    return run
-
-
 def is_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
     return all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-def test_the_average_over_the_epochs_is_put_in_place_and_saved(run: Callable, tmp_path: Path, capsys) -> None:
-    trainer = run("", "TRAIN.CHECKPOINT_FREQ", 1)
+def test_the_average_over_the_epochs_is_put_in_place(make: Callable, tmp_path: Path, capsys) -> None:
+    trainer = make(*RUN, "TRAIN.CHECKPOINT_FREQ", 1)
     run_epoch, seen = trainer.run_epoch, []
 
     def run_and_look() -> None:
@@ -80,14 +62,14 @@ def test_the_average_over_the_epochs_is_put_in_place_and_saved(run: Callable, tm
     assert out.index("3 epochs in place") < out.index("Evaluate on the *test* set")
 
 
-def test_an_average_that_cannot_be_continued_is_refused(run: Callable, tmp_path: Path) -> None:
-    run("").train()
+def test_an_average_that_cannot_be_continued_is_refused(make: Callable, tmp_path: Path) -> None:
+    make(*RUN).train()
     for pairs in (["OPTIM.MAX_EPOCH", 6], ["TRAINER.PROMPTSRC.GPA_STD", 2]):
         with pytest.raises(ValueError, match=pairs[0].rpartition(".")[2]):
-            run("", *pairs).train()
+            make(*RUN, *pairs).train()
     path = tmp_path / "VLPromptLearner" / "model.pth.tar-3"
     published = {k: v for k, v in load_checkpoint(str(path)).items() if k != "extra_state"}
     torch.save(published, path)
     with pytest.raises(ValueError, match="no running average"):
-        run("").train()
-    run("test").load_model(str(tmp_path), epoch=3)
+        make(*RUN).train()
+    make(*RUN, output="test").load_model(str(tmp_path), epoch=3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dassl.optim.lr_scheduler as dassl_schedulers
-from tests.trainers.small_runs import IMAGES, NODES, PUBLISHED, SIZES, build, write_eurosat, write_weights
+from tests.trainers.small_runs import IMAGES, PUBLISHED, SIZES, build, write_eurosat, write_weights
 
 TEXT_TOWER = ("transformer.", "positional_embedding", "ln_final.", "text_projection")  # no word vectors
 # The other methods register their whole model, towers included.
@@ -98,12 +98,6 @@ def write_published(
     return learned
 
 
-def pairs(method: str, *settings: Any) -> list[Any]:
-    """KEY, VALUE pairs of which the keys without a dot are those of `method`."""
-    node = f"TRAINER.{NODES[method]}"
-    return [f"{node}.{s}" if i % 2 == 0 and "." not in s else s for i, s in enumerate(settings)]
-
-
 DEPT_ON_MAPLE = ("TRAINER.DEPT.BASE", "MaPLe", "TRAINER.MAPLE.PROMPT_DEPTH", 3, "TRAINER.MAPLE.PREC", "fp32")
 
 
@@ -121,7 +115,7 @@ DEPT_ON_MAPLE = ("TRAINER.DEPT.BASE", "MaPLe", "TRAINER.MAPLE.PROMPT_DEPTH", 3, 
 def test_a_published_file_loads_and_evaluates_as_its_prompts_set_directly(
     method: str, settings: tuple, layout: dict, make, tmp_path: Path, monkeypatch
 ) -> None:
-    trainer, direct = make(method, *pairs(method, *settings)), make(method, *pairs(method, *settings))
+    trainer, direct = make(method, *settings), make(method, *settings)
     before = trainer.model(IMAGES)
     folder = tmp_path / "published" / trainer.checkpoint_name
     learned = write_published(trainer, folder, monkeypatch, **layout)
@@ -202,7 +196,7 @@ def refused(trainer: Any, writer: Any, message: str, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_file_that_does_not_fit_is_refused(case: str, make, tmp_path: Path, monkeypatch) -> None:
     method, settings, reader, reader_settings, message = REFUSED[case]
-    trainer, writer = make(reader, *pairs(reader, *reader_settings)), make(method, *pairs(method, *settings))
+    trainer, writer = make(reader, *reader_settings), make(method, *settings)
     refused(trainer, writer, message, tmp_path, monkeypatch)
 
 
