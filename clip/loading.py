@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,10 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             with zipfile.ZipFile(path) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
                     raise ValueError("it is compressed, which files of weights are not")
-                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                    return _read_torchscript(archive), {"activation": "quick_gelu"}
+                is_torchscript = any(name.endswith("/constants.pkl") for name in archive.namelist())
+            if is_torchscript:
+                kept = _read_torchscript(path, path.stat().st_mtime_ns)
+                return {name: value.clone() for name, value in kept.items()}, {"activation": "quick_gelu"}
         loaded = torch.load(path, map_location="cpu", weights_only=True)
         wrapped = [loaded[key] for key in ("state_dict", "model_state_dict", "model") if key in loaded]
         return _arrays_of(wrapped[0] if wrapped else loaded), {}
@@ -119,10 +122,11 @@ class _Module:
     """Takes the place of a TorchScript module: holds its attributes."""
 
 
-def _read_torchscript(archive: zipfile.ZipFile) -> dict[str, Tensor]:
+@lru_cache(maxsize=1)  # the next run of this process mostly takes the same file: ten times the time of a copy
+def _read_torchscript(path: Path, modified: int) -> dict[str, Tensor]:
     """Reads the arrays of a TorchScript archive: without its code it is a file of `torch.save`."""
     without_code = io.BytesIO()
-    with zipfile.ZipFile(without_code, "w") as copy:
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(without_code, "w") as copy:
         for entry in archive.infolist():
             if "/data/" in entry.filename or entry.filename.endswith(("/data.pkl", "/version", "/byteorder")):
                 copy.writestr(entry, archive.read(entry))

@@ -52,6 +52,15 @@ def test_an_archive_of_openai(config: CLIPConfig, tmp_path: Path) -> None:
     assert_same(model, state)
 
 
+def test_a_kept_archive_is_not_changed_by_a_model(tmp_path: Path) -> None:
+    path = write_openai_archive(STATE, tmp_path / "archive.pt")
+    for parameter in clip.load(path).parameters():
+        parameter.data.zero_()
+    assert_same(clip.load(path), STATE)
+    write_openai_archive({name: value * 2 for name, value in STATE.items()}, path)
+    assert clip.load(path).logit_scale == 2 * STATE["logit_scale"]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_safetensors(dtype: torch.dtype, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
