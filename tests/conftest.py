@@ -61,10 +61,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def pytest_configure() -> None:
-    """A shell's script starts what it puts in the background deaf to Ctrl-C, and so would be every program
-    that the tests start to send it that.
+    """Takes away the caller's settings, which the launchers under test would read, and his deaf ear: a shell's
+    script starts what it puts in the background deaf to Ctrl-C, and so would be every program of the tests.
     """
-    for variable in ("LAUNCHED_FROM", "WITH_TESTS"):  # of scripts/test.sh, not for the launchers under test
+    variables = "SHOTS CFG SOURCE TRAINER NCTX CSC CTP DATA OUTPUT AUTO_PREPARE"
+    for variable in (*variables.split(), "LAUNCHED_FROM", "WITH_TESTS"):  # the last two are scripts/test.sh's
         os.environ.pop(variable, None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

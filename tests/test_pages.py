@@ -60,8 +60,6 @@ def test_every_command_of_a_page_can_be_given(page: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(REPO)
     for command in commands(page):
         with monkeypatch.context() as patch:
-            for name in ("CFG", "SHOTS", "SOURCE", "TRAINER"):
-                patch.delenv(name, raising=False)
             try:
                 give(os.path.expandvars(command), patch)
             except (ValueError, SystemExit, OSError) as error:

@@ -1,6 +1,5 @@
 """Rooms import in one direction; clip/ and trainers/ work in a checkout with the published Dassl."""
 
-import ast
 import json
 import os
 import re
@@ -14,40 +13,14 @@ import pytest
 REPO = Path(__file__).parents[1]
 ROOMS = {path.parent.name for path in REPO.glob("*/__init__.py")} | {"train"}
 MAY_IMPORT = {"clip": set(), "dassl": set(), "trainers": {"clip", "dassl"}, "datasets": {"clip", "dassl"}}
-PUBLISHED_NAMES = {  # of Dassl's last version (October 2022), those that trainers/ may use
-    "dassl.config": {"get_cfg_default"},
-    "dassl.data": {"DatasetWrapper"},
-    "dassl.data.transforms": {"build_transform"},
-    "dassl.engine": {"TRAINER_REGISTRY", "TrainerX"},
-    "dassl.optim": {"build_optimizer", "build_lr_scheduler"},
-    "dassl.utils": {"load_checkpoint"},
-}
-
-
-def imports(path: Path) -> list[tuple[str, str]]:
-    """(module, name) of all that a file imports from other packages; "" for a whole module."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 0:
-            found += [(node.module or "", alias.name) for alias in node.names]
-        if isinstance(node, ast.Import):
-            found += [(alias.name, "") for alias in node.names]
-    return found
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_rooms_import_in_one_direction(room: str) -> None:
-    files = list((REPO / room).rglob("*.py"))
-    assert files
-    for path in files:
-        of_house = {module.split(".")[0] for module, _ in imports(path)} & ROOMS
-        assert of_house <= {room, *MAY_IMPORT[room]}, path
-
-
-def test_trainers_use_published_names_of_dassl() -> None:
-    for path in (REPO / "trainers").glob("*.py"):
-        for module, name in imports(path):
-            assert module.split(".")[0] != "dassl" or name in PUBLISHED_NAMES[module], path
+    for path in (REPO / room).rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        imported = set(re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE))
+        assert imported & ROOMS <= {room, *MAY_IMPORT[room]}, path
 
 
 def test_every_method_trains_resumes_and_reloads_on_the_published_engine(tmp_path: Path) -> None:
@@ -67,10 +40,7 @@ def test_every_method_trains_resumes_and_reloads_on_the_published_engine(tmp_pat
     seen = json.loads(done.stdout.splitlines()[-1])
     assert {path.name for path in (folder / "configs/trainers").iterdir()} <= seen.keys()
     for method, of_method in seen.items():
-        if method.startswith("ZeroshotCLIP"):
-            assert 0 <= of_method["accuracy"] <= 100
-        else:
-            assert of_method.pop("start_epoch") == 1, method
-            assert all(of_method.values()), (method, of_method)
+        assert method.startswith("ZeroshotCLIP") or of_method.pop("start_epoch") == 1, method
+        assert all(of_method.values()), (method, of_method)
         has_file = (folder / "output" / method / "prompts.safetensors").is_file()
         assert has_file == (method != "LinearProbe")

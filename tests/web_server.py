@@ -15,8 +15,8 @@ CUT_AT = 1000  # bytes
 class Server(http.server.ThreadingHTTPServer):
     """Serves `files`: path -> content.
 
-    `behaviour` says for a path what goes wrong: "page" (a web page comes), "wrong" (one byte differs),
-    "cut" (every answer ends after `CUT_AT`), "no ranges", "cut, no ranges", or "broken" (status 500).
+    `behaviour` says for a path what goes wrong: "cut" (every answer ends after `CUT_AT`), "no ranges",
+    "cut, no ranges", or "broken" (status 500).
     `requests` are (method, path, Range).
     """
 
@@ -51,12 +51,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             status, content, headers = 404, b"", {"X-Error-Code": "EntryNotFound"}  # as the hub's
         elif behaviour == "broken":
             status, content = 500, b""
-        elif behaviour == "page":
-            content = b"<!DOCTYPE html><html>Please log in</html>"
         else:
             headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
-            if behaviour == "wrong":
-                content = content[:-1] + bytes([content[-1] ^ 1])
             if asked and "no ranges" not in behaviour:
                 start = int(asked.removeprefix("bytes=").removesuffix("-"))
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"

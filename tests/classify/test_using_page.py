@@ -69,7 +69,6 @@ def test_the_page_is_right(drawn: Path, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "configs").symlink_to(REPO / "configs")
     (tmp_path / "data").symlink_to(drawn)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CFG", raising=False)
     for name, value in {"DATA": tmp_path / "data", "OUTPUT": tmp_path / "output", "SHOTS": 4}.items():
         monkeypatch.setenv(name, str(value))
     names: dict[str, Any] = {}

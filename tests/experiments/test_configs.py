@@ -4,12 +4,10 @@ import re
 from typing import Any
 
 import pytest
-import torch
 
 import train
 from clip.weights import published_models
 from dassl.engine import TRAINER_REGISTRY
-from dassl.optim import build_lr_scheduler
 from dassl.record import flat
 from experiments.facts import ELEVEN, FEW_SHOTS, REPO, methods
 
@@ -99,23 +97,13 @@ def load(name: str) -> Any:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_values(name: str) -> None:
+    found = dict(flat(load(name)))
     batch, lr, epochs, settings = PUBLISHED[name]
     expected = COMMON | settings
     expected |= {"DATALOADER.TRAIN_X.BATCH_SIZE": batch, "OPTIM.LR": lr, "OPTIM.MAX_EPOCH": epochs}
     node = TRAINER_REGISTRY.get(name.split("/")[0]).settings_node
     expected = {key if "." in key else f"TRAINER.{node}.{key}": value for key, value in expected.items()}
-    found = dict(flat(load(name)))
     assert {key: found[key] for key in expected} == expected
-
-
-def test_the_learning_rates_of_the_papers_setting() -> None:
-    cfg = load("MPL/vit_b4_c1_add2_rm1")
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=cfg.OPTIM.LR)
-    schedule, rates = build_lr_scheduler(optimizer, cfg.OPTIM), []
-    for _ in range(cfg.OPTIM.MAX_EPOCH):
-        rates.append(optimizer.param_groups[0]["lr"])
-        schedule.step()
-    assert rates == pytest.approx([1e-5, 3.5e-3, 3.166e-3, 2.2908e-3, 1.2092e-3], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -149,3 +137,4 @@ def test_protocols_name_configs_that_exist() -> None:
                     assert f"{method.configs.name}/{method.choose(protocol, dataset, shots)[0]}" in CONFIGS
     for dataset in ("imagenet", "sun397"):
         assert methods()["TCP"].choose("base2new", dataset, 16)[1] == {"OPTIM.MAX_EPOCH": "25"}
+        assert methods()["TCP"].choose("base2new", dataset, 16, "tiny_shapes")[1] == {}

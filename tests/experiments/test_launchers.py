@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,35 +57,30 @@ def test_launchers_answer_in_any_shell_and_folder(shell: str, tmp_path: Path) ->
     assert "DATASET SEED [EPOCHS]" in help_text and not (tmp_path / "output").exists()
 
 
-def test_a_python_that_lacks_requirements_is_refused(tmp_path: Path) -> None:
-    refused(run(tmp_path, "setup", PYTHON="no_such_python"), "no_such_python")
+def put_pythons(folder: Path, python3: str, python: str) -> str:
+    """A PATH on which these two scripts come first."""
+    (folder / "bin").mkdir()
+    for name, script in (("python3", python3), ("python", python)):
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "bin" / name).chmod(0o755)
+    return f"{folder / 'bin'}:/usr/bin:/bin"
 
 
 def test_the_first_python_with_the_requirements_is_taken(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    good = f'exec "{environment(tmp_path)["PYTHON"]}" "$@"'
-    for name, command in (("python3", "exit 1"), ("python", good)):
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{command}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
-    path = f"{tmp_path / 'bin'}:{environment(tmp_path)['PATH']}"
+    path = put_pythons(tmp_path, "exit 1", f'exec "{sys.executable}" "$@"')
     assert "Ready: " in succeeded(run(tmp_path, "setup", PATH=path, PYTHON=""))
+    refused(run(tmp_path, "setup", PYTHON="no_such_python"), "no_such_python")
 
 
 def test_the_requirements_are_installed_where_no_python_has_them(tmp_path: Path) -> None:
     shutil.copytree(REPO / "scripts", tmp_path / "clone/scripts")
     shutil.copy(REPO / "requirements.txt", tmp_path / "clone")
-    (tmp_path / "bin").mkdir()
-    stub = f"""#!/bin/sh
-echo "$*" >>{tmp_path}/calls
+    stub = f"""echo "$*" >>{tmp_path}/calls
 case "$1 $2" in
 -\\ *) exit 1 ;;
 "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
-esac
-"""
-    for name in ("python3", "python"):
-        (tmp_path / "bin" / name).write_text(stub)
-        (tmp_path / "bin" / name).chmod(0o755)
-    variables = environment(tmp_path, PYTHON="", PATH=f"{tmp_path / 'bin'}:/usr/bin:/bin")
+esac"""
+    variables = environment(tmp_path, PYTHON="", PATH=put_pythons(tmp_path, stub, stub))
     call = ["bash", str(tmp_path / "clone/scripts/setup.sh")]
     ran = subprocess.run(call, env=variables, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
@@ -102,11 +98,9 @@ def verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(6):
             Image.new("RGB", (64, 64), (40 * i, 60 * c, 90)).save(tmp_path / "images" / name / f"{i}.png")
-    for name in ("SHOTS", "SOURCE", "TRAINER"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in (("OUTPUT", "runs"), ("DATA", "."), ("CFG", "tiny_shapes"), ("SHOTS", "1")):
-        monkeypatch.setenv(name, value)
-    for name, value in (("OMP_NUM_THREADS", "1"), ("CUDA_VISIBLE_DEVICES", "")):  # workers inherit them
+    variables = {"OUTPUT": "runs", "DATA": ".", "CFG": "tiny_shapes", "SHOTS": "1"}
+    variables |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # workers inherit them
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     settings = "DATASET.FOLDER_PATH images DATALOADER.NUM_WORKERS 0"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.io import savemat
 
-Files = Mapping[str, bytes]
+Files = Mapping[Any, bytes]  # of a zip also by ZipInfo
 
 
 def tar(files: Files, compression: str = "gz") -> bytes:
@@ -54,9 +54,9 @@ def archives_of(entry: dict[str, Any], folder: Path, split: dict[str, list[Any]]
         return made | {"caltech-101.zip": outer, "101_ObjectCategories.tar.gz": inner}
     for file in entry["files"]:
         names = file.get("makes", [])
-        files = {"__MACOSX/._x": b"junk"}
+        files: dict[str, bytes] = {}
         for name, place in names.items() if isinstance(names, dict) else zip(names, names, strict=True):
-            files |= below(folder / place, f"archive/{name}")
+            files |= below(folder / place, f"archive/{name}") | {f"__MACOSX/archive/x/{name}": b"junk"}
         if names and not file.get("optional"):
             pack = zipped if file["name"].endswith(".zip") else tar
             made[file["name"]] = pack(files)
