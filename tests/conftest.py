@@ -61,8 +61,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def pytest_configure() -> None:
-    """Takes away the caller's settings, which the launchers under test would read, and his deaf ear: a shell's
-    script starts what it puts in the background deaf to Ctrl-C, and so would be every program of the tests.
+    """Takes away the caller's settings, which the launchers under test would read, and his deaf ear: a script
+    starts what it puts in the background deaf to Ctrl-C, and so would be every program of the tests.
     """
     variables = "SHOTS CFG SOURCE TRAINER NCTX CSC CTP DATA OUTPUT AUTO_PREPARE"
     for variable in (*variables.split(), "LAUNCHED_FROM", "WITH_TESTS"):  # the last two are scripts/test.sh's

@@ -1,6 +1,7 @@
 """Writes folders of runs as train.py leaves them, with accuracies that a test knows."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,21 @@ def write_base2new(
     if new is not None:
         tested = training_of(train, dataset, given["shots"]) if is_trained else None
         write_run(test, method, dataset, new, subsample="new", tested=tested, **given)
+
+
+def write_few_shot(root: Path, *shots: int) -> None:
+    """Two seeds of each number of images a class, and a run that trains nothing."""
+    for k, seed in product(shots, (1, 2)):
+        given = {"shots": k, "seed": seed, "train_seconds": 9.0}
+        write_run(root / f"k{k}/s{seed}", "MPL", "EuroSAT", 50.0 + k + seed, **given)
+    write_run(root / "z", "ZeroshotCLIP", "EuroSAT", 47.84, shots=-1)
+
+
+def write_grid(root: Path, *points: tuple[int, int]) -> None:
+    """Both runs of each point of MPL's N_ADD_OP and N_RM_OP; base is 50 more than that, new 60 than this."""
+    for n_add, n_remove in points:
+        point = {"N_ADD_OP": n_add, "N_RM_OP": n_remove}
+        write_base2new(root, "MPL", "EuroSAT", 1, 50.0 + n_add, 60.0 + n_remove, settings=point)
 
 
 def tables_of(root: Path, **asked: Any) -> list[Table]:

@@ -1,38 +1,30 @@
 """Figures hold the accuracies of their tables."""
 
-import json
-import warnings
+from itertools import product
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.aggregate import make_pivots
 from experiments.figures import figures_of, save_figures
-from tests.experiments.run_files import cell, tables_of, write_base2new, write_run
+from tests.experiments.run_files import cell, tables_of, write_base2new, write_few_shot, write_grid
 
 
-@pytest.fixture
-def base2new(tmp_path):
+def test_base_to_new_figures(tmp_path):
+    epoch = pd.Series([1, 1, 2, 2, 3, 3])  # of two batches each
     for dataset, plus in (("EuroSAT", 0.0), ("Shapes", 10.0)):
-        for method, base in (("MPL", 80.0), ("MaPLe", 70.0)):
-            for seed in (1, 2, 3):
-                seconds = 100.0 if method == "MPL" else 40.0 * seed
-                accuracies = (base + plus + seed, base - 10 + plus)
-                write_base2new(tmp_path, method, dataset, seed, *accuracies, train_seconds=seconds)
-                lines = []
-                for epoch, loss in enumerate((8.0, 4.0, 2.0 / seed), 1):
-                    for loss_avg in (loss, loss / 2):  # of two batches
-                        line = {"epoch": epoch, "max_epoch": 3, "loss_avg": loss_avg, "lr": 10.0**-epoch}
-                        lines.append(line)
-                path = tmp_path / f"base/{dataset}/{method}/seed{seed}/metrics.jsonl"
-                path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         write_base2new(tmp_path, "ZeroshotCLIP", dataset, 1, 60.0 + plus, 55.0 + plus)
-    (table,) = tables_of(tmp_path)
-    return table
-
-
-def test_base_to_new_figures(base2new):
+        for method, seed in product(("MPL", "MaPLe"), (1, 2, 3)):
+            base, seconds = (80.0, 100.0) if method == "MPL" else (70.0, 40.0 * seed)
+            accuracies = (base + plus + seed, base - 10 + plus)
+            write_base2new(tmp_path, method, dataset, seed, *accuracies, train_seconds=seconds)
+            losses = [8.0, 4.0, 4.0, 2.0, 2.0 / seed, 1.0 / seed]
+            lines = pd.DataFrame({"epoch": epoch, "max_epoch": 3, "loss_avg": losses, "lr": 10.0**-epoch})
+            path = tmp_path / f"base/{dataset}/{method}/seed{seed}/metrics.jsonl"
+            lines.to_json(path, orient="records", lines=True)
+    (base2new,) = tables_of(tmp_path)
     figures = dict(figures_of(base2new))
     names = [
         "time_base2new_16",
@@ -55,18 +47,13 @@ def test_base_to_new_figures(base2new):
     assert rate.lines[0].get_ydata().tolist() == [1e-1, 1e-2, 1e-3, 1e-3]
 
 
-@pytest.mark.parametrize("shots", [(1, 4, 16), (4,)])
-def test_few_shot_curves(tmp_path, shots):
-    for k in shots:
-        for seed in (1, 2):
-            given = {"shots": k, "seed": seed, "train_seconds": 9.0}
-            write_run(tmp_path / f"k{k}/s{seed}", "MPL", "EuroSAT", 50.0 + k + seed, **given)
-    write_run(tmp_path / "z", "ZeroshotCLIP", "EuroSAT", 47.84, shots=-1)
+def test_few_shot_curves(tmp_path):
+    write_few_shot(tmp_path, 1, 4, 16)
     (tmp_path / "k4/s1/metrics.jsonl").write_text("")  # as of the linear probe, which takes no steps
     ((name, figure),) = figures_of(tables_of(tmp_path)[0])
     assert name == "curves_fewshot"
     curves = [line.get_xydata().tolist() for line in figure.axes[0].lines if line.get_marker() == "o"]
-    assert curves == [[[i, 51.5 + k] for i, k in enumerate(shots)]]
+    assert curves == [[[0, 52.5], [1, 55.5], [2, 67.5]]]
     (bars,) = figure.axes[0].collections
     assert np.ptp(bars.get_segments()[0][:, 1]) == pytest.approx(2 * 0.5**0.5)
     assert 47.84 in [line.get_ydata()[0] for line in figure.axes[0].lines]
@@ -82,21 +69,8 @@ def test_what_is_missing_is_named_and_makes_no_empty_figure(tmp_path):
     assert figures_of(make_pivots(table, metric="H")[0]) == []
 
 
-def test_long_labels_are_not_cut(tmp_path):
-    for name in ("a", "b"):
-        value = f"{name}_setting_with_a_long_name" * 4
-        write_base2new(tmp_path, "MPL", "EuroSAT", 1, 70.0, 60.0, settings={"CTX_INIT": value})
-    tables = tables_of(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # matplotlib warns where labels leave no room for the axes
-        paths = save_figures([*tables, *make_pivots(tables[0])], tmp_path / "made")
-    assert len(paths) == 6
-
-
 def test_heat_map_and_files(tmp_path):
-    for n_add, n_remove in ((1, 0), (1, 1), (2, 0)):
-        settings = {"N_ADD_OP": n_add, "N_RM_OP": n_remove}
-        write_base2new(tmp_path / "runs", "MPL", "EuroSAT", 1, 50.0 + n_add, 60.0, settings=settings)
+    write_grid(tmp_path / "runs", (1, 0), (1, 1), (2, 0))
     pivots = make_pivots(tables_of(tmp_path / "runs")[0], metric="base")
     ((_, figure),) = figures_of(pivots[0])
     values = np.ma.filled(figure.axes[0].images[0].get_array(), -1)

@@ -15,7 +15,7 @@ from dassl.record import plain
 from experiments.__main__ import build_parser, main
 from experiments.arguments import points, runs_of
 from experiments.execution import chains, cost, offer_datasets
-from experiments.facts import ELEVEN, IMAGENET_VARIANTS, REPO, TRANSFER_TARGETS, method_names, methods
+from experiments.facts import ELEVEN, IMAGENET_VARIANTS, REPO, TRANSFER_TARGETS
 from experiments.protocols import Choice, launcher, plan
 from experiments.run import Run, config_of
 from experiments.slurm import parameters_of

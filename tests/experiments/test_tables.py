@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,15 @@ import pytest
 from experiments.__main__ import main as experiments
 from experiments.aggregate import AVERAGE, make_pivots, published
 from experiments.results import read_runs
-from tests.experiments.run_files import cell, tables_of, training_of, write_base2new, write_run
+from tests.experiments.run_files import (
+    cell,
+    tables_of,
+    training_of,
+    write_base2new,
+    write_few_shot,
+    write_grid,
+    write_run,
+)  # fmt: skip
 
 
 def main(*words: object) -> int:
@@ -181,11 +190,7 @@ def test_zero_shot_halves_join_every_table_with_their_dataset(tmp_path):
 
 
 def test_few_shot_tables_have_a_column_a_number_of_shots(tmp_path):
-    for shots in (1, 2, 16, -1):
-        for seed in (1, 2):
-            given = {"shots": shots, "seed": seed, "train_seconds": 9.0}
-            write_run(tmp_path / f"k{shots}/s{seed}", "MPL", "EuroSAT", 50.0 + shots + seed, **given)
-    write_run(tmp_path / "z", "ZeroshotCLIP", "EuroSAT", 47.84, shots=-1)
+    write_few_shot(tmp_path, 1, 2, 16, -1)
     (table,) = tables_of(tmp_path)
     zero_shot, mpl = table.frame.to_dict("records")
     assert list(mpl)[3:] == ["zero-shot", "1-shot", "2-shot", "16-shot", "all"]
@@ -217,16 +222,8 @@ def test_sources_that_a_record_does_not_name(tmp_path):
     assert found == [*expected, ("xd_16_Caltech101", ["Caltech101", "EuroSAT"])]
 
 
-def write_grid(root: Path, **settings: list) -> None:
-    for first in settings["N_ADD_OP"]:
-        for second in settings["N_RM_OP"]:
-            point = {"N_ADD_OP": first, "N_RM_OP": second}
-            write_base2new(root, "MPL", "EuroSAT", 1, 50.0 + first, 60.0 + second, settings=point)
-
-
 def test_a_grid_is_a_table_of_two_settings_with_holes(tmp_path):
-    write_grid(tmp_path, N_ADD_OP=[1, 2, 10], N_RM_OP=[0])
-    write_grid(tmp_path, N_ADD_OP=[2], N_RM_OP=[1])
+    write_grid(tmp_path, (1, 0), (2, 0), (10, 0), (2, 1))
     (pivot,) = make_pivots(tables_of(tmp_path)[0], ["N_RM_OP"], "new")
     assert pivot.pivot.fillna(-1).to_numpy().tolist() == [[60, 60, 60], [-1, 61, -1]]
     assert pivot.frame.to_numpy().tolist() == [["0", "60.00", "60.00", "60.00"], ["1", "—", "61.00", "—"]]
@@ -236,11 +233,9 @@ def test_a_grid_is_a_table_of_two_settings_with_holes(tmp_path):
 
 
 def test_a_third_setting_makes_further_rows(tmp_path):
-    for rate in (0.1, 0.2):
-        for n_add in (1, 2):
-            for depth in (3, 9):
-                given = {"settings": {"N_ADD_OP": n_add, "PROMPT_DEPTH": depth}, "optim": {"LR": rate}}
-                write_base2new(tmp_path, "MPL", "EuroSAT", 1, 50.0 + depth, 60.0, **given)
+    for rate, n_add, depth in product((0.1, 0.2), (1, 2), (3, 9)):
+        given = {"settings": {"N_ADD_OP": n_add, "PROMPT_DEPTH": depth}, "optim": {"LR": rate}}
+        write_base2new(tmp_path, "MPL", "EuroSAT", 1, 50.0 + depth, 60.0, **given)
     (pivot,) = make_pivots(tables_of(tmp_path)[0], ["OPTIM.LR", "N_ADD_OP"], "base")
     assert [pivot.pivot.loc[(0.2, depth), 1] for depth in (3, 9)] == [53.0, 59.0]
     assert list(pivot.frame) == ["LR", "PROMPT_DEPTH", "N_ADD_OP 1", "N_ADD_OP 2"]
@@ -250,7 +245,7 @@ def test_the_command_writes_every_format(tmp_path, capsys):
     third = 100 / 3
     write_base2new(tmp_path / "runs", "MPL", "OxfordPets", 1, third, 50.0)
     write_base2new(tmp_path / "runs", "MPL", "OxfordPets", 2, third + 1, 50.0)
-    write_grid(tmp_path / "runs/grid", N_ADD_OP=[1, 2], N_RM_OP=[0])
+    write_grid(tmp_path / "runs/grid", (1, 0), (2, 0))
     command = ("table", tmp_path / "runs", "--datasets", "oxford_pets")
     assert main(*command) == 0
     out, err = capsys.readouterr()
