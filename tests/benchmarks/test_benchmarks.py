@@ -43,9 +43,7 @@ def test_the_published_way_gives_the_logits_and_gradients_of_ours(method: str, m
         torch.testing.assert_close(published, ours, rtol=1e-3, atol=1e-5 * max(1, float(ours.abs().max())))
 
 
-def test_the_table_of_a_gpu_has_steps_of_both_sides_and_whole_runs(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_table_of_a_gpu_has_steps_of_both_sides_and_whole_runs(capsys, monkeypatch) -> None:
     """On the processor, with the smallest CLIP."""
     monkeypatch.setenv("SHOTS", "1")
     words = "gpu --device cpu --prec fp32 --backbone Tiny-Shapes --classes 3,4 --repeats 1 --test-images 20"
@@ -105,9 +103,8 @@ def test_differences_from_mpl_are_paired_by_seed() -> None:
 def test_a_learning_rate_is_chosen_when_all_its_trials_are_finished() -> None:
     assert shapes.rate("MPL", 0.5) == "0.011"
     trials = [(power, seed, 60 + (power == 0.5)) for power in shapes.POWERS for seed in shapes.CHOICE_SEEDS]
-    choice = pd.DataFrame(
-        [("MPL", power, seed, 0, 0, h) for power, seed, h in trials], columns=shapes.COLUMNS
-    )
+    rows = [("MPL", power, seed, 0, 0, h) for power, seed, h in trials]
+    choice = pd.DataFrame(rows, columns=shapes.COLUMNS)
     assert shapes.best_powers(choice) == {"MPL": 0.5}
     assert list(shapes.choice_table(choice).loc[0]) == ["MPL", *3 * ["60.00"], "**61.00**", "60.00"]
     assert shapes.best_powers(choice[:-1]) == {}

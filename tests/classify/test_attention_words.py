@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -65,9 +64,7 @@ def test_a_word_is_nearest_to_its_own_vector(load: Callable) -> None:
     assert nearest_words(load("VPT").model.prompt_learner, clip, 3) == []
 
 
-def test_moves_are_measured_from_the_draw_of_the_seed(
-    eurosat: Path, weights: dict, tmp_path: Path, load
-) -> None:
+def test_moves_are_measured_from_the_draw_of_the_seed(eurosat, weights, tmp_path, load) -> None:
     trainer = build("MPL", eurosat, weights["narrow"], tmp_path, "SEED", 0)  # `build` seeds with 0
     start = {name: value.clone() for name, value in trainer.learned.state_dict().items()}
     trainer.train()

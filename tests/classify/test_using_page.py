@@ -19,18 +19,8 @@ from tests.pages import shows
 
 REPO = Path(__file__).parents[2]
 PAGE = "".join((REPO / "docs" / name).read_text(encoding="utf-8") for name in ("USING.md", "EXPORT.md"))
+BLOCKS = re.findall(r"```(bash|python)\n(.*?)```(?:\n\n```output\n(.*?)```)?", PAGE, re.DOTALL)
 TOLERANCE = 10.0  # points of accuracy and probability: five epochs of training amplify another rounding
-
-
-def pieces() -> list[tuple[str, str, list[str]]]:
-    """The kind and text of each piece to run, and the output lines shown below it."""
-    found: list[tuple[str, str, list[str]]] = []
-    for kind, text in re.findall(r"```(bash|python|output)\n(.*?)```", PAGE, re.DOTALL):
-        if kind == "output":
-            found[-1][2].extend(text.splitlines())
-        else:
-            found.append((kind, text, []))
-    return found
 
 
 def run_command(line: str) -> str:
@@ -64,15 +54,13 @@ def run_elsewhere(code: str, folder: Path) -> str:
 
 
 def test_the_page_is_right(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("onnxruntime", "onnxscript", "matplotlib"):
-        pytest.importorskip(module)
     (tmp_path / "configs").symlink_to(REPO / "configs")
     (tmp_path / "data").symlink_to(drawn)
     monkeypatch.chdir(tmp_path)
     for name, value in {"DATA": tmp_path / "data", "OUTPUT": tmp_path / "output", "SHOTS": 4}.items():
         monkeypatch.setenv(name, str(value))
     names: dict[str, Any] = {}
-    for kind, text, lines in pieces():
+    for kind, text, shown in BLOCKS:
         if "torch.export.load" in text:
             printed = run_elsewhere(text, tmp_path)
         elif kind == "python":
@@ -82,7 +70,5 @@ def test_the_page_is_right(drawn: Path, tmp_path: Path, monkeypatch: pytest.Monk
             printed = out.getvalue()
         else:
             printed = "".join(map(run_command, text.replace("\\\n", " ").splitlines()))
-        for line in lines:
-            assert shows(line, printed, TOLERANCE), (
-                f"{line!r} is not what this gave:\n{text}\n{printed[-2000:]}"
-            )
+        for line in shown.splitlines():
+            assert shows(line, printed, TOLERANCE), f"{line!r} is not of:\n{text}\n{printed[-2000:]}"

@@ -135,9 +135,7 @@ def test_drive_is_asked_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert asked["resume"]
 
 
-def test_no_network_is_named_and_a_full_disk_leaves_the_download(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_no_network_is_named_and_a_full_disk_leaves_the_download(world, monkeypatch, capsys) -> None:
     def unpack(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
