@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import sklearn.metrics
-import torch
 
 from classify.__main__ import build_parser
 from dassl.command import run_command
@@ -137,15 +136,6 @@ def test_a_finished_run_is_evaluated_again(weights: dict, tmp_path: Path, capsys
     assert set(rows["class"]) == {"Missile (0)", "Missile (1)"}
     (new / "result.json").unlink()
     assert run("evaluate", new) == 2
-
-
-def test_a_linear_probe_leaves_no_prompts(tmp_path: Path, capsys) -> None:
-    checkpoint = tmp_path / "linear_probe" / "model.pth.tar-1"
-    checkpoint.parent.mkdir()
-    torch.save({"state_dict": {"weight": torch.zeros(2, 8)}, "run": {"trainer": "LinearProbe"}}, checkpoint)
-    for words in (("convert", checkpoint, "--safetensors"), ("export", tmp_path, "--torch-export")):
-        assert run(*words, tmp_path / "out") == 2
-        assert "classify evaluate" in capsys.readouterr().err
 
 
 def test_wrong_arguments_give_2_and_ctrl_c_130(predict: Callable, images: Path, monkeypatch, capsys) -> None:

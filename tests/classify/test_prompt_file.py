@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -42,13 +41,6 @@ def test_a_training_leaves_its_outcome_in_one_file(eurosat, weights, tmp_path, c
     assert dataclasses.replace(last, learned={}) == untested
     assert dataclasses.replace(first, learned={}) == dataclasses.replace(untested, epochs=1)
     assert not all(torch.equal(value, file.learned[name]) for name, value in first.learned.items())
-
-
-def test_zero_shot_clip_leaves_its_templates(eurosat: Path, weights: dict, tmp_path: Path) -> None:
-    accuracy = build("ZeroshotCLIP", eurosat, weights["narrow"], tmp_path).test()
-    file = PromptFile.read(tmp_path)
-    assert file.templates == ("a centered satellite photo of {}.",)
-    assert (file.accuracy, dict(file.learned), file.epochs) == (accuracy, {}, None)
 
 
 @pytest.mark.parametrize(("entries", "message"), [

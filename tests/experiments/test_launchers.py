@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -122,9 +121,6 @@ def test_base_to_new_is_skipped_refused_and_made_again(verb: Verb, tmp_path: Pat
     assert (base["subsample"], base["shots"], base["epochs_done"], base["part"]) == ("base", 1, 1, "base")
     assert new["tested"]["ended"] == base["ended"]
     assert [Path(path).name for path in new["loaded_from"].values()] == ["model.pth.tar-1"]
-    a, b = base["accuracy"], new["accuracy"]
-    h = 2 * a * b / (a + b) if a + b else 0
-    assert out.splitlines()[-1].endswith(f": base {a:.2f}  new {b:.2f}  H {h:.2f}")
     assert verb(command)[0].count("Results are there: ") == 2
     for other in (f"{command} OPTIM.LR 0.1", "base2new_test --method MPL folder 1 1 OPTIM.LR 0.1"):
         assert "OPTIM.LR" in verb(other, status=2)[1]
@@ -169,16 +165,14 @@ def test_runs_of_one_process_are_those_of_separate_processes(verb: Verb, tmp_pat
     for methods_in_order, jobs in (("MPL,CoOp,VPT", ""), ("VPT,CoOp,MPL", ""), ("MPL,CoOp,VPT", "--jobs 2")):
         out, _ = verb(f"few_shot --method {methods_in_order} {jobs} folder 1 OPTIM.MAX_EPOCH 2")
         assert "[3 of 3 runs done, 0 running" in out and "3 of 3 runs are finished" in out
-        folders = sorted(path.parent for path in (tmp_path / "runs").rglob("result.json"))
-        accuracies = [json.loads((folder / "result.json").read_text())["accuracy"] for folder in folders]
-        prompts = [load_file(folder / "prompts.safetensors") for folder in folders]
-        found.append((folders, accuracies, prompts))
+        made = {}
+        for folder in (path.parent for path in (tmp_path / "runs").rglob("result.json")):
+            arrays = load_file(folder / "prompts.safetensors")
+            made[folder] = {name: array.tolist() for name, array in arrays.items()}
+            made[folder]["accuracy"] = json.loads((folder / "result.json").read_text())["accuracy"]
+        found.append(made)
         shutil.rmtree(tmp_path / "runs")
-    for other in found[1:]:
-        assert other[:2] == found[0][:2] and len(other[0]) == 3
-        for mine, theirs in zip(other[2], found[0][2], strict=True):
-            assert mine.keys() == theirs.keys()
-            assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
+    assert found[0] == found[1] == found[2] and len(found[0]) == 3
 
 
 def test_a_grid_ends_in_a_table(verb: Verb) -> None:

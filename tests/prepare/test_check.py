@@ -24,13 +24,6 @@ def eurosat(world: World) -> World:
 
 
 @pytest.fixture
-def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A home without weights."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-
-
-@pytest.fixture
 def check(world: World, capsys: pytest.CaptureFixture) -> Any:
     """check(*arguments): the exit status, and the report on each dataset from --json."""
 

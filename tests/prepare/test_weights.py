@@ -1,7 +1,6 @@
 """CLIP weights: the verb that fetches them, and what `check` says about them."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
@@ -11,16 +10,7 @@ from prepare.__main__ import main
 from prepare.fetch import digest
 
 
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A home without weights, and no network."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    return tmp_path
-
-
-def test_each_name_is_fetched_and_read(capsys: pytest.CaptureFixture) -> None:
+def test_each_name_is_fetched_and_read(no_weights: None, capsys: pytest.CaptureFixture) -> None:
     assert main(["weights", "Tiny-Shapes"]) == 0
     assert str(weights.BUNDLED["Tiny-Shapes"]) in capsys.readouterr().out
     assert main(["weights", "ViT-B/17", "RN50", "Tiny-Shapes"]) == 1
@@ -29,7 +19,7 @@ def test_each_name_is_fetched_and_read(capsys: pytest.CaptureFixture) -> None:
     assert "Tiny-Shapes: " in printed.out
 
 
-def test_weights_are_held_against_their_hash(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_held_against_their_hash(no_weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
     report = next(report for report in check.check_weights() if report.name == "ViT-B/16")
     assert not report.is_sound and report.findings[0].cure == "python -m prepare weights ViT-B/16"
     published = weights.published_models()["ViT-B/16"]
