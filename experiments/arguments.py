@@ -140,7 +140,7 @@ def choice_of(args: argparse.Namespace) -> Choice:
     check_keys(args.verb, [key for key, _ in settings], [read_axis(axis)[0] for axis in args.grid], names)
     datasets = () if words.get("DATASET", "all") == "all" else tuple(words["DATASET"].split(","))
     source = os.environ.get("SOURCE", "")
-    for name in filter(None, (*datasets, source)):
+    for name in (*datasets, *([source] if source else [])):
         check_availability(name, known_datasets(), "dataset")
     seeds, part = words.get("SEED", "all"), words.get("all|base|new", "all")
     check_availability(part, ("all", "base", "new"), "choice of classes")

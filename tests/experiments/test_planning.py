@@ -161,6 +161,7 @@ def test_grids() -> None:
 
 REFUSED = [  # command, variables, a part of the message
     ("base2new --method MPL shape 1", "", "Did you mean shapes?"),
+    ("base2new --method MPL shapes, 1", "", "unknown dataset ''"),
     ("base2new --method mpk shapes 1", "", "Did you mean MPL?"),
     ("base2new --method CoOp shapes 1 TRAINER.COOP.CSC True", "CFG=rn50", "few_shot"),
     ("few_shot --method MPL shapes 1 OPTIM.RL 0.1", "", "Nearest known: OPTIM.LR"),
