@@ -247,6 +247,9 @@ def make_notes(runs: pd.DataFrame, protocol: str) -> list[str]:
     if len(shares):
         told = ", ".join(f"{name} ({classes}) {share:.2f}" for (name, classes), share in shares.items())
         notes.append(f"naming the largest class for every image would give: {told}")
+    if runs.lacks_images.any():
+        names = ", ".join(runs[runs.lacks_images].dataset.unique())
+        notes.append(f"some classes have fewer training images than asked for, and all are taken: {names}")
     for label, group in runs[runs.learned].groupby("label"):
         settings = group[[key for key in group.columns if "." in key and not key.startswith("data.")]]
         where = group.dataset

@@ -64,9 +64,10 @@ def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[d
     names = [name.strip("[]") for name in usage.split()]
     n_required = sum(not name.startswith("[") for name in usage.split()) - (may_lack_seed and "SEED" in names)
     if not n_required <= len(words) <= len(names):
+        hint = ". SHOTS=4 in the environment gives the images a class, OPTIM.MAX_EPOCH 5 the epochs"
+        received = " ".join(given) or "nothing"
         raise ValueError(
-            f"{verb} takes {usage} [KEY VALUE ...]; received {' '.join(given) or 'nothing'}. SHOTS=4 in the "
-            "environment gives the images a class, OPTIM.MAX_EPOCH 5 the epochs"
+            f"{verb} takes {usage} [KEY VALUE ...]; received {received}{hint if 'SEED' in usage else ''}"
         )
     if len(pairs) % 2:
         raise ValueError(f"settings are pairs of KEY VALUE; received {' '.join(pairs)}")
@@ -109,7 +110,9 @@ def chosen_methods(text: str, verb: str) -> tuple[str, ...]:
     if verb != "few_shot":
         only_few_shot = [name for name in names if methods()[name].only_few_shot]
         if only_few_shot and text != "all":
-            raise ValueError(f"{only_few_shot[0]} knows the classes of its training alone: few_shot takes it")
+            raise ValueError(
+                f"{only_few_shot[0]} cannot be tested on new classes: use few_shot, or leave it out"
+            )
         names = tuple(name for name in names if name not in only_few_shot)
     trainer = os.environ.get("TRAINER") or names[0]
     if len(names) > 1 or trainer == names[0]:

@@ -104,7 +104,7 @@ class Method:
         )
         own = "tiny_shapes" if dataset == "shapes" else rule["config"]
         config = given or own
-        check_availability(config, self.config_names, f"config of {self.name}")
+        check_availability(config, self.config_names, f"config (CFG) of {self.name}")
         settings = rule.get("settings", {}) if config == own else {}
         return config, {key: str(value) for key, value in settings.items()}
 

@@ -56,7 +56,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
         head = f"there is no result.json of a finished run below {', '.join(map(str, folders))}"
         raise FileNotFoundError("\n".join([head, *notes]))
     # dtype=object: a setting that some runs lack must not turn from 2 into 2.0
-    types = dict.fromkeys(NUMBERS, float) | dict.fromkeys(("own", "trained", "learned"), bool)
+    types = dict.fromkeys(NUMBERS, float) | dict.fromkeys(("own", "trained", "learned", "lacks_images"), bool)
     runs = pd.DataFrame(placed, dtype=object).astype(types).copy()
     groups = [label_runs(group, notes) for _, group in runs.groupby([*TABLE, "method"], sort=False)]
     return pd.concat(groups), notes
@@ -93,6 +93,7 @@ def read_row(folder: str, record: Mapping[str, Any]) -> Row:
         "trained_on": tested.get("dataset"),
         "trained": record["train_seconds"] is not None,
     }
+    row["lacks_images"] = row["trained"] and record["n_train_x"] < record["shots"] * record["n_classes"]
     # Each seed may have a file of its own.
     row["MODEL.INIT_WEIGHTS"] = "given" if config["MODEL"]["INIT_WEIGHTS"] else ""
     row["learned"] = bool(row["trained"] or trained_in or row["MODEL.INIT_WEIGHTS"])

@@ -312,8 +312,10 @@ class PromptTrainer(ClipTrainer):
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The weighted sum of `loss_terms`."""
-        terms = self.loss_terms(images, labels)
-        return torch.stack([weight * terms[name] for name, weight in self.loss_weights().items()]).sum()
+        terms, weights = self.loss_terms(images, labels), self.loss_weights()
+        if terms.keys() != weights.keys():
+            raise ValueError(f"loss_terms gives {', '.join(terms)}; loss_weights {', '.join(weights)}")
+        return torch.stack([weight * terms[name] for name, weight in weights.items()]).sum()
 
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
         """One step on `batch`; the learning rate changes after the last batch of an epoch."""

@@ -27,7 +27,7 @@ def write_run(folder: Path, method: str, dataset: str, accuracy: float | None, *
         "majority": None, "data": None, "train_seconds": None, "tested": None, "loaded_from": {},
         "device": "Tesla T4", "commit": "0123abcd", "modified": False, "computed_in": "fp16",
         "versions": {"torch": "2.6.0"}, "config": config,
-        "ended": "2026-01-01T01:00:00+00:00",
+        "n_train_x": 160, "n_classes": 10, "ended": "2026-01-01T01:00:00+00:00",
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_text(json.dumps(record | given))

@@ -148,6 +148,13 @@ def test_macro_f1_and_the_largest_class_where_own_classes_are_unequal(tmp_path):
     assert [note.count("50.60") for note in tables_of(tmp_path)[0].notes if "50.60" in note] == [1]
 
 
+def test_classes_with_fewer_images_than_shots_are_noted(tmp_path):
+    write_base2new(tmp_path, "MPL", "Folder cats", 1, 40.0, 30.0, data=None, n_train_x=159)
+    assert any(
+        "fewer training images" in note and "Folder cats" in note for note in tables_of(tmp_path)[0].notes
+    )
+
+
 def test_a_setting_that_differs_between_datasets_is_noted_and_makes_no_row(tmp_path):
     write_base2new(tmp_path, "CoOp", "ImageNet", 1, 76.0, 67.0, optim={"MAX_EPOCH": 50})
     write_base2new(tmp_path, "CoOp", "EuroSAT", 1, 92.0, 54.0, optim={"MAX_EPOCH": 200})
