@@ -1,5 +1,6 @@
 """Trained prompts of each method in a small CLIP on a small EuroSAT, and their prompt files."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,38 +12,32 @@ from classify import PromptClassifier
 from tests.trainers.small_runs import build
 from trainers.prompt_file import FILE_NAME
 
-CASES: dict[str, tuple] = {  # a name, which begins with the method -> settings
-    "MPL": (),
-    "MPL by layer": (
-        *("TRAINER.MPL.N_ADD_OP", [1, 3]),
-        *("TRAINER.MPL.N_RM_OP", [0, 2]),
-        *("TRAINER.MPL.TEXT_N_RM_OP", 0),
-    ),
-    "MaPLe": (),
-    "IVLP": (),
-    "VPT": (),
-    "CoOp middle": ("TRAINER.COOP.N_CTX", 4, "TRAINER.COOP.CLASS_TOKEN_POSITION", "middle"),
-    "CoOp CSC": ("TRAINER.COOP.N_CTX", 4, "TRAINER.COOP.CSC", True),
-    "CoCoOp": ("TRAINER.COCOOP.CTX_INIT", "a photo of a", "TRAINER.COCOOP.N_CTX", 4),
-    "PromptSRC": (),
-    "KgCoOp": ("TRAINER.COOP.CTX_INIT", "True"),
-    "ProGrad": (  # nine tokens, of which the last stays
-        *("TRAINER.COOP.N_CTX", 8, "TRAINER.COOP.CTX_INIT", "True"),
-        *("DATASET.TEMPLATE", "a type of map, a photo of a {}."),
-    ),
-    "TCP": (),
-    "MMA": ("TRAINER.MMADAPTER.ADAPTER_START", 0),
-    "CoPrompt": (),
-    "DePT": (),
-    "MMRL": ("TRAINER.MMRL.REP_LAYERS", [1, 3], "TASK", "FS"),
-    "ZeroshotCLIP": (),
-    "ZeroshotCLIP2": ("DATASET.TEMPLATE", "a drawing of a {}."),
+CASES = {  # a name, which begins with the method -> settings
+    "MPL": "",
+    "MPL by layer": "TRAINER.MPL.N_ADD_OP [1,3] TRAINER.MPL.N_RM_OP [0,2] TRAINER.MPL.TEXT_N_RM_OP 0",
+    "MaPLe": "",
+    "IVLP": "",
+    "VPT": "",
+    "CoOp middle": "TRAINER.COOP.N_CTX 4 TRAINER.COOP.CLASS_TOKEN_POSITION middle",
+    "CoOp CSC": "TRAINER.COOP.N_CTX 4 TRAINER.COOP.CSC True",
+    "CoCoOp": "TRAINER.COCOOP.CTX_INIT 'a photo of a' TRAINER.COCOOP.N_CTX 4",
+    "PromptSRC": "",
+    "KgCoOp": "TRAINER.COOP.CTX_INIT True",
+    "ProGrad": "TRAINER.COOP.N_CTX 8 TRAINER.COOP.CTX_INIT True "
+    "DATASET.TEMPLATE 'a type of map, a photo of a {}.'",  # nine tokens, of which the last stays
+    "TCP": "",
+    "MMA": "TRAINER.MMADAPTER.ADAPTER_START 0",
+    "CoPrompt": "",
+    "DePT": "",
+    "MMRL": "TRAINER.MMRL.REP_LAYERS [1,3] TASK FS",
+    "ZeroshotCLIP": "",
+    "ZeroshotCLIP2": "DATASET.TEMPLATE 'a drawing of a {}.'",
 }
 
 
 def trained(case: str, root: Path, weights_path: Path, output: Path, *more: Any) -> Any:
     """A trainer of `CASES` whose prompts are no longer those of its start."""
-    trainer = build(case.split()[0], root, weights_path, output, *CASES[case], *more)
+    trainer = build(case.split()[0], root, weights_path, output, *shlex.split(CASES[case]), *more)
     if hasattr(trainer, "learned"):
         generator = torch.Generator().manual_seed(7)
         with torch.no_grad():

@@ -54,17 +54,11 @@ def build_transform(cfg, is_train=True, choices=None):
     return None
 
 
-class DatasetWrapper:
+class DatasetWrapper(list):
     """Of a list of images, which are tensors already."""
 
     def __init__(self, cfg, data_source, transform=None, is_train=False):
-        self.data_source = data_source
-
-    def __len__(self):
-        return len(self.data_source)
-
-    def __getitem__(self, idx):
-        return self.data_source[idx]
+        super().__init__(data_source)
 
 
 def build_optimizer(model, optim_cfg, param_groups=None):
