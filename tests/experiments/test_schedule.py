@@ -15,12 +15,9 @@ from experiments.schedule import build_schedules, token_origins
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/trainers"
 COUNTS = {  # config -> prompts in the layers of the image and the text tower, by hand from the settings
     "MPL/vit_b4_c1_add2_rm1": ([*range(1, 10), 9, 9, 9], [1] * 12),
-    "MPL/vit_b4_c1_add2_rm1_cross_datasets": ([1, 2, *[3] * 10], [1] * 12),
-    "MaPLe/vit_b16_c2_ep5_batch4_2ctx": ([2] * 12, [2] * 12),
     "IVLP/vit_b16_c2_ep5_batch4_4ctx_language_only": (None, [4] * 12),
     "VPT/vit_b16_c2_ep5_batch4_4": ([8] * 12, None),
     "CoOp/rn50": (None, [16] * 12),
-    "CoCoOp/vit_b16_c4_ep10_batch1_ctxv1": (None, [4] * 12),
     "ZeroshotCLIP/vit_b16": (None, None),
 }
 

@@ -10,20 +10,15 @@ import gdown  # noqa: F401
 import pytest
 import yaml
 
+from experiments.facts import dataset_name
 from prepare import fetch as fetching
 from prepare.__main__ import main
-from prepare.sources import REPO, TABLE_PATH, load_table
+from prepare.sources import TABLE_PATH, load_table
 from tests.datasets.conftest import LAYOUTS, read, rows_of
 from tests.prepare.archives import archives_of
 from tests.web_server import Server, serving
 
 PARTS = ("train", "val", "test")
-
-
-def reader_name(name: str) -> str:
-    """The registered name of a dataset."""
-    config = (REPO / "configs/datasets" / f"{name}.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(config)["DATASET"]["NAME"]
 
 
 class World:
@@ -36,7 +31,7 @@ class World:
     def serve(self, name: str, root: Path | None = None) -> dict[str, list[Any]]:
         """Make a miniature in `root`, serve its archives, enter it in the table; gives its rows by part."""
         made = root or self.folder / "made"
-        self.split = split = LAYOUTS[reader_name(name)](made, reader_name(name))
+        self.split = split = LAYOUTS[dataset_name(name)](made, dataset_name(name))
         entry = yaml.safe_load(TABLE_PATH.read_text(encoding="utf-8"))[name]
         self.archives = archives_of(entry, made / entry["folder"], split)
         entry["published"] = {"classes": len({row[1] for row in split["train"]})}
@@ -82,7 +77,7 @@ class World:
 
     def read(self, name: str) -> dict[str, list[Any]]:
         """What the project's reader finds, as rows by part."""
-        return dict(zip(PARTS, rows_of(read(reader_name(name), self.root)), strict=True))
+        return dict(zip(PARTS, rows_of(read(dataset_name(name), self.root)), strict=True))
 
     def hidden(self) -> list[Path]:
         """Downloads and unpackings that were left behind."""

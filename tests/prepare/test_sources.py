@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dassl.data.datasets import DATASET_REGISTRY
+from experiments.facts import dataset_name
 from prepare.sources import REPO, TABLE_PATH, load_table
-from tests.prepare.conftest import reader_name
 
 TABLE = load_table()
 PAGE = (REPO / "docs/DATASETS.md").read_text(encoding="utf-8")
@@ -15,7 +15,7 @@ PAGE = (REPO / "docs/DATASETS.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("name", TABLE)
 def test_a_dataset_fits_its_reader_its_config_and_the_docs(name: str) -> None:
     dataset = TABLE[name]
-    reader = DATASET_REGISTRY.get(reader_name(name)).at("/data")
+    reader = DATASET_REGISTRY.get(dataset_name(name)).at("/data")
     assert f"/data/{dataset.folder}" == str(reader.folder)
     placed = [str(reader.folder / need) for need in dataset.needs]
     assert {str(path) for path in reader.list_paths()} <= set(placed)
