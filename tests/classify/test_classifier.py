@@ -63,13 +63,10 @@ def test_class_specific_context_is_for_the_classes_of_the_training(load: Callabl
 def test_text_is_encoded_once_for_a_set_of_names(load: Callable) -> None:
     classifier, calls = load(), []
     classifier.model.clip.transformer.register_forward_hook(lambda *_: calls.append(1))
-    for _ in range(3):
-        classifier.classify(IMAGES)
-    classifier.classnames = list(classifier.classnames)
-    classifier.encode_text()
-    assert len(calls) == 1
-    classifier.classnames = ["a heron", "a stork"]
-    assert classifier.logits(IMAGES).shape == (4, 2)
+    for names in (NAMES, list(NAMES), ["a heron", "a stork"]):
+        classifier.classnames = names
+        assert classifier.logits(IMAGES).shape == (4, len(names))
+        classifier.encode_text()
     assert len(calls) == 2
 
 
