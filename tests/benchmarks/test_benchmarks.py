@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import torch
 import clip
 from benchmarks import growth, shapes, steps, tiny_shapes
 from benchmarks.__main__ import main
-from benchmarks.icons import captioned_icons
 from clip import CLIP, CLIPConfig
 
 
@@ -71,13 +69,6 @@ def test_tiny_shapes_has_the_architecture_of_its_script_and_names_icons() -> Non
     model = clip.load("Tiny-Shapes")
     assert model.config == tiny_shapes.CONFIG
     assert tiny_shapes.icon_accuracy(model, n=100) > 0.6
-
-
-def test_icons_are_those_that_tiny_shapes_was_trained_on() -> None:
-    captions = "\n".join(captioned_icons(f"1/train/{i}")[1] for i in range(200))
-    assert hashlib.sha256(captions.encode()).hexdigest() == (
-        "43ae0ec8e928f8cebc871fd7e4e53c7c10129e6d24f67339c9689e3a685d04a8"
-    )
 
 
 def test_a_short_training_stores_what_it_trained(tmp_path: Path) -> None:

@@ -74,8 +74,7 @@ def test_text_is_encoded_once_for_a_set_of_names(load: Callable) -> None:
 def test_features_are_normalised_and_make_the_logits(case: str, load: Callable) -> None:
     classifier, depends = load(case), case == "CoCoOp"
     image, text = classifier.encode_image(IMAGES), classifier.encode_text(IMAGES if depends else None)
-    assert image.shape == (4, 32) and text.shape == ((4, 5, 32) if depends else (5, 32))
-    assert image.dtype == text.dtype == torch.float32
+    assert text.shape == ((4, 5, 32) if depends else (5, 32)) and image.dtype == text.dtype == torch.float32
     torch.testing.assert_close(image.norm(dim=-1), torch.ones(4))
     logits = classifier.model.clip.logit_scale.exp() * (image.unsqueeze(1) * text).sum(-1)
     torch.testing.assert_close(logits, classifier.logits(IMAGES), rtol=1e-4, atol=1e-4)

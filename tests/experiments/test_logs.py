@@ -1,8 +1,7 @@
 """`logs` on logs in the format of this project and the published code bases."""
 
-from pathlib import Path
-
 from experiments.__main__ import main as experiments
+from tests.datasets.conftest import put
 
 RESULT = "=> result\n* total: 4,200\n* correct: 3,913\n* accuracy: {}%\n* error: 6.8%\n* macro_f1: 93.1%\n"
 TRAINING = (  # a result on val may come before the end
@@ -13,19 +12,14 @@ TRAINING = (  # a result on val may come before the end
 TEST = f"Evaluate on the *test* set\n{RESULT}"
 
 
-def write_log(path: Path, text: str, accuracy: float = 93.2) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.format(accuracy))
-
-
 def main(*words: object) -> int:
     return experiments(["logs", *map(str, words)])
 
 
 def test_mean_and_spread_over_seeds(tmp_path, capsys):
     for seed, accuracy in enumerate((90.0, 92.0, 94.0), 1):
-        write_log(tmp_path / f"exp/seed{seed}/log.txt", TRAINING, accuracy)
-    write_log(tmp_path / "exp/seed10/log.txt", "epoch [1/5]\n")
+        put(tmp_path / f"exp/seed{seed}/log.txt", TRAINING.format(accuracy))
+    put(tmp_path / "exp/seed10/log.txt", "epoch [1/5]\n")
     for words, told in (
         ("", "* accuracy: 92.00% +- 1.63%"),  # sqrt(8 / 3)
         ("--ci95", "* accuracy: 92.00% +- 1.85%"),  # 1.96 * 1.633 / sqrt(3)
@@ -41,17 +35,20 @@ def test_mean_and_spread_over_seeds(tmp_path, capsys):
 
 
 def test_logs_of_tests_need_the_flag(tmp_path, capsys):
-    write_log(tmp_path / "seed1/log.txt", TEST)
+    put(tmp_path / "seed1/log.txt", TEST.format(93.2))
     assert main(tmp_path) == 2
     assert main(tmp_path, "--test-log") == 0
     assert "* accuracy: 93.20% +- 0.00%" in capsys.readouterr().out
 
 
 def test_the_newest_log_with_a_result_and_its_last_result_count(tmp_path, capsys):
-    write_log(tmp_path / "seed1/log.txt", TRAINING, 50.0)
-    write_log(tmp_path / "seed1/log.txt-2022-10-02-09-59-59", TRAINING, 60.0)
-    write_log(tmp_path / "seed1/log.txt-2022-10-11-08-00-00", TRAINING + TEST.replace("{}", "71.5"), 70.0)
-    write_log(tmp_path / "seed1/log.txt-2022-10-12-08-00-00", "epoch [1/5]\n")
-    write_log(tmp_path / "seed1/log.txt.swp", TRAINING, 1.0)
+    for name, text in (
+        ("log.txt", TRAINING.format(50.0)),
+        ("log.txt-2022-10-02-09-59-59", TRAINING.format(60.0)),
+        ("log.txt-2022-10-11-08-00-00", TRAINING.format(70.0) + TEST.format(71.5)),
+        ("log.txt-2022-10-12-08-00-00", "epoch [1/5]\n"),
+        ("log.txt.swp", TRAINING.format(1.0)),
+    ):
+        put(tmp_path / "seed1" / name, text)
     assert main(tmp_path) == 0
     assert "log.txt-2022-10-11-08-00-00. accuracy: 71.50%" in capsys.readouterr().out

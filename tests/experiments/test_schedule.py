@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import train
-from clip import PromptSchedule
 from experiments.__main__ import main as experiments
-from experiments.schedule import build_schedules, token_origins
+from experiments.schedule import build_schedules
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/trainers"
 COUNTS = {  # config -> prompts in the layers of the image and the text tower, by hand from the settings
@@ -35,11 +34,6 @@ def main(*words: object) -> int:
 def test_schedules_of_published_configs(name):
     found = {schedule.tower: schedule.n_present for schedule in build_schedules(config(name))}
     assert (found.get("image tower"), found.get("text tower")) == COUNTS[name]
-
-
-def test_the_last_prompts_are_removed_first():
-    origins = token_origins(PromptSchedule(4, 1, [2, 1], [0, 1]))
-    assert origins == [([0], []), ([0, 1, 1], []), ([0, 1, 2], [1]), ([0, 1, 2], [])]
 
 
 def test_command(tmp_path, capsys):
