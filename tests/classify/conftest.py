@@ -35,9 +35,9 @@ CASES = {  # a name, which begins with the method -> settings
 }
 
 
-def trained(case: str, root: Path, weights_path: Path, output: Path, *more: Any) -> Any:
+def trained(case: str, root: Path, weights_path: Path, output: Path) -> Any:
     """A trainer of `CASES` whose prompts are no longer those of its start."""
-    trainer = build(case.split()[0], root, weights_path, output, *shlex.split(CASES[case]), *more)
+    trainer = build(case.split()[0], root, weights_path, output, *shlex.split(CASES[case]))
     if hasattr(trainer, "learned"):
         generator = torch.Generator().manual_seed(7)
         with torch.no_grad():

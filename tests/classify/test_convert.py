@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -52,27 +51,21 @@ def test_a_checkpoint_is_written_into_a_new_folder_alone(prompts, tmp_path) -> N
         to_checkpoint(PromptFile.read(prompts("ZeroshotCLIP")[1]), tmp_path / "other")
 
 
-def config_file(trainer: Any, path: Path) -> Path:
-    """The method's settings of a trainer as a YAML file, as configs/trainers/ has them."""
-    node = trainer.settings_node
-    settings = {
-        "INPUT": {"SIZE": [32, 32], "TRANSFORMS": ["random_flip", "normalize"]},
-        "TRAINER": {node: dict(trainer.cfg.TRAINER[node])},
-    }
-    path.write_text(yaml.safe_dump(settings))
-    return path
-
-
 @pytest.mark.parametrize("case", ["MPL", "VPT", "CoOp CSC"])
 def test_a_published_checkpoint_is_converted(case, prompts, weights, tmp_path, monkeypatch, capsys) -> None:
     """All methods, and misfits: tests/trainers/test_published_checkpoints.py."""
     trainer, _ = prompts(case)
     learned = write_published(trainer, tmp_path, monkeypatch)
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    node = trainer.settings_node
+    settings = {"INPUT": {"SIZE": [32, 32]}, "TRAINER": {node: dict(trainer.cfg.TRAINER[node])}}
+    (tmp_path / "method.yaml").write_text(yaml.safe_dump(settings))
     source, target = tmp_path / "model.pth.tar-5", tmp_path / FILE_NAME
+    assert run("convert", source, "--safetensors", target) == 2
+    error = capsys.readouterr().err  # names what such a file does not say
+    assert all(flag in error for flag in ("--method", "--config-file", "--backbone", "--classes"))
     about = ["--method", case.split()[0], "--backbone", weights["narrow"], "--dataset", "EuroSAT"]
-    about += ["--classes", tmp_path / "names.txt"]
-    about += ["--config-file", config_file(trainer, tmp_path / "method.yaml")]
+    about += ["--classes", tmp_path / "names.txt", "--config-file", tmp_path / "method.yaml"]
     assert run("convert", source, "--safetensors", target, *about) == 0, capsys.readouterr().err
     file = PromptFile.read(target)
     assert (file.dataset, file.epochs, file.accuracy) == ("EuroSAT", 5, None)
@@ -80,13 +73,6 @@ def test_a_published_checkpoint_is_converted(case, prompts, weights, tmp_path, m
     assert all(torch.equal(value, learned[name].float()) for name, value in file.learned.items())
     classifier = PromptClassifier.load(target, backbone=weights["narrow"], device="cpu")
     assert classifier.logits(IMAGES).shape == (3, 5)
-
-
-def test_what_a_published_checkpoint_does_not_say_is_named(prompts, tmp_path, monkeypatch, capsys) -> None:
-    write_published(prompts("CoOp middle")[0], tmp_path, monkeypatch)
-    assert run("convert", tmp_path / "model.pth.tar-5", "--safetensors", tmp_path / FILE_NAME) == 2
-    error = capsys.readouterr().err
-    assert all(flag in error for flag in ("--method", "--config-file", "--backbone", "--classes"))
 
 
 def test_imagenets_own_names_are_converted_and_others_refused(prompts, weights, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""The table of datasets against the readers, the configs, the docs and what torchvision knows."""
+"""The table of datasets against the readers, the docs and what torchvision knows."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ PAGE = (REPO / "docs/DATASETS.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_dataset_fits_its_reader_its_config_and_the_docs(name: str) -> None:
+def test_a_dataset_fits_its_reader_and_the_docs(name: str) -> None:
     dataset = TABLE[name]
     reader = DATASET_REGISTRY.get(dataset_name(name)).at("/data")
     assert f"/data/{dataset.folder}" == str(reader.folder)
@@ -22,10 +22,6 @@ def test_a_dataset_fits_its_reader_its_config_and_the_docs(name: str) -> None:
     assert any(Path(path).is_relative_to(reader.image_folder) for path in placed)
     made = [place for file in dataset.files if not file.optional for place in file.makes.values()]
     assert set(dataset.needs) <= set(made) or name == "shapes"
-    head = (REPO / "configs/datasets" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[:3]
-    if name != "imagenet":  # its head says that val serves as test
-        counts = [dataset.published[key] for key in {"train", "test"} & set(dataset.published)]
-        assert all(f"{n:,}" in "".join(head) for n in counts)
     row = next(line for line in PAGE.splitlines() if line.startswith(f"| {name} |"))
     assert dataset.folder in row and all(f"{n:,}" in row for n in dataset.published.values())
     assert f"{dataset.folder}/" in PAGE
