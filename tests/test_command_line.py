@@ -246,6 +246,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_log_says_why(run: Run, 
         run("--debug", "TRAINER.MPL.PROMPT_DEPTH", "4", output="debug")
 
 
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="PyTorch 2.6 imports its compiler in a step")
 def test_a_run_imports_what_it_needs_and_its_waiting_threads_leave_the_cores_to_others(
     world: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -77,7 +77,9 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with Server() as server:
         template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        for module in ("constants", "file_download"):  # the latter has a copy in older releases
+            name = f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE"
+            monkeypatch.setattr(name, template, raising=False)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
