@@ -113,12 +113,12 @@ def run_predict(args: argparse.Namespace) -> int:
 
     if args.json:
         about = {"prompts": args.prompts, "method": classifier.file.method, "classes": classifier.classnames}
-        pictures = [{"picture": one.source, "predictions": scores_of(one)} for one in predictions]
-        about |= {"pictures": pictures, "unreadable": [vars(one) for one in unreadable]}
+        images = [{"image": one.source, "predictions": scores_of(one)} for one in predictions]
+        about |= {"images": images, "unreadable": [vars(one) for one in unreadable]}
         print(json.dumps(about, indent=2, ensure_ascii=False))
     elif args.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(["picture", "rank", "class", "probability", "logit"])
+        writer.writerow(["image", "rank", "class", "probability", "logit"])
         for one in predictions:
             writer.writerows([one.source, i, *s.values()] for i, s in enumerate(scores_of(one), 1))
     else:

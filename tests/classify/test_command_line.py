@@ -40,8 +40,8 @@ def test_the_three_forms_say_the_same(predict: Callable, load: Callable, images:
     assert predict(images, "--top", 2, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["method"], found["classes"], found["unreadable"]) == ("MPL", NAMES, [])
-    assert [one["picture"] for one in found["pictures"]] == [one.source for one in expected]
-    scores = [score for one in found["pictures"] for score in one["predictions"]]
+    assert [one["image"] for one in found["images"]] == [one.source for one in expected]
+    scores = [score for one in found["images"] for score in one["predictions"]]
     assert [tuple(score.values()) for score in scores] == [
         (score.name, score.probability, score.logit) for one in expected for score in one.scores
     ]
@@ -68,7 +68,7 @@ def test_unreadable_images_are_named_and_others_explained(predict, images, tmp_p
     assert predict(images / "a.png", images / "below", broken, "--json", "--explain", tmp_path / "seen") == 1
     out, err = capsys.readouterr()
     found = json.loads(out)
-    assert len(found["pictures"]) == 3 and [one["source"] for one in found["unreadable"]] == [str(broken)]
+    assert len(found["images"]) == 3 and [one["source"] for one in found["unreadable"]] == [str(broken)]
     assert str(broken) in err and "1 of 4 images" in err
     assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["a-2.png", "a.png", "b.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "seen").iterdir())
