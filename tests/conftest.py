@@ -37,9 +37,8 @@ def reference_weights(reference: dict, tmp_path_factory: pytest.TempPathFactory)
     from check import array
 
     path = tmp_path_factory.mktemp("reference") / "reference.pt"
-    torch.save(
-        {k: array(k, shape, reference["seed"]) for k, shape in reference["state_shapes"].items()}, path
-    )
+    shapes, seed = reference["state_shapes"], reference["seed"]
+    torch.save({name: array(name, shape, seed) for name, shape in shapes.items()}, path)
     return path
 
 

@@ -1,6 +1,7 @@
 """Every committed config: it loads, holds the published values, and a protocol's file names it."""
 
 import re
+from itertools import product
 from typing import Any
 
 import pytest
@@ -131,10 +132,8 @@ def test_protocols_name_configs_that_exist() -> None:
     assert {f"ZeroshotCLIP/{name}" for name in ZEROSHOT} <= CONFIGS.keys()
     for name, method in methods().items():
         assert method.variant_of or f"{name}/tiny_shapes" in CONFIGS
-        for protocol in ("base2new", "xd", "few_shot", "default"):
-            for dataset in (*ELEVEN, "shapes"):
-                for shots in FEW_SHOTS:
-                    assert f"{method.configs.name}/{method.choose(protocol, dataset, shots)[0]}" in CONFIGS
+        choices = product(("base2new", "xd", "few_shot", "default"), (*ELEVEN, "shapes"), FEW_SHOTS)
+        assert {f"{method.configs.name}/{method.choose(*choice)[0]}" for choice in choices} <= CONFIGS.keys()
     for dataset in ("imagenet", "sun397"):
         assert methods()["TCP"].choose("base2new", dataset, 16)[1] == {"OPTIM.MAX_EPOCH": "25"}
         assert methods()["TCP"].choose("base2new", dataset, 16, "tiny_shapes")[1] == {}

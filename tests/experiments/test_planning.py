@@ -84,10 +84,7 @@ def test_the_mpl_papers_set() -> None:
 
 def test_a_whole_transfer_and_lists() -> None:
     runs = planned("xd --method MPL dtd,imagenet 3")
-    assert [run.folder for run in runs] == [
-        "crossdataset/imagenet/MPL/vit_b4_c1_add2_rm1_cross_datasets_16shots/seed3",
-        "crossdataset/evaluation/dtd/MPL/vit_b4_c1_add2_rm1_cross_datasets_16shots/seed3",
-    ]
+    assert [(run.dataset, run.part) for run in runs] == [("imagenet", "source"), ("dtd", "target")]
     assert {run.protocol for run in planned("reproduce shapes 1")} == {"base2new", "zero_shot"}
     assert [run.dataset for run in planned("dg --method MPL 1")] == ["imagenet", *IMAGENET_VARIANTS]
     assert len(planned("base2new --method mpl,COOP eurosat,dtd 1,2")) == 2 * 2 * 2 * 2
