@@ -1,4 +1,4 @@
-"""Writes folders of runs as train.py leaves them, with accuracies that a test knows."""
+"""Writes folders of runs as train.py leaves them, with accuracies that a test knows; runs verbs on them."""
 
 import json
 from itertools import product
@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.__main__ import main as experiments
 from experiments.aggregate import Table, make_tables
 from experiments.results import read_runs
 
@@ -68,6 +69,11 @@ def write_grid(root: Path, *points: tuple[int, int]) -> None:
     for n_add, n_remove in points:
         point = {"N_ADD_OP": n_add, "N_RM_OP": n_remove}
         write_base2new(root, "MPL", "EuroSAT", 1, 50.0 + n_add, 60.0 + n_remove, settings=point)
+
+
+def main(*words: object) -> int:
+    """The exit status of `python -m experiments` with these words, in this process."""
+    return experiments([str(word) for word in words])
 
 
 def tables_of(root: Path, **asked: Any) -> list[Table]:

@@ -1,7 +1,7 @@
 """`logs` on logs in the format of this project and the published code bases."""
 
-from experiments.__main__ import main as experiments
 from tests.datasets.conftest import put
+from tests.experiments.run_files import main
 
 RESULT = "=> result\n* total: 4,200\n* correct: 3,913\n* accuracy: {}%\n* error: 6.8%\n* macro_f1: 93.1%\n"
 TRAINING = (  # a result on val may come before the end
@@ -10,10 +10,6 @@ TRAINING = (  # a result on val may come before the end
     f"Finish training\nDeploy the last-epoch model\nEvaluate on the *test* set\n{RESULT}Elapsed: 0:01:05\n"
 )
 TEST = f"Evaluate on the *test* set\n{RESULT}"
-
-
-def main(*words: object) -> int:
-    return experiments(["logs", *map(str, words)])
 
 
 def test_mean_and_spread_over_seeds(tmp_path, capsys):
@@ -25,19 +21,19 @@ def test_mean_and_spread_over_seeds(tmp_path, capsys):
         ("--ci95", "* accuracy: 92.00% +- 1.85%"),  # 1.96 * 1.633 / sqrt(3)
         ("--keyword total", "* total: 4200.00% +- 0.00%"),
     ):
-        assert main(tmp_path / "exp", *words.split()) == 0
+        assert main("logs", tmp_path / "exp", *words.split()) == 0
         out = capsys.readouterr().out
         assert told in out and "3 of 4 runs" in out
     (tmp_path / "empty").mkdir()
-    assert main(tmp_path, "--multi-exp") == 0
+    assert main("logs", tmp_path, "--multi-exp") == 0
     assert "Average over 1 experiments:\n* accuracy: 92.00%" in capsys.readouterr().out
-    assert main(tmp_path) == main(tmp_path / "empty") == 2
+    assert main("logs", tmp_path) == main("logs", tmp_path / "empty") == 2
 
 
 def test_logs_of_tests_need_the_flag(tmp_path, capsys):
     put(tmp_path / "seed1/log.txt", TEST.format(93.2))
-    assert main(tmp_path) == 2
-    assert main(tmp_path, "--test-log") == 0
+    assert main("logs", tmp_path) == 2
+    assert main("logs", tmp_path, "--test-log") == 0
     assert "* accuracy: 93.20% +- 0.00%" in capsys.readouterr().out
 
 
@@ -50,5 +46,5 @@ def test_the_newest_log_with_a_result_and_its_last_result_count(tmp_path, capsys
         ("log.txt.swp", TRAINING.format(1.0)),
     ):
         put(tmp_path / "seed1" / name, text)
-    assert main(tmp_path) == 0
+    assert main("logs", tmp_path) == 0
     assert "log.txt-2022-10-11-08-00-00. accuracy: 71.50%" in capsys.readouterr().out

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import train
-from experiments.__main__ import main as experiments
 from experiments.schedule import build_schedules
+from tests.experiments.run_files import main
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/trainers"
 COUNTS = {  # config -> prompts in the layers of the image and the text tower, by hand from the settings
@@ -26,10 +26,6 @@ def config(name: str):
     return train.setup_cfg(train.build_parser().parse_args(words))
 
 
-def main(*words: object) -> int:
-    return experiments(["schedule", *map(str, words)])
-
-
 @pytest.mark.parametrize("name", COUNTS)
 def test_schedules_of_published_configs(name):
     found = {schedule.tower: schedule.n_present for schedule in build_schedules(config(name))}
@@ -39,12 +35,12 @@ def test_schedules_of_published_configs(name):
 def test_command(tmp_path, capsys):
     config_file = CONFIGS / "MPL/tiny_shapes.yaml"
     out = tmp_path / "new/schedule.svg"
-    assert main(config_file, "TRAINER.MPL.N_ADD_OP", "3", "--out", out) == 0
+    assert main("schedule", config_file, "TRAINER.MPL.N_ADD_OP", "3", "--out", out) == 0
     assert "5        8        1        3       11" in capsys.readouterr().out and "<svg" in out.read_text()
     (tmp_path / "result.json").write_text(json.dumps({"config": config("MPL/tiny_shapes")}))
-    assert main(tmp_path, "TRAINER.MPL.N_ADD_OP", "1") == 0
+    assert main("schedule", tmp_path, "TRAINER.MPL.N_ADD_OP", "1") == 0
     assert "1-5        0        1        1        1" in capsys.readouterr().out
     for words in (["--out", "a.txt"], ["TRAINER.MPL.N_RM_OP", "9"], ["TRAINER.MPL.N_AD", "1"]):
-        assert main(config_file, *words) == 2
-    assert main(tmp_path / "nowhere.yaml", "--trainer", "MPL") == 2
-    assert main(config_file, "--trainer", "MaPLe") == 2
+        assert main("schedule", config_file, *words) == 2
+    assert main("schedule", tmp_path / "nowhere.yaml", "--trainer", "MPL") == 2
+    assert main("schedule", config_file, "--trainer", "MaPLe") == 2

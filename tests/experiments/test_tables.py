@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.__main__ import main as experiments
 from experiments.aggregate import AVERAGE, make_pivots, published
 from experiments.results import read_runs
 from tests.experiments.run_files import (
     cell,
+    main,
     tables_of,
     training_of,
     write_base2new,
@@ -21,11 +21,6 @@ from tests.experiments.run_files import (
     write_grid,
     write_run,
 )  # fmt: skip
-
-
-def main(*words: object) -> int:
-    return experiments([str(word) for word in words])
-
 
 METHODS = ("ZeroshotCLIP", "MaPLe", "PromptSRC")
 
