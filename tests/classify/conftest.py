@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,25 +55,23 @@ def write_prompts(trainer: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def prompts(eurosat: Path, weights: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable:
-    """From a name in `CASES` to its trainer and its prompt file, made once."""
-    made: dict[str, tuple[Any, Path]] = {}
+    """From a name in `CASES` and of a CLIP in `weights` to its trainer and its prompt file, made once."""
 
-    def get(case: str) -> tuple[Any, Path]:
-        if case not in made:
-            trainer = trained(case, eurosat, weights["narrow"], tmp_path_factory.mktemp("prompts"))
-            made[case] = trainer, write_prompts(trainer)
-        return made[case]
+    @cache
+    def make(case: str, size: str) -> tuple[Any, Path]:
+        trainer = trained(case, eurosat, weights[size], tmp_path_factory.mktemp("prompts"))
+        return trainer, write_prompts(trainer)
 
-    return get
+    return lambda case, size="narrow": make(case, size)
 
 
 @pytest.fixture
 def load(prompts: Callable, weights: dict) -> Callable[..., PromptClassifier]:
-    """From a name in `CASES` to its classifier on the CPU."""
+    """From the same to its classifier on the CPU."""
 
-    def get(case: str = "MPL", **more: Any) -> PromptClassifier:
-        options = {"backbone": weights["narrow"], "device": "cpu", **more}
-        return PromptClassifier.load(prompts(case)[1], **options)
+    def get(case: str = "MPL", size: str = "narrow", **more: Any) -> PromptClassifier:
+        options = {"backbone": weights[size], "device": "cpu", **more}
+        return PromptClassifier.load(prompts(case, size)[1], **options)
 
     return get
 
