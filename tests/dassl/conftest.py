@@ -23,10 +23,10 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def build(root):
-    """build(output_dir, *options) -> a trainer, seeded as its config says."""
+    """build(output_dir, *options, **settings) -> a trainer, seeded as its config says."""
 
-    def make(output_dir, *options):
-        cfg = engine_world.config(root, output_dir, options)
+    def make(output_dir, *options, **settings):
+        cfg = engine_world.config(root, output_dir, options, settings)
         set_random_seed(cfg.SEED)
         return build_trainer(cfg)
 

@@ -5,16 +5,14 @@ import os
 import torch
 from PIL import Image
 from torch import nn
-from torch.cuda.amp import GradScaler, autocast
 from torch.nn import functional as F
-from yacs.config import CfgNode as CN
 
-from dassl.config import get_cfg_default
+from dassl.config import CfgNode, get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import load_checkpoint, load_pretrained_weights, mkdir_if_missing
+from dassl.utils import mkdir_if_missing
 
 COLOURS = {"red thing": (200, 40, 40), "green thing": (40, 200, 40), "blue thing": (40, 40, 200)}
 SIDE = 12
@@ -62,47 +60,28 @@ class TinyNet(nn.Module):
         self.classifier = nn.Linear(4, n_classes)
 
     def forward(self, image):
-        features = self.prompt_learner(image.type(self.classifier.weight.dtype)).relu().mean((2, 3))
+        features = self.prompt_learner(image).relu().mean((2, 3))
         return self.classifier(self.dropout(features))
 
 
 @TRAINER_REGISTRY.register(force=True)
 class TinyCoOp(TrainerX):
-    """A trainer as CoOp's is written, with a load_model of its own."""
-
-    def check_cfg(self, cfg):
-        assert cfg.TRAINER.TINYCOOP.PREC in ["fp16", "fp32", "amp"]
+    """A trainer as CoOp's is written."""
 
     def build_model(self):
-        cfg = self.cfg
-        classnames = self.dm.dataset.classnames
-        self.model = TinyNet(len(classnames))
-        if cfg.TRAINER.TINYCOOP.PREC == "fp16":
-            self.model.half()
-        if cfg.MODEL.INIT_WEIGHTS:
-            load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
+        self.model = TinyNet(len(self.dm.dataset.classnames))
         self.model.to(self.device)
-        self.optim = build_optimizer(self.model, cfg.OPTIM)
-        self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
+        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model("prompt_learner", self.model, self.optim, self.sched)
-        self.scaler = GradScaler() if cfg.TRAINER.TINYCOOP.PREC == "amp" else None
         self.lrs = []
 
     def forward_backward(self, batch):
         image, label = self.parse_batch_train(batch)
         self.lrs.append(self.get_current_lr())
-        if self.cfg.TRAINER.TINYCOOP.PREC == "amp":
-            with autocast():
-                output = self.model(image)
-                loss = F.cross_entropy(output, label)
-            self.optim.zero_grad()
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optim)
-            self.scaler.update()
-        else:
-            output = self.model(image)
-            loss = F.cross_entropy(output, label)
-            self.model_backward_and_update(loss)
+        output = self.model(image)
+        loss = F.cross_entropy(output, label)
+        self.model_backward_and_update(loss)
         loss_summary = {"loss": loss.item(), "acc": compute_accuracy(output, label)[0].item()}
         if (self.batch_idx + 1) == self.num_batches:
             self.update_lr()
@@ -111,24 +90,22 @@ class TinyCoOp(TrainerX):
     def parse_batch_train(self, batch):
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
-    def load_model(self, directory, epoch=None):
-        if not directory:
-            print("Note that load_model() is skipped as no pretrained model is given")
-            return
-        names = self.get_model_names()
-        model_file = "model-best.pth.tar" if epoch is None else "model.pth.tar-" + str(epoch)
-        for name in names:
-            checkpoint = load_checkpoint(os.path.join(directory, name, model_file))
-            state_dict = checkpoint["state_dict"]
-            state_dict.pop("token_prefix", None)
-            self._models[name].load_state_dict(state_dict, strict=False)
+
+def same(left, right):
+    """Whether two trees of dicts and lists hold equal tensors and numbers."""
+    if isinstance(left, torch.Tensor):
+        return torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return left == right
 
 
-def config(root, output_dir, options=()):
-    """The config of a short run on the small images."""
+def config(root, output_dir, options=(), settings=None):
+    """The config of a short run on the small images; `settings` are those of a method."""
     cfg = get_cfg_default()
-    cfg.TRAINER.TINYCOOP = CN()
-    cfg.TRAINER.TINYCOOP.PREC = "fp32"
+    cfg.TRAINER.METHOD = CfgNode(settings)
     cfg.merge_from_other_cfg(
         {
             "DATASET": {"NAME": "Colours", "ROOT": str(root)},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms as T
+from engine_world import same
 from PIL import Image
 
 from dassl.data import DataManager, DatasetWrapper
@@ -27,12 +28,6 @@ def epochs(loader, n_epochs, seed):
     set_random_seed(seed)
     seen = [{k: v for k, v in batch.items() if k != "impath"} for _ in range(n_epochs) for batch in loader]
     return seen, (random.random(), np.random.rand(), torch.rand(()).item())
-
-
-def same(left, right):
-    return len(left) == len(right) and all(
-        torch.equal(a[k], b[k]) for a, b in zip(left, right, strict=True) for k in a
-    )
 
 
 def train_loader(root, workers):
