@@ -24,31 +24,13 @@ def parts():
     return model, optimizer, build_lr_scheduler(optimizer, cfg)
 
 
-def step(model, optimizer):
-    optimizer.zero_grad()
-    model(torch.ones(1, 2)).sum().backward()
-    optimizer.step()
-
-
-def test_layout_and_restoring(tmp_path):
-    model, optimizer, schedule = parts()
-    step(model, optimizer)
-    schedule.step()
+def test_names_of_weights_lose_module_and_what_does_not_fit_is_refused(tmp_path):
+    model, _, _ = parts()
     weights = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
-    state = {"state_dict": weights, "epoch": 1, "optimizer": optimizer.state_dict()}
-    path = save_checkpoint({**state, "scheduler": schedule.state_dict()}, str(tmp_path))
-    save_checkpoint({**state, "epoch": 2}, str(tmp_path), model_name="model-best.pth.tar")
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model-best.pth.tar", "model.pth.tar-1"]
-    assert (tmp_path / "checkpoint").read_text() == "model.pth.tar-1\n", (
-        "nothing resumes from a best file alone"
-    )
-    other, other_optimizer, other_schedule = parts()
-    restore(load_checkpoint(path), path, other, other_optimizer, other_schedule)
+    path = save_checkpoint({"state_dict": weights, "epoch": 1}, str(tmp_path))
+    other, _, _ = parts()
+    restore(load_checkpoint(path), path, other)
     assert torch.equal(other.weight, model.weight)
-    assert other_optimizer.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"] < 1
-    step(model, optimizer)
-    step(other, other_optimizer)
-    assert torch.equal(other.weight, model.weight), "the momentum is restored too"
     with pytest.raises(ValueError, match="does not fit"):
         restore(load_checkpoint(path), path, nn.Linear(3, 3))
 
@@ -84,7 +66,8 @@ def test_a_damaged_file_is_named(tmp_path, size):
 def test_a_published_file_with_a_pickled_scheduler_is_read_without_it(tmp_path, monkeypatch):
     """As the published Dassl writes it: the scheduler's state holds a scheduler with the optimiser."""
     model, optimizer, _ = parts()
-    step(model, optimizer)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
     successor = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4.0)
     vars(optimizer).pop("step", None)  # PyTorch's counter, a local function, which cannot be pickled
 

@@ -1,7 +1,6 @@
 """The comparison of two runs' settings, the states of a run's folder, and the lock of the folder."""
 
 import json
-import multiprocessing
 
 import pytest
 
@@ -63,36 +62,21 @@ def test_metrics_of_finished_epochs_are_kept_on_resuming(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text().splitlines() == lines[:3]
 
 
-def hold(folder, is_held, may_end):
-    with record.hold_folder(folder, force=False):
-        is_held.set()
-        may_end.wait(60)
-
-
-def test_one_process_a_folder(tmp_path, monkeypatch):
+def test_one_run_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "LOCK_SECONDS", 0)
-    context = multiprocessing.get_context("fork")
-    is_held, may_end = context.Event(), context.Event()
-    other = context.Process(target=hold, args=(str(tmp_path / "run"), is_held, may_end))
-    other.start()
-    try:
-        assert is_held.wait(60)
-        with (
-            pytest.raises(ValueError, match="another run works in"),
-            record.hold_folder(str(tmp_path / "run"), True),
-        ):
+    folder = str(tmp_path / "run")
+    with record.hold_folder(folder, force=False):
+        assert record.is_held(folder)
+        with pytest.raises(ValueError, match="another run works in"), record.hold_folder(folder, force=True):
             pass
-    finally:
-        may_end.set()
-        other.join()
-    with record.hold_folder(str(tmp_path / "run"), force=True):
+    with record.hold_folder(folder, force=True):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["run"], "what is no run is not moved"
     (tmp_path / "run" / "result.json").write_text("{}")
     (tmp_path / "run" / "result.json.part").write_text("half")
-    with record.hold_folder(str(tmp_path / "run"), force=False):
+    with record.hold_folder(folder, force=False):
         assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".run.lock", "result.json"]
-    with record.hold_folder(str(tmp_path / "run"), force=True):
+    with record.hold_folder(folder, force=True):
         assert not (tmp_path / "run" / "result.json").exists()
     (aside,) = tmp_path.glob("run.old-*")
     assert (aside / "result.json").exists()
