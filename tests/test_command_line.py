@@ -237,15 +237,6 @@ def test_missing_and_damaged_files_are_named(run: Run, world: tuple[Path, Path],
     refused(run(*words, data=data, output="other"), "ImageNetA", "--eval-only")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_the_log_says_why(run: Run, tmp_path: Path) -> None:
-    status, _, err = run("OPTIM.LR", "1e30", "OPTIM.MAX_EPOCH", "3", "OPTIM.NAME", "sgd")
-    assert status == 2
-    for part in ("is not finite", "epoch [", "batch [", "OPTIM.LR"):
-        assert part in err and part in (tmp_path / "out" / "log.txt").read_text()
-    with pytest.raises(ValueError, match="PROMPT_DEPTH"):
-        run("--debug", "TRAINER.MPL.PROMPT_DEPTH", "4", output="debug")
-
-
 @pytest.mark.skipif(torch.__version__ < "2.7", reason="PyTorch 2.6 imports its compiler in a step")
 def test_a_run_imports_what_it_needs_and_its_waiting_threads_leave_the_cores_to_others(
     world: tuple[Path, Path], tmp_path: Path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import time
 from pathlib import Path
@@ -38,15 +37,7 @@ def test_the_first_command_of_the_readme(folder: Path) -> None:
     base = folder / MPL / "seed1"
     assert result(base)["finished"] and (base / "prompts.safetensors").is_file()
     assert (base / "MultiModalPromptLearner/checkpoint").read_text().strip() == "model.pth.tar-5"
-    log = (base / "log.txt").read_text()
-    for pattern in (
-        r"epoch \[1/5\] batch \[\d+/48\] time \d\.\d{3} \(\d\.\d{3}\) data .* loss \d.* lr 1\.0000e-05 eta",
-        r"Finish training\n(.*\n)*?Deploy the last-epoch model\n(.*\n)*?Evaluate on the \*test\* set",
-        r"=> result\n\* total: 720\n\* correct: 532\n\* accuracy: 73\.9%\n\* error: 26\.1%\n\* macro_f1: \d",
-        r"Elapsed: \d:\d\d:\d\d",
-    ):
-        assert re.search(pattern, log), pattern
-
+    assert "* correct: 532\n* accuracy: 73.9%\n" in (base / "log.txt").read_text()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert "73.89" in succeeded(run(folder, "mpl/base2new shapes 1"))  # skipped
     refused(run(folder, "mpl/base2new shapes 1 OPTIM.LR 0.1"), "OPTIM.LR")

@@ -1,16 +1,10 @@
 """Fixtures of the engine's tests: the small world of `engine_world` in its own folder, and runs in it."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import engine_world  # noqa: E402
-
-from dassl.engine import build_trainer  # noqa: E402
-from dassl.utils import set_random_seed  # noqa: E402
+from dassl.engine import build_trainer
+from dassl.utils import set_random_seed
+from tests.dassl import engine_world
 
 
 @pytest.fixture(scope="session")

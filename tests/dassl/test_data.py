@@ -3,12 +3,10 @@
 import pickle
 import random
 
-import engine_world
 import numpy as np
 import pytest
 import torch
 import torchvision.transforms as T
-from engine_world import same
 from PIL import Image
 
 from dassl.data import DataManager, DatasetWrapper
@@ -16,6 +14,8 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.data.transforms import TRANSFORM_NAMES, build_transform
 from dassl.utils import ImageError, set_random_seed
+from tests.dassl import engine_world
+from tests.dassl.engine_world import same
 
 
 def draws(image):

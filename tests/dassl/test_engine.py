@@ -6,15 +6,15 @@ import os
 import re
 from pathlib import Path
 
-import engine_world
 import pytest
 import torch
-from engine_world import same
 
 from dassl.data.datasets import Datum
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.record import digest_of_rows
 from dassl.utils import load_checkpoint
+from tests.dassl import engine_world
+from tests.dassl.engine_world import same
 
 LINE = re.compile(
     r"^epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\] time \d+\.\d{3} \(\d+\.\d{3}\) "

@@ -107,40 +107,14 @@ def test_imagenetv2_has_wnids_in_sorted_order_and_items_in_order_of_label(tmp_pa
     ]
 
 
-@pytest.mark.parametrize("name", ["ImageNet", "ImageNetR"])
-def test_another_list_than_imagenets_classnames_is_refused_or_told(name, tmp_path, capsys):
-    LAYOUTS[name](tmp_path, name)
-    (path,) = tmp_path.glob("*/classnames.txt")
-    read(name, tmp_path)
-    assert "class names" not in capsys.readouterr().out
-    for other in (lambda i, text: f"{i + 1} {text.replace(' ', '_')}", lambda i, text: f"{text}, Latin name"):
-        lines = [f"{wnid} {other(i, text)}\n" for i, (wnid, text) in enumerate(IMAGENET.items())]
-        put(path, "".join(lines))
-        message = refused(name, tmp_path)
-        assert str(path) in message and "tench" in message and "imagenet_classnames.txt" in message
-    put(path, "".join(f"{wnid} {text.title()}\n" for wnid, text in IMAGENET.items()))
-    read(name, tmp_path)
-    told = capsys.readouterr().out
-    assert "5 of 5 class names are not the published ones: n01440764 is 'Tench' and not 'tench'" in told
-
-
 # Few-shot samples and halves of any split
 
 
-def test_a_k_above_what_a_class_has_is_told(capsys):
-    rows = [Row(f"{i}", i % 3, f"c{i % 3}") for i in range(11)]
-    sample_split(Split(rows, [], rows), 3, 1)
-    assert capsys.readouterr().out == ""
-    sample_split(Split(rows, [], rows), 4, 1)
-    assert "1 of the 3 classes have fewer than 4 training images, such as 'c2'" in capsys.readouterr().out
-
-
-def test_an_unseeded_sample_differs_and_k_below_1_keeps_all():
+def test_an_unseeded_sample_differs():
     rows = [Row(f"{i}", i % 3, f"c{i % 3}") for i in range(60)]
     split, state = Split(rows, [], rows), random.getstate()
     samples = [sample_split(split, 8, -1).train for _ in range(3)]
     assert samples[0] != samples[1] != samples[2] and random.getstate() == state
-    assert all(sample_split(split, k, 1) is split for k in (0, -1))
 
 
 def test_halves_that_cannot_be_tested_or_have_one_class_are_refused():
@@ -189,43 +163,18 @@ def test_a_missing_or_wrong_list_is_named(name, path, tmp_path):
 
 
 def test_missing_images_are_counted_and_named(tmp_path):
-    split = LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
+    LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
     (tmp_path / "eurosat/2750/elm").rename(tmp_path / "elsewhere")
-    path = split["train"][0][0] if split["train"][0][2] != "elm" else split["train"][1][0]
-    (tmp_path / "eurosat/2750" / path).unlink(missing_ok=True)
     assert f"is the folder above that, {tmp_path}\n" in refused("EuroSAT", tmp_path / "eurosat")
     message = refused("EuroSAT", tmp_path, shots=1)
-    for part in ("of the 82 images", f"{tmp_path}/eurosat/2750", "phelber/EuroSAT"):
+    for part in ("of the 82 images", f"{tmp_path}/eurosat/2750", "holds Douglas_fir, ash", "phelber/EuroSAT"):
         assert part in message
-
-
-def test_other_layouts_are_told_by_what_was_found(tmp_path):
-    LAYOUTS["SUN397"](tmp_path, "SUN397")
-    images = tmp_path / "sun397/SUN397"
-    for part in ("train", "test"):  # as on Kaggle
-        put(images / part / "abbey/sun_a.jpg")
-    (images / "a").rename(tmp_path / "a")
-    assert "holds test, train." in (message := refused("SUN397", tmp_path)) and "a/ash/indoor/sun_" in message
-    for part in ("train", "test"):
-        (images / part).rename(tmp_path / "sun397" / part)
-    images.rmdir()
-    assert f"train in {tmp_path}/sun397\n" in refused("SUN397", tmp_path)
-    LAYOUTS["ImageNet"](tmp_path, "ImageNet")
-    val = tmp_path / "imagenet/images/val"
-    val.rename(tmp_path / "val")
-    put(val / "ILSVRC2012_val_00000001.JPEG")
-    put(val.with_name("test") / "ILSVRC2012_test_00000001.JPEG")
-    message = refused("ImageNet", tmp_path)
-    assert f"{val} holds 1 images, such as ILSVRC2012_val_00000001.JPEG, and no class folders" in message
-    assert f"{val}/n01440764/" in message
 
 
 def test_imagenet_folders_that_do_not_fit_are_named(tmp_path):
     LAYOUTS["ImageNet"](tmp_path, "ImageNet")
     (tmp_path / "imagenet/images/train/n01484850").rename(tmp_path / "elsewhere")
     assert "n01484850" in refused("ImageNet", tmp_path)
-    (tmp_path / "imagenet/images/train/n01484850").mkdir()
-    assert "'great white shark', has no training images" in refused("ImageNet", tmp_path)
     (tmp_path / "imagenet/images/val").rename(tmp_path / "val")
     assert "images/val" in refused("ImageNet", tmp_path)
     LAYOUTS["ImageNetV2"](tmp_path, "ImageNetV2")
@@ -266,10 +215,3 @@ def test_a_wrong_split_file_is_refused(what, tmp_path):
     path = tmp_path / "eurosat/split_zhou_EuroSAT.json"
     put(path, content if isinstance(content, (str, bytes)) else json.dumps(content))
     assert str(path) in refused("EuroSAT", tmp_path)
-
-
-def test_backslashes_in_a_split_file_are_slashes(tmp_path):
-    split = LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
-    windows = {part: [[row[0].replace("/", "\\"), *row[1:]] for row in rows] for part, rows in split.items()}
-    put(tmp_path / "eurosat/split_zhou_EuroSAT.json", b"\xef\xbb\xbf" + json.dumps(windows).encode())
-    assert rows_of(read("EuroSAT", tmp_path)) == (split["train"], split["val"], split["test"])
