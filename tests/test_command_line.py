@@ -195,11 +195,8 @@ def test_the_defaults_are_those_of_the_facts() -> None:
     ("pairs", "parts"),
     [
         (["TRAINER.MPL.N_RM_OP", "5"], ["layer 1", "5", "2"]),
-        (["TRAINER.MPL.PROMPT_DEPTH", "4"], ["TRAINER.MPL.PROMPT_DEPTH", "4"]),
-        (["INPUT.SIZE", "(48, 48)"], ["INPUT.SIZE", "(48, 48)", "32"]),
         (["TRAINER.MPL.N_CTX", "30"], ["Annual Crop Land", "tokens"]),
         (["TRAINER.MPL.N_CTXX", "30"], ["TRAINER.MPL.N_CTXX", "Nearest known: TRAINER.MPL.N_CTX"]),
-        (["OPTIM.LR"], ["OPTIM.LR"]),
         (["SEED", "-2"], ["Seed"]),
         (["DATASET.NAME", "EuroSatt"], ["EuroSatt", "EuroSAT", "Caltech101"]),
         (["TRAINER.NAME", "MPl"], ["MPl", "MPL", "MaPLe"]),

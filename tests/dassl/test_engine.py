@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dassl.data.datasets import Datum
-from dassl.engine import TRAINER_REGISTRY, TrainerX
+from dassl.engine import TrainerX
 from dassl.record import digest_of_rows
 from dassl.utils import load_checkpoint
 from tests.dassl import engine_world
@@ -233,15 +233,21 @@ def test_a_finished_result_without_checkpoints_is_not_overwritten(build, tmp_pat
         build(tmp_path, *SHORT).train()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(build, tmp_path):
-    trainer = build(tmp_path, "OPTIM.WARMUP_CONS_LR", "1e30", "TEST.NO_TEST", "True")
-    with pytest.raises(FloatingPointError, match=r"epoch \[1/3\] batch \[[23]/3\].*OPTIM.LR.*PREC"):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_loss_that_is_not_finite_stops_the_run(device, build, tmp_path):
+    """On a GPU at the next printed step, which is the second."""
+    trainer = build(tmp_path, "USE_CUDA", str(device == "cuda"))
+    step = trainer.forward_backward
+
+    def bad_step(batch):
+        loss = step(batch)["loss"] if trainer.batch_idx else float("nan")
+        return {"loss": torch.tensor(loss, device=device)}
+
+    trainer.forward_backward = bad_step
+    with pytest.raises(FloatingPointError, match=r"epoch \[1/3\] batch \[1/3\].*OPTIM.LR.*PREC"):
         trainer.train()
+    assert trainer.batch_idx == (1 if device == "cuda" else 0)
     assert not (tmp_path / "prompt_learner").exists(), "nothing is saved"
-    trainer = build(tmp_path / "own step")
-    trainer.forward_backward = lambda batch: {"loss": float("nan")}
-    with pytest.raises(FloatingPointError, match=r"batch \[1/3\]"):
-        trainer.train()
 
 
 def test_a_learned_parameter_that_is_not_finite_is_not_saved(build, tmp_path):
@@ -260,20 +266,6 @@ def test_a_learned_parameter_that_is_not_finite_is_not_saved(build, tmp_path):
     assert not (tmp_path / "prompt_learner").exists()
 
 
-@pytest.mark.gpu
-def test_on_a_gpu_a_bad_loss_stops_the_run_at_the_next_printed_step(build, tmp_path):
-    trainer = build(tmp_path, "USE_CUDA", "True")
-    assert trainer.device.type == "cuda"
-    step = trainer.forward_backward
-    bad = torch.tensor(float("nan"), device="cuda")
-    trainer.forward_backward = lambda batch: {
-        "loss": step(batch)["loss"] + (bad if trainer.batch_idx == 0 else 0)
-    }
-    with pytest.raises(FloatingPointError, match=r"batch \[1/3\]"):
-        trainer.train()
-    assert not (tmp_path / "prompt_learner").exists()
-
-
 def test_a_second_model_of_a_name_and_no_training_are_refused(build, tmp_path):
     trainer = build(tmp_path)
     with pytest.raises(ValueError, match="registered already"):
@@ -283,28 +275,25 @@ def test_a_second_model_of_a_name_and_no_training_are_refused(build, tmp_path):
             build(tmp_path, *option)
 
 
-@TRAINER_REGISTRY.register(force=True)
-class OwnEpochAndTest(engine_world.TinyCoOp):
-    """An epoch and a test of the trainer's own, as published trainers write them."""
+def test_own_epochs_and_an_own_test_are_recorded(build, tmp_path):
+    """As published trainers write them."""
+    trainer = build(tmp_path)
 
-    def run_epoch(self):
-        self.set_model_mode("train")
-        self.num_batches = len(self.train_loader_x)
-        for self.batch_idx, batch in enumerate(self.train_loader_x):  # noqa: B020, as published
-            self.forward_backward(batch)
+    def run_epoch():
+        trainer.num_batches = len(trainer.train_loader_x)
+        for trainer.batch_idx, batch in enumerate(trainer.train_loader_x):  # noqa: B020, as published
+            trainer.forward_backward(batch)
 
     @torch.no_grad()
-    def test(self, split=None, is_final=False):  # with a flag of its own
-        self.set_model_mode("eval")
-        self.evaluator.reset()
-        for batch in self.test_loader:
-            input, label = self.parse_batch_test(batch)
-            self.evaluator.process(self.model_inference(input), label)
-        return next(iter(self.evaluator.evaluate().values()))
+    def test(split=None):
+        trainer.evaluator.reset()
+        for batch in trainer.test_loader:
+            input, label = trainer.parse_batch_test(batch)
+            trainer.evaluator.process(trainer.model_inference(input), label)
+        return next(iter(trainer.evaluator.evaluate().values()))
 
-
-def test_own_epochs_and_an_own_test_are_recorded(build, tmp_path):
-    build(tmp_path, "TRAINER.NAME", "OwnEpochAndTest").train()
+    trainer.run_epoch, trainer.test = run_epoch, test
+    trainer.train()
     result = read(tmp_path / "result.json")
     assert result["finished"] and (result["split"], result["total"], result["epochs_done"]) == ("test", 6, 3)
     assert result["accuracy"] == 100 * result["correct"] / 6
