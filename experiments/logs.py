@@ -31,8 +31,8 @@ def print_mean(directory: Path, args: argparse.Namespace) -> float | None:
     values: dict[Path, float] = {}  # of each run
     told: dict[Path, str] = {}
     for path in sorted([*directory.glob("log.txt*"), *directory.glob("*/log.txt*")]):
-        if not re.fullmatch(r"log\.txt(-\d+)*", path.name):
-            continue
+        if not re.fullmatch(r"log\.txt(-\d+)*", path.name) or ".old-" in path.parent.name:
+            continue  # --force moved the run aside
         run = path.parent
         told.setdefault(run, f"no result: {run}")
         text = path.read_text(encoding="utf-8", errors="replace").partition(end)[2]

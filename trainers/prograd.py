@@ -97,6 +97,9 @@ class ProGrad(CoOp):
         divergence = temperature**2 * F.cross_entropy(logits / temperature, soft)
         return {"cross_entropy": self.cross_entropy(logits, labels), "kl": divergence}
 
+    def loss_weights(self) -> dict[str, float]:
+        return {"cross_entropy": 1.0, "kl": 0.0}
+
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
         """One step on `batch` along the gradient above."""
         terms = self.loss_terms(*self.parse_batch_train(batch))

@@ -160,7 +160,7 @@ class PromptLearner(nn.Module):
         tokens = self.prompt_tokens()[:3]
         rows = zip(tokens.tolist(), find_end(tokens).tolist(), strict=True)
         texts = [default_tokenizer().decode(row[1:end]).strip() for row, end in rows]
-        lines.append(f"Prompts, with x for a learned token: {', '.join(map(repr, texts))}")
+        lines.append(f"Prompts: {', '.join(map(repr, texts))}")
         for prompts in (self.text().deep, self.vision()):
             if prompts is not None and any(prompts.schedule.n_present):
                 lines.append(str(prompts.schedule))

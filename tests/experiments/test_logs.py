@@ -16,6 +16,7 @@ def test_mean_and_spread_over_seeds(tmp_path, capsys):
     for seed, accuracy in enumerate((90.0, 92.0, 94.0), 1):
         put(tmp_path / f"exp/seed{seed}/log.txt", TRAINING.format(accuracy))
     put(tmp_path / "exp/seed10/log.txt", "epoch [1/5]\n")
+    put(tmp_path / "exp/seed1.old-2026-01-01-00-00-00/log.txt", TRAINING.format(1.0))  # by --force
     for words, told in (
         ("", "* accuracy: 92.00% +- 1.63%"),  # sqrt(8 / 3)
         ("--ci95", "* accuracy: 92.00% +- 1.85%"),  # 1.96 * 1.633 / sqrt(3)
