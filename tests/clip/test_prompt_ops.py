@@ -8,24 +8,6 @@ from hypothesis import strategies as st
 from clip.prompt_ops import LayerPrompts, PromptSchedule, PromptSpan, update
 
 
-def numbered(n_tokens: int) -> torch.Tensor:
-    """A sequence whose tokens are their own positions, `[1, L, 1]`."""
-    return torch.arange(n_tokens, dtype=torch.float32).view(1, -1, 1)
-
-
-def test_prompts_of_their_own_for_each_sequence() -> None:
-    prompts = torch.tensor([[[7.0]], [[8.0]]])
-    tokens, span = update(numbered(2).expand(2, -1, -1), PromptSpan(2, 0), 0, prompts)
-    assert tokens.squeeze(-1).tolist() == [[0, 1, 7], [0, 1, 8]]
-    assert span == PromptSpan(2, 1)
-
-
-@pytest.mark.parametrize("n_remove", [4, -1])
-def test_own_tokens_are_never_removed(n_remove: int) -> None:
-    with pytest.raises(ValueError, match="where 3 are present"):
-        update(numbered(6), PromptSpan(1, 3), n_remove, None)
-
-
 def test_the_schedule_prints_itself_as_a_table() -> None:
     lines = str(PromptSchedule(12, 2, [4], [1], "image tower")).splitlines()
     assert lines[0] == "Prompts of the image tower"
@@ -63,14 +45,14 @@ def test_counts_balance_or_the_layer_is_named(n_layers: int, n_initial: int, cha
         assert tokens.flatten().tolist() == [-1, *expected, -1, -1] and span == PromptSpan(1, plan.total)
 
 
-def test_a_schedule_deeper_than_the_tower_is_refused() -> None:
+def test_what_does_not_fit_the_sequence_or_the_tower_is_refused() -> None:
+    for n_remove in (4, -1):  # never the tower's own tokens
+        with pytest.raises(ValueError, match="where 3 are present"):
+            update(torch.zeros(1, 6, 1), PromptSpan(1, 3), n_remove, None)
     with pytest.raises(ValueError, match="4 layers deep"):
         PromptSchedule(3, 1, [1, 1, 1])
-
-
-def test_prompts_must_be_as_many_as_the_schedule_adds() -> None:
     schedule, two, one = PromptSchedule(3, 2, [1], [0]), torch.zeros(2, 4), torch.zeros(1, 4)
     LayerPrompts(schedule, [two, one])
     for tokens in ([two], [two, two], [two, one, None, None]):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="add"):
             LayerPrompts(schedule, tokens)

@@ -35,15 +35,16 @@ ARCHITECTURES: dict[str, tuple[dict[str, Any], bool]] = {
 def pair(request: pytest.FixtureRequest) -> tuple[CLIP, torch.nn.Module]:
     """The same random weights in our CLIP and in open_clip's."""
     vision, quick_gelu = ARCHITECTURES[request.param]
+    text = TEXT | ({"heads": 2, "mlp_ratio": 3} if request.param == "vit_mlp" else {})
     torch.manual_seed(0)
-    theirs = open_clip.CLIP(32, vision, TEXT, quick_gelu).eval()
+    theirs = open_clip.CLIP(32, vision, text, quick_gelu).eval()
     for name, value in theirs.state_dict().items():  # or else a ResNet's features hardly depend on the image
         if name.endswith(("running_var", "bn3.weight")):
             value.uniform_(0.5, 2)
         elif value.ndim == 4 and not isinstance(vision["layers"], int):
             torch.nn.init.kaiming_normal_(value)
     state = {key: value.clone() for key, value in theirs.state_dict().items()}
-    config = CLIPConfig.from_open_clip({"embed_dim": 32, "vision_cfg": vision, "text_cfg": TEXT}, quick_gelu)
+    config = CLIPConfig.from_open_clip({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}, quick_gelu)
     return build(config, state), theirs
 
 
@@ -178,15 +179,14 @@ def test_sixteen_bit_towers_are_near_float32(vit: CLIP, dtype: torch.dtype) -> N
         assert F.cosine_similarity(a, b.float()).min() > 0.999
 
 
-def test_packing_computes_no_token_twice_and_no_padding() -> None:
-    end_index = torch.tensor([4, 8, 5, 11])
-    packed = TextPacking(end_index, 4).pack(torch.zeros(4, 12, 64))
-    assert packed.shape == (1, 4 + 1 + 5 + 2 + 8, 64)
-
-
-def test_common_tokens_are_those_before_the_first_difference() -> None:
+def test_packing_computes_no_padding_and_once_what_all_texts_begin_with() -> None:
     tokens = clip.tokenize(["a photo of a cat.", "a photo of a big dog.", "a photo of the sea."])
-    end_index = tokens.argmax(-1)
-    assert n_common_tokens(tokens, end_index) == 4  # the start mark, a, photo, of
-    assert n_common_tokens(tokens[:2], end_index[:2]) == 5
-    assert n_common_tokens(tokens[:1], end_index[:1]) == int(end_index[0])  # all but the end mark
+    for n_texts, n_common, n_own in (
+        (3, 4, 4 + 5 + 4),
+        (2, 5, 3 + 4),
+        (1, 7, 1),
+    ):  # one text: all but its end
+        end_index = tokens[:n_texts].argmax(-1)
+        assert n_common_tokens(tokens[:n_texts], end_index) == n_common
+        packed = TextPacking(end_index, n_common).pack(torch.zeros(n_texts, 77, 8))
+        assert packed.shape == (1, n_common + n_own, 8)
