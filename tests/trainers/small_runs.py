@@ -96,11 +96,14 @@ def config(method: str, root: Path, weights: Path | str, output: Path, *pairs: A
         "INPUT.TRANSFORMS": ("random_flip", "normalize"),
         "DATALOADER.NUM_WORKERS": 0,
         "DATALOADER.TRAIN_X.BATCH_SIZE": 4,
-        "OPTIM.NAME": "sgd",
-        "OPTIM.LR": 0.01,
-        "OPTIM.MAX_EPOCH": 2,
-        "OPTIM.LR_SCHEDULER": "cosine",
     }
+    if method != "LinearProbe":  # which takes no steps
+        settings |= {
+            "OPTIM.NAME": "sgd",
+            "OPTIM.LR": 0.01,
+            "OPTIM.MAX_EPOCH": 2,
+            "OPTIM.LR_SCHEDULER": "cosine",
+        }
     if method in NODES:
         node = f"TRAINER.{NODES[method]}"
         settings[f"{node}.PREC"] = "fp32"

@@ -2,26 +2,15 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from dassl.config import get_cfg_default
-from dassl.engine import build_trainer
 from dassl.utils import read_image
-from tests.trainers.small_runs import NAMES, config, write_eurosat
+from tests.trainers.small_runs import NAMES, build, write_eurosat
 from trainers.linear_probe import COARSE, search_c
-
-
-def probe(root: Path, weights: dict, output: Path, *pairs: Any) -> Any:
-    cfg = config("LinearProbe", root, weights["narrow"], output)
-    cfg.defrost()
-    cfg.OPTIM.update(get_cfg_default().OPTIM)  # beside what methods add, as DePT its LR_EXP
-    cfg.merge_from_list(list(pairs))
-    return build_trainer(cfg)
 
 
 @pytest.mark.parametrize("best", [-0.7, 0.0, 0.9, 3.3])
@@ -46,7 +35,7 @@ def test_the_probe_is_scikit_learns_on_frozen_features(
     n_classes: int, weights: dict, tmp_path: Path, capsys
 ) -> None:
     root = write_eurosat(tmp_path / "data", names=NAMES[:n_classes])
-    trainer = probe(root, weights, tmp_path / "run")
+    trainer = build("LinearProbe", root, weights["narrow"], tmp_path / "run")
     clip_before = {name: value.clone() for name, value in trainer.clip.state_dict().items()}
     trainer.train()
     c = float(capsys.readouterr().out.partition("C = ")[2].partition(":")[0])
@@ -61,14 +50,16 @@ def test_the_probe_is_scikit_learns_on_frozen_features(
     for name, value in trainer.clip.state_dict().items():
         assert torch.equal(value, clip_before[name])
 
-    tested = probe(root, weights, tmp_path / "test")
+    tested = build("LinearProbe", root, weights["narrow"], tmp_path / "test")
     tested.load_model(str(tmp_path / "run"), epoch=1)
     assert torch.equal(tested.model.weight, trainer.model.weight)
 
 
 def test_the_probe_knows_the_classes_of_its_training_alone(weights: dict, tmp_path: Path) -> None:
     root = write_eurosat(tmp_path / "data", names=NAMES[:4])
-    probe(root, weights, tmp_path / "run", "DATASET.SUBSAMPLE_CLASSES", "base").train()
-    new = probe(root, weights, tmp_path / "new", "DATASET.SUBSAMPLE_CLASSES", "new")
+    build(
+        "LinearProbe", root, weights["narrow"], tmp_path / "run", "DATASET.SUBSAMPLE_CLASSES", "base"
+    ).train()
+    new = build("LinearProbe", root, weights["narrow"], tmp_path / "new", "DATASET.SUBSAMPLE_CLASSES", "new")
     with pytest.raises(ValueError, match="classnames"):
         new.load_model(str(tmp_path / "run"), epoch=1)

@@ -5,39 +5,15 @@ import torch
 
 from clip.model import CLIP
 from clip.weights import published_models
-from trainers.ivlp import IndependentPrompts
 from trainers.maple import MaPLePrompts
 from trainers.mpl import MPLPrompts, MPLSchedules
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize(
-    ("n", "a", "r", "depth"), [(1, 2, 1, 9), (2, 2, 1, 5), (3, 1, 3, 12), (2, 3, 0, 4), (4, 0, 1, 4)]
-)
-def test_vision_prompts_follow_the_formula(n: int, a: int, r: int, depth: int) -> None:
-    schedules = MPLSchedules(n, depth, 12, 12, n_add=a, n_remove=r)
-    expected = [n + min(layer, depth - 1) * (a * n - r) for layer in range(12)]
-    assert (schedules.vision.n_present, schedules.text.n_present) == (expected, [n] * 12)
-
-
-@pytest.fixture(scope="module")
-def b16() -> CLIP:
+def test_trainable_parameters_at_vit_b16() -> None:
     with torch.device("meta"):
-        return CLIP(published_models()["ViT-B/16"].config)
-
-
-def test_prompts_of_all_twelve_layers_have_the_published_name_of_their_layer(b16: CLIP) -> None:
-    learner = IndependentPrompts(b16, ["a cat"], "a photo of a", 2, 12, 2, 12)
-    names, text, vision = learner.published_names(), learner.text().deep.tokens, learner.vision().tokens
-    assert names.pop("prompt_learner.ctx") is text[0] and names.pop("image_encoder.VPT") is vision[0]
-    for layer in range(1, 12):
-        for encoder, tokens in (("text_encoder", text), ("image_encoder", vision)):
-            assert names.pop(f"{encoder}.transformer.resblocks.{layer}.VPT_shallow") is tokens[layer]
-    assert not names
-
-
-def test_trainable_parameters_at_vit_b16(b16: CLIP) -> None:
+        b16 = CLIP(published_models()["ViT-B/16"].config)
     names, words = ["a cat", "a dog"], "a photo of a"
     learners = {
         6_702_336: MPLPrompts(b16, names, words, MPLSchedules(1, 9, 12, 12, 2, 1)),

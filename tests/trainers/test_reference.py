@@ -7,8 +7,6 @@ from typing import Any
 import check
 import pytest
 
-from trainers.prompts import class_prompt
-
 CASES = json.loads((Path(__file__).parents[1] / "reference" / "prompt_methods.json").read_text())["cases"]
 THROUGH_TRAINERS = [name for name in CASES if name != "clip_resnet"]  # held in tests/clip/test_towers.py
 
@@ -39,8 +37,3 @@ def test_recorded_figures(name: str, reference: dict, reference_weights: Path, m
     assert check.check(name, case, reference["seed"], str(reference_weights), size) == []
     recorded = case.get("vision_tokens_per_layer", [])
     assert seen[: len(recorded)] == recorded
-
-
-def test_names_and_contexts_of_class_prompts() -> None:
-    assert class_prompt("X a_photo of a", "annual_crop_land") == "X a photo of a annual crop land."
-    assert class_prompt("", "River") == "River."

@@ -1,15 +1,13 @@
 """Settings of methods: which are read, and what the refused ones are told."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import train
 from dassl.engine import TRAINER_REGISTRY
-from tests.trainers.small_runs import NODES, REGISTERED
+from tests.trainers.small_runs import NODES
 from trainers.base import PromptTrainer
-from trainers.templates import DEFAULT_TEMPLATE, TEMPLATES, chosen_template
 
 
 def setup(method: str, *words: str) -> Any:
@@ -95,26 +93,6 @@ def test_a_method_without_settings_is_told_so(make, monkeypatch) -> None:
         make("Next")
 
 
-def test_a_variant_of_a_method_is_configured_by_its_node(make, monkeypatch) -> None:
-    class Variant(REGISTERED["MPL"]):
-        """MPL with another loss, say."""
-
-    monkeypatch.setitem(TRAINER_REGISTRY._obj_map, "Variant", Variant)
-    pairs = ("TRAINER.MPL.PREC", "fp32", "OPTIM.MAX_EPOCH", 1)
-    make("Variant", *pairs, "TRAINER.MPL.PROMPT_DEPTH", 3).train()
-    with pytest.raises(ValueError, match="PROMPT_DEPTH.*3.*2"):
-        make("Variant", *pairs, "TRAINER.MPL.PROMPT_DEPTH", 2).train()
-
-
-def test_a_published_yaml_says_true_for_its_words(tmp_path: Path) -> None:
-    path = tmp_path / "published.yaml"
-    path.write_text("TRAINER:\n  COOP:\n    CTX_INIT: True\n    W: 8.0\n    ALPHA: 1.0\n")
-    assert setup("KgCoOp", "--config-file", str(path)).TRAINER.COOP.W == 8
-    for method, key in (("CoOp", "CTX_INIT"), ("ProGrad", "W")):  # which they do not read
-        with pytest.raises(ValueError, match=rf"TRAINER\.COOP\.{key}"):
-            setup(method, "--config-file", str(path))
-
-
 def test_dept_takes_the_settings_of_its_base() -> None:
     assert setup("DePT", "TRAINER.DEPT.BASE", "KgCoOp", "TRAINER.COOP.W", "2.0").TRAINER.COOP.W == 2
     assert setup("DePT", "TRAINER.DEPT.BASE", "MaPLe", "TRAINER.MAPLE.N_CTX", "3").TRAINER.MAPLE.N_CTX == 3
@@ -126,12 +104,3 @@ def test_a_run_holds_all_settings_that_its_method_reads_and_no_others(make) -> N
     assert trainer.identity["method"]["TCP"]["W"] == 4.0
     assert "TRAINER.TCP.W" in trainer.prompt_settings(trainer.cfg)
     assert "TRAINER.COOP.W" not in make("CoOp").prompt_settings(trainer.cfg)
-
-
-def test_a_given_template_stands_in_for_the_datasets_own() -> None:
-    def template(*words: str) -> str:
-        return chosen_template(setup("ZeroshotCLIP", *words))
-
-    assert template("DATASET.NAME", "EuroSAT") == TEMPLATES["EuroSAT"]
-    assert template("DATASET.NAME", "Folder") == DEFAULT_TEMPLATE
-    assert template("DATASET.NAME", "EuroSAT", "DATASET.TEMPLATE", "a map of {}.") == "a map of {}."

@@ -1,38 +1,17 @@
-"""What the learned arrays start from."""
+"""What the learned arrays start from, beside what is recorded: words and drawn numbers."""
 
 import pytest
 import torch
 
-from tests.trainers.small_runs import IMAGES, LABELS
-
-PHOTO = ("DATASET.TEMPLATE", "a photo of a {}.")
+from tests.trainers.small_runs import IMAGES
 
 
-def test_mpls_context_is_the_word_x_and_its_maps_are_copies_of_one(make) -> None:
-    trainer = make("MPL")
-    learner, embedding = trainer.model.prompt_learner, trainer.model.clip.token_embedding.weight
+def test_mpls_maps_are_copies_of_one(make) -> None:
+    learner = make("MPL").model.prompt_learner
     maps = [m for row in learner.txt2img_proj for m in row.values()]
     assert len(maps) == 4
     assert all(torch.equal(m.weight, maps[0].weight) and torch.equal(m.bias, maps[0].bias) for m in maps)
     assert not torch.equal(learner.proj.weight, maps[0].weight)
-    assert torch.equal(learner.ctx, embedding[[343, 343]])  # 343 is the token of "x"
-    x_x_a_photo_of_a_forest = [49406, 343, 343, 320, 1125, 539, 320, 4167, 269]
-    assert learner.class_prompts.tokens[1].tolist()[:9] == x_x_a_photo_of_a_forest
-
-
-def test_kgcoops_words_of_the_frozen_template_are_at_no_distance_from_it(make) -> None:
-    trainer = make("KgCoOp", "TRAINER.COOP.CTX_INIT", "True", *PHOTO)
-    assert trainer.model.prompt_learner.ctx.shape == (4, 64)
-    assert abs(float(trainer.loss_terms(IMAGES, LABELS)["kg"].detach())) < 1e-5
-    other = make("KgCoOp", "TRAINER.COOP.CTX_INIT", "True", "TRAINER.COOP.W", 100.0)
-    assert other.loss_terms(IMAGES, LABELS)["kg"] > 1e-3
-
-
-def test_prograds_words_follow_zeros_and_are_those_of_the_template(make) -> None:
-    pairs = ("TRAINER.COOP.N_CTX", 6, "TRAINER.COOP.CTX_INIT", "True")
-    learner = make("ProGrad", *pairs, *PHOTO).model.prompt_learner
-    assert not learner.ctx[:2].any()
-    assert torch.equal(learner.ctx[2:], learner.class_prompts.embedded[0, 3:7])
 
 
 def test_mmas_adapters_are_drawn_as_kaiming_does(make) -> None:
