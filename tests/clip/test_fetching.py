@@ -3,38 +3,31 @@
 import hashlib
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 import clip
-from clip import CLIP, CLIPConfig, weights
+from clip import weights
+from tests.clip.test_weights import SMALL, state_of
 from tests.web_server import serving
 from tests.weights_files import write_openai_archive
-
-SIZES = {"embed_dim": 32, "image_size": 32, "vision_layers": 2, "vision_width": 64, "patch_size": 16}
-SIZES |= {"context_length": 16, "vocab_size": 300, "text_width": 64, "text_layers": 2}
-
-
-def state_of(seed: int) -> dict[str, Tensor]:
-    torch.manual_seed(seed)
-    return {key: value.half().float() for key, value in CLIP(CLIPConfig(**SIZES)).state_dict().items()}
 
 
 def test_the_hub_is_preferred_and_the_archive_takes_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    states = [state_of(seed) for seed in range(3)]
+    states = [state_of(SMALL, seed) for seed in range(3)]
     save_file(states[0], tmp_path / "good")
     torch.save({"state_dict": states[1]}, tmp_path / "bin")
     archive = write_openai_archive(states[2], tmp_path / "archive").read_bytes()
     sha256 = hashlib.sha256(archive).hexdigest()
     names = ["good", "bin", "absent", "broken", "other", "nowhere"]
     entries = {
-        name: {"file": f"{name}.pt", "sha256": sha256, "hub": f"example/{name}", "config": SIZES}
+        name: {"file": f"{name}.pt", "sha256": sha256, "hub": f"example/{name}", "config": asdict(SMALL)}
         for name in names
     }
     entries["other"]["sha256"] = "0" * 64  # the served file is another one

@@ -26,9 +26,9 @@ SMALL = CLIPConfig(32, 32, 2, 64, 16, 16, 300, 64, 2)
 SMALL_RESNET = CLIPConfig(32, 32, (1, 1, 1, 1), 16, None, 16, 300, 64, 2)
 
 
-def state_of(config: CLIPConfig) -> dict[str, Tensor]:
+def state_of(config: CLIPConfig, seed: int = 0) -> dict[str, Tensor]:
     """Random weights, of values that float16 holds exactly."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     state = CLIP(config).state_dict()
     return {key: value.half().float() if value.is_floating_point() else value for key, value in state.items()}
 

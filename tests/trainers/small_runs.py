@@ -31,7 +31,6 @@ METHODS = (  # every method that has a file in trainers/ and learns something
         if issubclass(cls, PromptTrainer) and cls.__module__.startswith("trainers.") and name not in PUBLISHED
     ),
 )
-OTHERS = METHODS[len(PUBLISHED) :]
 STATIC = tuple(name for name in METHODS if vars(REGISTERED[name]).get("has_static_step"))
 NODES = {name: REGISTERED[name].settings_node for name in METHODS}
 
@@ -104,15 +103,16 @@ def config(method: str, root: Path, weights: Path | str, output: Path, *pairs: A
             "OPTIM.MAX_EPOCH": 2,
             "OPTIM.LR_SCHEDULER": "cosine",
         }
-    if method in NODES:
-        node = f"TRAINER.{NODES[method]}"
+    given = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    chosen = given.get("TRAINER.DEPT.BASE", method)  # DePT has the settings of its base
+    if chosen in NODES:
+        node = f"TRAINER.{NODES[chosen]}"
         settings[f"{node}.PREC"] = "fp32"
-        depths = [key for key in cfg.TRAINER[NODES[method]] if key.startswith("PROMPT_DEPTH")]
+        depths = [key for key in cfg.TRAINER[NODES[chosen]] if key.startswith("PROMPT_DEPTH")]
         settings |= {f"{node}.{key}": 3 for key in depths}
-        settings |= FITTING.get(method, {})
-    settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
+        settings |= FITTING.get(chosen, {})
     words = []
-    for key, value in settings.items():
+    for key, value in (settings | given).items():
         words += [key if "." in key or key in cfg else f"{node}.{key}", value]
     cfg.merge_from_list(words)
     cfg.freeze()

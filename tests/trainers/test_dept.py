@@ -9,22 +9,7 @@ import torch
 
 from classify import PromptClassifier
 from tests.classify.conftest import write_prompts
-from tests.trainers.small_runs import IMAGES, LABELS, NAMES, REGISTERED, step
-
-FITTING = {
-    "MaPLe": ("PROMPT_DEPTH", 3),
-    "PromptSRC": ("PROMPT_DEPTH_TEXT", 3, "PROMPT_DEPTH_VISION", 3),
-    "CoPrompt": ("PROMPT_DEPTH", 3, "SENTENCES", "templates"),
-}
-
-
-def on(base: str, *settings: Any) -> list[Any]:
-    """KEY, VALUE pairs of DePT on a base; those without a dot are the base's."""
-    pairs = ["TRAINER.DEPT.BASE", base]
-    node = REGISTERED[base].settings_node
-    for key, value in zip(*[iter((*FITTING.get(base, ()), "PREC", "fp32", *settings))] * 2, strict=True):
-        pairs += [key if "." in key else f"TRAINER.{node}.{key}", value]
-    return pairs
+from tests.trainers.small_runs import IMAGES, LABELS, NAMES, step
 
 
 def moved(trainer: Any) -> Any:
@@ -43,7 +28,7 @@ def without_head(trainer: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("base", ["PromptSRC", "CoPrompt"])  # test_newer_reference.py has the others
 def test_the_base_s_loss_is_joined_by_the_second_head(base: str, make: Callable) -> None:
-    trainer, alone = make("DePT", *on(base)), make(base, *on(base)[2:])
+    trainer, alone = make("DePT", "TRAINER.DEPT.BASE", base), make(base)
     terms, of_base = trainer.loss_terms(IMAGES, LABELS), alone.loss_terms(IMAGES, LABELS)
     assert torch.equal(terms.pop("cross_entropy_similarity"), of_base.pop("cross_entropy"))
     linear = terms.pop("cross_entropy_linear")
@@ -62,7 +47,7 @@ def test_the_base_s_loss_is_joined_by_the_second_head(base: str, make: Callable)
     ],
 )
 def test_settings_of_the_second_head(settings: tuple, has_classifier: bool, make: Callable) -> None:
-    trainer = moved(make("DePT", *on("CoOp"), *settings))
+    trainer = moved(make("DePT", *settings))
     names = [name for name, _ in trainer.learned.named_parameters()]
     assert ("linear_probe_proj.weight" in names) == has_classifier
     assert any(name.startswith("film") for name in names) == (settings[0] != "TRAINER.FILM.LINEAR_PROBE")
@@ -77,7 +62,7 @@ def test_settings_of_the_second_head(settings: tuple, has_classifier: bool, make
 
 def test_a_test_of_other_classes_leaves_out_the_second_head(make: Callable, tmp_path: Path) -> None:
     """And one of some of the training's classes takes their rows."""
-    on_base = (*on("MaPLe"), "DATASET.SUBSAMPLE_CLASSES")
+    on_base = ("TRAINER.DEPT.BASE", "MaPLe", "DATASET.SUBSAMPLE_CLASSES")
     base = moved(make("DePT", *on_base, "base", output="base"))
     base.save_model(0, str(tmp_path / "base"))
     assert (tmp_path / "base" / "MultiModalPromptLearner").is_dir()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.trainers.small_runs import IMAGES
+from tests.trainers.small_runs import IMAGES, LABELS
 
 
 def test_mpls_maps_are_copies_of_one(make) -> None:
