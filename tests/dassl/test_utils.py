@@ -1,5 +1,6 @@
 """Registries, meters, images, seeds, signals and the other small tools."""
 
+import random
 import re
 import signal
 
@@ -39,7 +40,7 @@ def test_meters_average_numbers_and_tensors_alike():
     assert str(numbers) == str(tensors) == "loss 6.0000 (3.0000)"
 
 
-UNUSABLE = {  # bytes, the cut of a file, or the value of pixels: floats as microscopes write them
+UNUSABLE = {  # the bytes of a file, or the value of its pixels; microscopes write floats
     "empty": b"",
     "no image": b"not an image",
     "missing": None,
@@ -61,18 +62,14 @@ def test_an_image_that_cannot_be_used_is_named(what, tmp_path):
             utils.read_image(str(path))
 
 
-def test_seeds_and_states_of_the_generators(tmp_path):
+def test_states_of_the_generators(tmp_path):
     def draws():
-        return np.random.randn(3).tolist(), torch.rand(3).tolist(), __import__("random").random()
+        return np.random.randn(3).tolist(), torch.rand(3).tolist(), random.random()
 
-    utils.set_random_seed(0)
-    first = draws()
-    utils.set_random_seed(0)
-    utils.set_random_seed(-1)  # seeds nothing
-    assert draws() == first, "zero is a seed"
     np.random.randn()  # leaves half a pair in NumPy's generator
     torch.save(get_random_state(), tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
+    utils.set_random_seed(-1)  # seeds nothing
     first = draws()
     set_random_state(state)
     assert draws() == first
@@ -80,12 +77,6 @@ def test_seeds_and_states_of_the_generators(tmp_path):
     named = {key: dict(zip(keys.split(), state[key], strict=True)) for key, keys in earlier.items()}
     set_random_state(state | named)
     assert draws() == first, "as the checkpoints of earlier versions have it"
-    with utils.isolated_random_state(7):
-        inside = draws()
-    after = draws()
-    set_random_state(state)
-    draws()
-    assert draws() == after != inside
 
 
 def test_files(tmp_path):
