@@ -13,7 +13,7 @@ import dassl.optim.lr_scheduler as dassl_schedulers
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint, load_pretrained_weights, save_checkpoint
-from dassl.utils.checkpoints import restore
+from dassl.utils.checkpoints import finished_epochs, restore
 
 
 def parts():
@@ -28,6 +28,8 @@ def test_names_of_weights_lose_module_and_what_does_not_fit_is_refused(tmp_path)
     model, _, _ = parts()
     weights = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
     path = save_checkpoint({"state_dict": weights, "epoch": 1}, str(tmp_path))
+    save_checkpoint({"state_dict": weights, "epoch": 2}, str(tmp_path), model_name="model-best.pth.tar")
+    assert (tmp_path / "checkpoint").read_text() == "model.pth.tar-1\n", "from which a run resumes"
     other, _, _ = parts()
     restore(load_checkpoint(path), path, other)
     assert torch.equal(other.weight, model.weight)
@@ -50,6 +52,13 @@ def test_a_failed_save_leaves_the_last_checkpoint_in_place(tmp_path, monkeypatch
             save_checkpoint({"state_dict": {"w": torch.zeros(2)}, "epoch": epoch}, str(tmp_path))
     assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model.pth.tar-1"]
     assert bool((load_checkpoint(str(tmp_path / "model.pth.tar-1"))["state_dict"]["w"] == 1).all())
+
+
+def test_a_run_has_the_epochs_that_all_its_models_have(tmp_path):
+    for name, epoch in (("a", 3), ("b", 2)):
+        save_checkpoint({"state_dict": {}, "epoch": epoch}, str(tmp_path / name))
+    assert finished_epochs(str(tmp_path), ["a", "b"]) == 2
+    assert finished_epochs(str(tmp_path), ["a", "none"]) == 0
 
 
 @pytest.mark.parametrize("size", [0, 10, 300, -1])

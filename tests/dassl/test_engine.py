@@ -13,7 +13,6 @@ from dassl.data.datasets import Datum
 from dassl.engine import TrainerX
 from dassl.record import digest_of_rows
 from dassl.utils import load_checkpoint
-from tests.dassl import engine_world
 from tests.dassl.engine_world import same
 
 LINE = re.compile(
@@ -108,20 +107,6 @@ def test_a_stopped_and_resumed_run_is_bit_identical(build, tmp_path, workers):
     assert metrics(broken) == metrics(whole)
     left, right = read(broken / "result.json"), read(whole / "result.json")
     assert left["finished"] and left["started"] == result["started"] and left["accuracy"] == right["accuracy"]
-
-
-def test_two_models_of_unequal_epochs_resume_from_the_lower(build, tmp_path):
-    def two_models():
-        trainer = build(tmp_path, "TRAIN.CHECKPOINT_FREQ", 1, "TEST.NO_TEST", "True")
-        trainer.register_model("other", engine_world.TinyNet(3))
-        return trainer
-
-    two_models().train()
-    (tmp_path / "other" / "checkpoint").write_text("model.pth.tar-2\n")
-    trainer = two_models()
-    assert trainer.resume_model_if_exist(str(tmp_path)) == 2
-    saved = load_checkpoint(str(tmp_path / "prompt_learner" / "model.pth.tar-2"))["state_dict"]
-    assert same(dict(trainer.model.state_dict()), dict(saved))
 
 
 def test_resuming_another_run_is_refused(build, tmp_path):
@@ -220,10 +205,6 @@ def test_val_is_never_replaced_by_test(build, tmp_path):
         with pytest.raises(ValueError, match="no val images"):
             trainer.test(split="val")
     assert not (tmp_path / "prompt_learner").exists()
-    with pytest.raises(KeyError, match="Did you mean test"):
-        build(tmp_path, "TEST.SPLIT", "tests").test()
-    with pytest.raises(KeyError, match="Did you mean best_val"):
-        build(tmp_path, "TEST.FINAL_MODEL", "best").train()
 
 
 def test_a_finished_result_without_checkpoints_is_not_overwritten(build, tmp_path):
@@ -266,13 +247,25 @@ def test_a_learned_parameter_that_is_not_finite_is_not_saved(build, tmp_path):
     assert not (tmp_path / "prompt_learner").exists()
 
 
-def test_a_second_model_of_a_name_and_no_training_are_refused(build, tmp_path):
-    trainer = build(tmp_path)
-    with pytest.raises(ValueError, match="registered already"):
-        trainer.register_model("prompt_learner", trainer.model)
-    for option in (("OPTIM.MAX_EPOCH", 0), ("OPTIM.LR", 0.0)):
-        with pytest.raises(ValueError, match=option[0]):
-            build(tmp_path, *option)
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("OPTIM.MAX_EPOCH", 0, "OPTIM.MAX_EPOCH"),
+        ("OPTIM.LR", 0.0, "OPTIM.LR"),
+        ("OPTIM.NAME", "sdg", "Did you mean sgd"),
+        ("OPTIM.LR_SCHEDULER", "cosin", "Did you mean cosine"),
+        ("OPTIM.WARMUP_TYPE", "none", "WARMUP_TYPE"),
+        ("INPUT.TRANSFORMS", "('random_flop',)", "Did you mean random_flip"),
+        ("INPUT.INTERPOLATION", "cubic", "bicubic, bilinear, nearest"),
+        ("DATALOADER.TRAIN_X.SAMPLER", "RandomSample", "Did you mean RandomSampler"),
+        ("TEST.SPLIT", "tests", "Did you mean test"),
+        ("TEST.FINAL_MODEL", "best", "Did you mean best_val"),
+    ],
+)
+def test_a_mistake_in_a_setting_is_named(key, value, message, build, tmp_path):
+    with pytest.raises((KeyError, ValueError), match=message):
+        build(tmp_path, key, value).train()
+    assert not (tmp_path / "result.json").exists()
 
 
 def test_own_epochs_and_an_own_test_are_recorded(build, tmp_path):
