@@ -12,8 +12,6 @@ from tests.trainers.small_runs import NODES, PUBLISHED, REGISTERED, STATIC
 from trainers.graphs import graphed_loss
 from trainers.mpl import MPL
 
-N_STEPS = 6
-
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable:
@@ -88,7 +86,7 @@ def test_steps_as_graphs_are_the_plain_ones(method: str, prec: str, make, capsys
         trainer.num_batches, trainer.batch_idx = 100, 0
         generator = torch.Generator().manual_seed(1)
         losses = []
-        for _ in range(N_STEPS):
+        for _ in range(6):
             images, labels = torch.randn(4, 3, 32, 32, generator=generator), torch.arange(4)
             losses.append(trainer.forward_backward({"img": images, "label": labels})["loss"])
         learned = torch.cat([p.detach().flatten() for p in trainer.learned.parameters()])

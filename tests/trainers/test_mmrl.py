@@ -7,9 +7,10 @@ import torch
 
 from classify.building import build_model
 from clip import load
-from tests.trainers.small_runs import IMAGES, config
+from tests.classify.conftest import write_prompts
+from tests.trainers.small_runs import IMAGES, NAMES, config
 from trainers.mmrl import takes_both
-from trainers.prompt_file import FILE_NAME, PromptFile
+from trainers.prompt_file import PromptFile
 
 
 @pytest.mark.parametrize(
@@ -31,17 +32,10 @@ def test_the_task_says_whether_a_test_takes_both_features(
     assert takes_both(config("MMRL", tmp_path, "", tmp_path, *pairs)) is expected
 
 
-def test_new_class_names_are_classified_by_the_class_feature_alone(make, weights, tmp_path: Path) -> None:
-    """Those of the training as in its own test, in the words of its template."""
-    pairs = ("TASK", "FS", "OPTIM.MAX_EPOCH", 1, "DATASET.TEMPLATE", "a map of {}.")
-    trainer = make("MMRL", *pairs)
-    trainer.train()
-    file = PromptFile.read(tmp_path / FILE_NAME)
-    for names, share in ((file.classnames, 0.7), (file.classnames[:3], 0.7), (("a heron", "River"), 1)):
-        model = build_model(file, load(weights["narrow"]), names)
-        assert model.prompt_learner.share == share
-        if names == file.classnames:
-            torch.testing.assert_close(model(IMAGES), trainer.model_inference(IMAGES), rtol=1e-4, atol=1e-3)
-        if share == 1:
-            features, _ = model.both_features(IMAGES)
-            torch.testing.assert_close(model(IMAGES), model.logits(features, model.text_features()))
+def test_new_class_names_are_classified_by_the_class_feature_alone(make, weights: dict) -> None:
+    file = PromptFile.read(write_prompts(make("MMRL", "TASK", "FS")))
+    clip = load(weights["narrow"])
+    of_training, of_others = (build_model(file, clip, names) for names in (NAMES[:3], ("a heron", NAMES[3])))
+    assert (of_training.prompt_learner.share, of_others.prompt_learner.share) == (0.7, 1)
+    features, _ = of_others.both_features(IMAGES)
+    torch.testing.assert_close(of_others(IMAGES), of_others.logits(features, of_others.text_features()))
