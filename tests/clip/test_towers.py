@@ -97,10 +97,6 @@ IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
 TOKENS = clip.tokenize(["a cat", "two big dogs"], 20)
 
 
-def random_prompts(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(5))
-
-
 def test_building_a_clip_changes_no_state_of_the_process() -> None:
     before = torch.backends.cuda.cudnn_sdp_enabled()
     try:
