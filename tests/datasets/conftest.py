@@ -59,6 +59,11 @@ def put(path, content=IMAGE):
     path.write_bytes(content) if isinstance(content, bytes) else path.write_text(content, encoding="utf-8")
 
 
+def put_images(folder, paths):
+    for path in paths:
+        put(folder / path)
+
+
 def split_rows(pattern):
     """Rows of a split whose labels do not first appear in order."""
     split = {}
@@ -75,8 +80,7 @@ def split_rows(pattern):
 def lay_out_split(root, name):
     folder, images, split_file, pattern = SPLIT_LAYOUTS[name]
     split = split_rows(pattern)
-    for path in [row[0] for rows in split.values() for row in rows]:
-        put(root / folder / images / path)
+    put_images(root / folder / images, [row[0] for rows in split.values() for row in rows])
     put(root / folder / split_file, json.dumps(split))
     return split
 
@@ -87,8 +91,7 @@ def lay_out_aircraft(root, name="FGVCAircraft"):
     split = split_rows("{c}{p}{i:07d}.jpg")
     for part, rows in split.items():
         put(folder / f"images_variant_{part}.txt", "".join(f"{path[:-4]} {c}\n" for path, _, c in rows))
-        for path, _, _ in rows:
-            put(folder / "images" / path)
+        put_images(folder / "images", [row[0] for row in rows])
     return split
 
 
@@ -103,8 +106,7 @@ def lay_out_imagenet(root, name="ImageNet"):
         for part, folder in (("train", "train"), ("test", "val")):
             names = sorted(f"{i}.JPEG" for i in range(COUNTS[part][label]))
             split[part] += [[f"{folder}/{wnid}/{image}", label, c] for image in names]
-    for path in [row[0] for rows in split.values() for row in rows]:
-        put(root / "imagenet/images" / path)
+    put_images(root / "imagenet/images", [row[0] for rows in split.values() for row in rows])
     return {**split, "val": split["test"]}
 
 
@@ -117,8 +119,7 @@ def lay_out_variant(root, name):
     for label, c in enumerate(present):
         folder = str(c) if name == "ImageNetV2" else WNIDS[c]
         rows += [[f"{folder}/{i}.jpeg", label, IMAGENET[WNIDS[c]]] for i in range(2)]
-    for path, _, _ in rows:
-        put(images / path)
+    put_images(images, [row[0] for row in rows])
     if name in ("ImageNetA", "ImageNetR"):
         put(images / "README.txt", "about")
     return {"train": rows, "val": [], "test": rows}
@@ -166,6 +167,5 @@ def counts(dataset):
 @pytest.fixture
 def birds(tmp_path):
     """A folder of four class folders of own images, in the data folder `tmp_path`."""
-    for path in BIRDS:
-        put(tmp_path / "birds" / path)
+    put_images(tmp_path / "birds", BIRDS)
     return tmp_path / "birds"

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from datasets import folder, splits
-from tests.datasets.conftest import BIRDS, IMAGE, counts, put, read, refused, rows_of
+from tests.datasets.conftest import BIRDS, IMAGE, counts, put, put_images, read, refused, rows_of
 
 
 def read_birds(root, **settings):
@@ -61,10 +61,9 @@ def test_no_split_is_kept_of_damaged_images_or_single_ones(tmp_path, birds):
     put(birds / "wren/7.jpg")
     put(birds / "kiwi/1.jpg")
     assert "'kiwi'" in refused_birds(tmp_path) and not (birds / "split_own.json").exists()
-    put(tmp_path / "data/photos/birds/emu/1.jpg")
-    put(tmp_path / "data/photos/birds/wren/1.jpg")  # the classes are one folder deeper
+    put_images(tmp_path / "photos/birds", ["emu/1.jpg", "wren/1.jpg"])  # one folder deeper
     assert "'birds'" in refused_birds(tmp_path, FOLDER_PATH="photos")
-    assert not (tmp_path / "data/photos/split_own.json").exists()
+    assert not (tmp_path / "photos/split_own.json").exists()
 
 
 def test_the_split_of_a_folder_that_cannot_be_written_is_kept_below_the_root(tmp_path, birds, monkeypatch):
@@ -82,8 +81,7 @@ def test_the_split_of_a_folder_that_cannot_be_written_is_kept_below_the_root(tmp
 
 def test_what_is_left_out_is_told(tmp_path, birds, capsys):
     unseen = (".hidden.jpg", ".git/x.jpg", "wren/.DS_Store", "wren/._1.jpg", "__MACOSX/wren/1.jpg")
-    for path in (*unseen, "split_fewshot/a", "loose.jpg", "wren/notes.txt", "README.md"):
-        put(birds / path)
+    put_images(birds, [*unseen, "split_fewshot/a", "loose.jpg", "wren/notes.txt", "README.md"])
     (birds / "emu/up").symlink_to(birds)
     assert paths_of(read_birds(tmp_path)) == sorted(BIRDS)
     told = capsys.readouterr().out
@@ -92,8 +90,8 @@ def test_what_is_left_out_is_told(tmp_path, birds, capsys):
 
 def test_names_of_any_kind(tmp_path, birds):
     folders = ("コウノトリ", unicodedata.normalize("NFD", "Grünspecht"))
-    for path in ("emu/2021/May/A.JPG", "emu/b.Png", *(f"{c}/ö {i}.jpg" for c in folders for i in range(2))):
-        put(birds / path)
+    put_images(birds, ["emu/2021/May/A.JPG", "emu/b.Png"])
+    put_images(birds, [f"{c}/ö {i}.jpg" for c in folders for i in range(2)])
     dataset = read_birds(tmp_path)
     assert {"emu/2021/May/A.JPG", "emu/b.Png"} <= set(paths_of(dataset))
     assert dataset.classnames[0] == "Grünspecht" and dataset.classnames[-1] == "コウノトリ"
@@ -101,8 +99,7 @@ def test_names_of_any_kind(tmp_path, birds):
 
 @pytest.mark.parametrize("name", ["blue jay", "Blue_Jay", "blue  jay", "BLUE JAY"])
 def test_classes_of_the_same_tokens_are_refused(name, tmp_path, birds):
-    for i in range(2):
-        put(birds / name / f"{i}.jpg")
+    put_images(birds / name, ["0.jpg", "1.jpg"])
     message = refused_birds(tmp_path)
     assert "'blue_jay'" in message and name in message and "FOLDER_CLASS_NAMES" in message
     assert not (birds / "split_own.json").exists()
@@ -131,8 +128,7 @@ def test_folders_that_are_not_there_or_empty_are_told(tmp_path, birds):
 def test_links_out_of_the_folder_are_followed_if_asked(tmp_path, birds):
     (birds / "emu/same.jpg").symlink_to(birds / "wren/1.jpg")
     assert counts(read_birds(tmp_path))[0]["emu"] == 1
-    put(tmp_path / "elsewhere/kiwi/0.jpg")
-    put(tmp_path / "elsewhere/kiwi/1.jpg")
+    put_images(tmp_path / "elsewhere/kiwi", ["0.jpg", "1.jpg"])
     (birds / "kiwi").symlink_to(tmp_path / "elsewhere/kiwi")
     assert "kiwi/0.jpg" in (message := refused_birds(tmp_path)) and "DATASET.FOLDER_LINKS True" in message
     (birds / "split_own.json").unlink()
@@ -150,8 +146,8 @@ def test_links_out_of_the_folder_are_followed_if_asked(tmp_path, birds):
 ])  # fmt: skip
 def test_folders_of_parts_state_the_split(names, sizes, tmp_path, capsys):
     for name, n in zip(names, (3, 1, 2), strict=True):
-        for path in [f"{c}/{i}.jpg" for c in ("emu", "wren") for i in range(n if name else 0)]:
-            put(tmp_path / "birds" / name / path)
+        images = [f"{c}/{i}.jpg" for c in ("emu", "wren") for i in range(n if name else 0)]
+        put_images(tmp_path / "birds" / name, images)
     assert counts(read_birds(tmp_path, shots=4)) == tuple({"emu": n, "wren": n} if n else {} for n in sizes)
     assert not (tmp_path / "birds/split_own.json").exists()
     assert ("best_val cannot be used" in capsys.readouterr().out) == (sizes[1] == 0)
@@ -165,14 +161,12 @@ def test_folders_of_parts_state_the_split(names, sizes, tmp_path, capsys):
     ("train/a", "test/a", "test/b"),
 ])  # fmt: skip
 def test_parts_that_make_no_split_are_told(folders, tmp_path):
-    for path in folders:
-        put(tmp_path / "birds" / path / "1.jpg")
+    put_images(tmp_path / "birds", [f"{path}/1.jpg" for path in folders])
     refused_birds(tmp_path)
 
 
 def test_classes_may_be_called_test_or_val(tmp_path):
-    for path in [f"{c}/{i}.jpg" for c in ("test", "exam", "val") for i in range(2)]:
-        put(tmp_path / "birds" / path)
+    put_images(tmp_path / "birds", [f"{c}/{i}.jpg" for c in ("test", "exam", "val") for i in range(2)])
     assert read_birds(tmp_path).classnames == ["exam", "test", "val"]
 
 

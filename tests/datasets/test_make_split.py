@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from tests.datasets.conftest import LAYOUTS, put, read, refused, rows_of
+from tests.datasets.conftest import LAYOUTS, put, put_images, read, refused, rows_of
 
 # name -> image folder, class folder -> class name (None: no class), in order of label
 FOLDERS = {
@@ -29,8 +29,7 @@ FOLDERS = {
 def lay_out_folders(root, name):
     folder, classes = FOLDERS[name]
     for c in classes:
-        for image in (*(f"{i}.jpg" for i in range(10)), ".hidden.jpg", "Thumbs.db"):
-            put(root / folder / c / image)
+        put_images(root / folder / c, [*(f"{i}.jpg" for i in range(10)), ".hidden.jpg", "Thumbs.db"])
     names = [classes[c] for c in sorted(classes) if classes[c]]
     return names, tuple(n * len(names) for n in (5, 2, 3))
 
@@ -66,8 +65,7 @@ def lay_out_flowers(root):
     folder = root / "oxford_flowers"
     put(folder / "cat_to_name.json", json.dumps({"2": "hard-leaved pocket orchid", "1": "pink primrose"}))
     savemat(folder / "imagelabels.mat", {"labels": np.array([[2] * 10 + [1] * 10], dtype=np.uint8)})
-    for i in range(1, 21):
-        put(folder / f"jpg/image_{i:05d}.jpg")
+    put_images(folder / "jpg", [f"image_{i:05d}.jpg" for i in range(1, 21)])
     return ["pink primrose", "hard-leaved pocket orchid"], (10, 4, 6)
 
 
@@ -78,8 +76,7 @@ def lay_out_sun(root):
         scenes = ("/a/abbey", "/c/church/indoor")
         lines = [f"{scene}/sun_{name[:2]}{i}.jpg" for scene in scenes for i in range(n)]
         put(folder / name, "\n".join(lines))
-        for line in lines:
-            put(folder / f"SUN397{line}")
+        put_images(folder, [f"SUN397{line}" for line in lines])
     return ["abbey", "indoor church"], (12, 4, 6)
 
 
