@@ -6,8 +6,19 @@ import torch
 from clip.model import CLIP
 from clip.weights import published_models
 from tests.trainers.small_runs import IMAGES, LABELS
+from trainers.ivlp import IndependentPrompts
 from trainers.maple import MaPLePrompts
 from trainers.mpl import MPLPrompts, MPLSchedules
+
+
+def test_prompts_of_all_twelve_layers_have_the_published_name_of_their_layer(b16: CLIP) -> None:
+    learner = IndependentPrompts(b16, ["a cat"], "a photo of a", 2, 12, 2, 12)
+    names, text, vision = learner.published_names(), learner.text().deep.tokens, learner.vision().tokens
+    assert names.pop("prompt_learner.ctx") is text[0] and names.pop("image_encoder.VPT") is vision[0]
+    for layer in range(1, 12):
+        for encoder, tokens in (("text_encoder", text), ("image_encoder", vision)):
+            assert names.pop(f"{encoder}.transformer.resblocks.{layer}.VPT_shallow") is tokens[layer]
+    assert not names
 
 
 def test_trainable_parameters_at_vit_b16() -> None:
