@@ -11,6 +11,12 @@ from trainers.maple import MaPLePrompts
 from trainers.mpl import MPLPrompts, MPLSchedules
 
 
+@pytest.fixture(scope="module")
+def b16() -> CLIP:
+    with torch.device("meta"):
+        return CLIP(published_models()["ViT-B/16"].config)
+
+
 def test_prompts_of_all_twelve_layers_have_the_published_name_of_their_layer(b16: CLIP) -> None:
     learner = IndependentPrompts(b16, ["a cat"], "a photo of a", 2, 12, 2, 12)
     names, text, vision = learner.published_names(), learner.text().deep.tokens, learner.vision().tokens
@@ -21,9 +27,7 @@ def test_prompts_of_all_twelve_layers_have_the_published_name_of_their_layer(b16
     assert not names
 
 
-def test_trainable_parameters_at_vit_b16() -> None:
-    with torch.device("meta"):
-        b16 = CLIP(published_models()["ViT-B/16"].config)
+def test_trainable_parameters_at_vit_b16(b16: CLIP) -> None:
     names, words = ["a cat", "a dog"], "a photo of a"
     learners = {
         6_702_336: MPLPrompts(b16, names, words, MPLSchedules(1, 9, 12, 12, 2, 1)),
