@@ -8,7 +8,8 @@ import codecs
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,12 @@ class Split:
 
 
 def read_split_file(path: Path) -> Split:
-    """The split in a JSON file, checked row by row."""
+    """The split in a JSON file, checked row by row; the runs of one process read it once."""
+    return replace(_read_split_file(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=16)
+def _read_split_file(path: Path, modified: int) -> Split:
     data = read_json(str(path))
     if not isinstance(data, dict) or not all(isinstance(data.get(part), list) for part in PARTS):
         raise ValueError(f"{path} is no split file: it lacks lists of rows under {', '.join(PARTS)}.")
