@@ -168,7 +168,7 @@ def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
     for run in runs:
         lacks_training = run.training and statuses.get(run.training)
         if lacks_training or (run.dataset in missing and not is_finished(run, place)):
-            why = "its training was not made" if lacks_training else f"{run.dataset} is missing"
+            why = "its training was not made" if lacks_training else f"no images of {run.dataset} here"
             print(f"Left out: {run.title}: {why}", file=sys.stderr)
             statuses[run] = 2
             continue
@@ -182,7 +182,10 @@ def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
         if status in STOPPED:
             return status
         statuses[run] = status
-        missing += missing_datasets([run], place.data) if status == 2 else []
+        if status == 2:
+            missing += missing_datasets([run], place.data)
+            own = run.setting("DATASET.FOLDER_PATH")
+            missing += [run.dataset] if own and not (place.data / os.path.expanduser(own)).is_dir() else []
         if status == 0 and run.protocol in ("base2new", "zero_shot") and run.part == "new":
             base = run.training or replace(run, part="base")
             if statuses.get(base) == 0:

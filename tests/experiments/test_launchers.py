@@ -157,6 +157,9 @@ def test_a_run_that_fails_leaves_out_its_tests_and_the_others_go_on(verb: Verb, 
     verb("base2new --method MPL folder 1 1", status=2)
     _, err = verb("few_shot --method MPL eurosat 1,2,3", status=2)
     assert err.count("prepare fetch eurosat") == 1 and err.count("Left out: ") == 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATA", "elsewhere")
+        assert verb("few_shot --method MPL folder 1,2", status=2)[1].count("Left out: ") == 1
 
 
 def test_runs_of_one_process_are_those_of_separate_processes(verb: Verb, tmp_path: Path) -> None:
