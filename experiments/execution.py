@@ -164,7 +164,7 @@ def cost(run: Run) -> float:
 def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
     """Makes `runs` in order; gives 0, or 130 or 143 after Ctrl-C or SIGTERM."""
     statuses: dict[Run, int] = {}
-    missing: list[str] = []  # datasets for which a run was refused
+    missing: list[str] = []  # datasets whose files or folder a refused run did not find
     for run in runs:
         lacks_training = run.training and statuses.get(run.training)
         if lacks_training or (run.dataset in missing and not is_finished(run, place)):
@@ -183,9 +183,9 @@ def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
             return status
         statuses[run] = status
         if status == 2:
-            missing += missing_datasets([run], place.data)
-            own = run.setting("DATASET.FOLDER_PATH")
-            missing += [run.dataset] if own and not (place.data / os.path.expanduser(own)).is_dir() else []
+            folder = os.path.expanduser(run.setting("DATASET.FOLDER_PATH") or "")
+            if missing_datasets([run], place.data) or not (place.data / folder).is_dir():
+                missing.append(run.dataset)
         if status == 0 and run.protocol in ("base2new", "zero_shot") and run.part == "new":
             base = run.training or replace(run, part="base")
             if statuses.get(base) == 0:
