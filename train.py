@@ -169,7 +169,8 @@ def train_or_test(argv: Sequence[str], args: argparse.Namespace, cfg: Any, entri
 
     print(in_words(cfg, args.eval_only))
     print(f"Command: python train.py {shlex.join(argv)}")
-    pairs = [f"{key} {value}" for key, value in changed_settings(cfg).items()]
+    changed = changed_settings(cfg)
+    pairs = [f"{key} {value}" for key, value in changed.items()]
     print(textwrap.fill(f"Settings that are not the defaults: {', '.join(pairs)}", 110))
     if cfg.VERBOSE:
         print(cfg)
@@ -178,7 +179,7 @@ def train_or_test(argv: Sequence[str], args: argparse.Namespace, cfg: Any, entri
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     trainer = build_trainer(cfg)
-    trainer.record.extra = entries
+    trainer.record.extra = {**entries, "changed": list(changed)}
     raise_if_stopped()
     if args.eval_only:
         learns, given = bool(trainer.get_model_names()), args.model_dir or cfg.MODEL.INIT_WEIGHTS

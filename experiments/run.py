@@ -1,8 +1,12 @@
 """What a run is: its folder, the command of train.py that makes it, and its state."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from dassl.config import CfgNode
+from dassl.record import flat, read_result, run_state
 
 from .facts import REPO, methods, read_yaml
 
@@ -96,6 +100,25 @@ def config_of(run: Run, data: Path, output: Path) -> Any:
     return train.setup_cfg(train.build_parser().parse_args(run.arguments(data, output)))
 
 
+def compared_config(run: Run, record: dict[str, Any], data: Path, output: Path) -> Any:
+    """The config of `run` to compare with a record's, of which it takes the defaults if it can.
+
+    The methods declare the defaults, and torch, which they import, takes longer than a plan may.
+    """
+    import train
+
+    args = train.build_parser().parse_args(run.arguments(data, output))
+    given = dict(flat(read_yaml(Path(args.dataset_config_file)))) | dict(flat(read_yaml(run.config_path)))
+    given |= {key: value for key, value in vars(args).items() if key.isupper() and value is not None}
+    given |= dict(zip(args.opts[::2], args.opts[1::2], strict=True))
+    config = CfgNode(record["config"])
+    with contextlib.suppress(ValueError):  # a key, or a type of value, that the record has not
+        config.merge_from_list([word for pair in given.items() for word in pair])
+        if given.keys() >= {*record.get("changed", [""])}:  # "": of an earlier version, which is not known
+            return config
+    return config_of(run, data, output)
+
+
 def check(run: Run, data: Path) -> None:
     """Raises a ValueError for settings that make no sense, before anything is trained."""
     from dassl.engine import TRAINER_REGISTRY
@@ -115,8 +138,6 @@ def state(run: Run, data: Path, output: Path) -> tuple[str, list[str]]:
     Returns:
         `missing`, `unfinished`, `other settings`, `finished`, or `outdated`: its training was made again.
     """
-    from dassl.record import read_result, run_state
-
     folder = str(output / run.folder)
     record = read_result(folder)
     if not record:
@@ -125,4 +146,4 @@ def state(run: Run, data: Path, output: Path) -> tuple[str, list[str]]:
         ended = read_result(str(output / run.training.folder)).get("ended")
         if record["tested"]["ended"] != ended:
             return "outdated", []
-    return run_state(folder, config_of(run, data, output))
+    return run_state(folder, compared_config(run, record, data, output))

@@ -203,6 +203,15 @@ def test_paths_among_the_pairs_are_made_whole(monkeypatch: pytest.MonkeyPatch, t
     assert settings["MODEL.BACKBONE.NAME"] == "ViT-B/32"
 
 
+def write_finished(words: str, output: Path) -> None:
+    """The record of a run's training, as far as a plan reads it."""
+    run = planned(words)[0]
+    config = config_of(run, output / "data", output)
+    record = {"finished": True, "changed": list(train.changed_settings(config)), "config": plain(config)}
+    (output / run.folder).mkdir(parents=True)
+    (output / run.folder / "result.json").write_text(json.dumps(record))
+
+
 def test_a_plan_and_a_status_start_nothing(tmp_path: Path) -> None:
     code = """import sys
 from experiments.__main__ import main
@@ -211,28 +220,32 @@ assert main(command.split()) == 0
 assert main(["status", sys.argv[1]]) == 0
 assert "torch" not in sys.modules, "it takes seconds to import"
 """
-    variables = os.environ | {"OUTPUT": str(tmp_path / "output"), "DATA": str(tmp_path / "data")}
+    write_finished("base2new --method MPL shapes 1 TRAINER.MPL.N_CTX 4", tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    variables = os.environ | {"OUTPUT": str(tmp_path), "DATA": str(tmp_path / "data")}
     ran = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=REPO, env=variables, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
-    parts = ["4 runs: 4 missing", "base2new/test_new/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed1"]
+    parts = ["3 missing, 1 finished", "base2new/test_new/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed1"]
     parts += ["python -m prepare fetch eurosat", "python -m prepare weights ViT-B/16"]
     assert [part for part in parts if part not in ran.stdout] == []
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_plan_names_the_settings_that_differ(monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.setenv("OUTPUT", str(tmp_path))
-    run = planned("base2new --method MPL shapes 1")[0]
-    record = {"finished": True, "config": plain(config_of(run, tmp_path, tmp_path))}
-    (tmp_path / run.folder).mkdir(parents=True)
-    (tmp_path / run.folder / "result.json").write_text(json.dumps(record))
-    same = "DATALOADER.NUM_WORKERS 0 TRAIN.PRINT_FREQ 7 TRAIN.CHECKPOINT_FREQ 1"
-    for words, expected in ((same, "1 finished, 1 missing"), ("OPTIM.LR 0.1", "1 other settings")):
+    made = "OPTIM.LR 0.1 OPTIM.MOMENTUM 0.5 TRAINER.MPL.N_ADD_OP 1"
+    write_finished(f"base2new --method MPL shapes 1 {made}", tmp_path)
+    for words, differing in (
+        (f"{made} DATALOADER.NUM_WORKERS 0 TRAIN.PRINT_FREQ 7 TRAIN.CHECKPOINT_FREQ 1", []),
+        ("OPTIM.LR 0.2 OPTIM.MOMENTUM 0.5 TRAINER.MPL.N_ADD_OP [1,1]", ["OPTIM.LR", "TRAINER.MPL.N_ADD_OP"]),
+        ("OPTIM.LR 0.1 TRAINER.MPL.N_ADD_OP 1", ["OPTIM.MOMENTUM"]),
+    ):
         assert main(f"base2new --method MPL shapes 1 --plan {words}".split()) == 0
         out = capsys.readouterr().out
-        assert expected in out and ("OPTIM.LR: was" in out) == ("other" in expected)
+        assert re.findall(r"(\S+): was", out) == differing
+        assert ("1 other settings, 1 missing" if differing else "1 finished, 1 missing") in out
 
 
 def test_missing_datasets_are_fetched_once_when_asked(monkeypatch, tmp_path) -> None:
