@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dassl.config import CfgNode
-from dassl.record import flat, read_result, run_state
-
 from .facts import REPO, methods, read_yaml
 
 Pairs = tuple[tuple[str, str], ...]
@@ -106,6 +103,8 @@ def compared_config(run: Run, record: dict[str, Any], data: Path, output: Path) 
     The methods declare the defaults, and torch, which they import, takes longer than a plan may.
     """
     import train
+    from dassl.config import CfgNode
+    from dassl.record import flat
 
     args = train.build_parser().parse_args(run.arguments(data, output))
     given = dict(flat(read_yaml(Path(args.dataset_config_file)))) | dict(flat(read_yaml(run.config_path)))
@@ -138,6 +137,8 @@ def state(run: Run, data: Path, output: Path) -> tuple[str, list[str]]:
     Returns:
         `missing`, `unfinished`, `other settings`, `finished`, or `outdated`: its training was made again.
     """
+    from dassl.record import read_result, run_state
+
     folder = str(output / run.folder)
     record = read_result(folder)
     if not record:
