@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,13 +35,10 @@ def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
 
     Prompts are the last of the L tokens, also where they stand inside.
     """
-    visual, found = model.clip.visual, []
+    visual = model.clip.visual
     if not isinstance(visual, VisionTransformer):
-        raise ValueError(
-            "attention is that of a ViT's class token, and this backbone is a ResNet: leave out --explain"
-        )
-
-    prompts = model.prompt_learner.vision()
+        raise ValueError("a ResNet has no class token whose attention could be shown: leave out --explain")
+    prompts, found = model.prompt_learner.vision(), []
 
     def keep_weights(attention: Any, args: tuple) -> None:
         weight, bias = attention.in_proj_weight.float(), attention.in_proj_bias.float()
@@ -55,7 +52,7 @@ def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
             layer = layer[:, order][:, :, order]
         found.append(layer)
 
-    blocks = cast(list[Any], visual.transformer.resblocks)
+    blocks: Any = visual.transformer.resblocks
     handles = [block.attn.register_forward_pre_hook(keep_weights) for block in blocks]
     model.image_features(images)
     for handle in handles:
@@ -63,7 +60,7 @@ def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
     return found
 
 
-def rollout(attention: Sequence[Tensor], schedule: PromptSchedule | None = None) -> Tensor:
+def rollout(attention: Sequence[Tensor], schedule: PromptSchedule) -> Tensor:
     """Where the class token's output looks: `[B, S]`, shares that sum to 1.
 
     Args:
@@ -74,24 +71,21 @@ def rollout(attention: Sequence[Tensor], schedule: PromptSchedule | None = None)
     Returns:
         The class token, the patches row by row, then the prompts in the order in which they joined.
     """
-    length = attention[0].shape[-1]
-    total = torch.eye(length, device=attention[0].device).expand(len(attention[0]), -1, -1)  # [B, L, S]
-    for layer_index, layer in enumerate(attention):
-        if schedule is not None and layer_index > 0:
-            plan = schedule.plans[layer_index]
-            total = F.pad(total[:, : total.shape[1] - plan.removed], (0, plan.added, 0, plan.added))
-            new = torch.arange(1, plan.added + 1, device=total.device)
-            total[:, -new, -new] = 1.0
+    length, device = attention[0].shape[-1] - schedule.plans[0].added, attention[0].device
+    total = torch.eye(length, device=device).expand(len(attention[0]), -1, -1)  # [B, L, S]
+    for plan, layer in zip(schedule.plans, attention, strict=True):
+        total = F.pad(total[:, : total.shape[1] - plan.removed], (0, plan.added, 0, plan.added))
+        new = torch.arange(1, plan.added + 1, device=device)
+        total[:, -new, -new] = 1.0
         total = (layer @ total + total) / 2
     return total[:, 0]
 
 
 def look(model: PromptedCLIP, images: Tensor) -> Tensor:
     """Shares of attention on the patches, `[B, G, G]`; the rest is on the class token and the prompts."""
-    prompts = model.prompt_learner.vision()
-    shares = rollout(attention_of(model, images), None if prompts is None else prompts.schedule)
-    assert isinstance(model.clip.visual, VisionTransformer)
-    side = math.isqrt(model.clip.visual.n_patches)
+    attention, prompts = attention_of(model, images), model.prompt_learner.vision()
+    shares = rollout(attention, prompts.schedule if prompts else PromptSchedule(len(attention), 0))
+    side = math.isqrt(model.clip.visual.n_patches)  # type: ignore[arg-type]
     return shares[:, 1 : 1 + side**2].unflatten(1, (side, side)).cpu()
 
 

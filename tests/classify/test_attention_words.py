@@ -35,9 +35,9 @@ def test_attention_is_that_of_pytorchs_own_module(load: Callable) -> None:
 def test_shares_of_attention_sum_to_one(case: str, load: Callable) -> None:
     model = load(case).model
     with torch.no_grad():
-        prompts = model.prompt_learner.vision()
-        shares = rollout(attention_of(model, IMAGES), None if prompts is None else prompts.schedule)
-        n_joined = 0 if prompts is None else sum(plan.added for plan in prompts.schedule.plans)
+        attention, prompts = attention_of(model, IMAGES), model.prompt_learner.vision()
+        schedule = prompts.schedule if prompts else PromptSchedule(len(attention), 0)
+        shares, n_joined = rollout(attention, schedule), sum(plan.added for plan in schedule.plans)
         assert shares.shape == (2, 5 + n_joined)  # class token and 2 x 2 patches
         torch.testing.assert_close(shares.sum(-1), torch.ones(2))
         torch.testing.assert_close(look(model, IMAGES).flatten(1), shares[:, 1:5])
