@@ -9,9 +9,9 @@ print(classifier.classify("photo.jpg"))
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .classifier import ClassScore, Prediction, PromptClassifier, PromptFile, UnreadableImage
+    from .classifier import ClassScore, Prediction, PromptClassifier, PromptFile
 
-__all__ = ["ClassScore", "Prediction", "PromptClassifier", "PromptFile", "UnreadableImage"]
+__all__ = ["ClassScore", "Prediction", "PromptClassifier", "PromptFile"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import csv
 import json
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +46,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--evaluation", metavar="FOLDER", default="evaluation", help="for the outcome on labelled images")
     add("--explain", metavar="FOLDER", help="draw there where the class token looks, a PNG an image")
     add("--precision", help="fp16, bf16, amp or fp32; by default the training's, on a CPU fp32")
-    add("--batch-size", type=int, default=32, help="images computed at a time (default 32)")
 
     add = add_verb("evaluate", run_evaluate).add_argument
     add("run_folder", metavar="RUN", help="the run's folder, which holds result.json")
@@ -66,8 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--backbone", default="", help="the CLIP: ViT-B/16 or another name, or a path")
     add("--classes", metavar="FILE", help="class names, one a line, in the order of the labels")
     add("--config-file", action="append", default=[], metavar="FILE", help="YAML; may be repeated")
-    add("--dataset", default="", help="name of the dataset")
-    add("pairs", nargs="*", metavar="KEY VALUE", help="settings, right after the source")
+    add("pairs", nargs="*", metavar="KEY VALUE", help="right after the source, such as DATASET.NAME EuroSAT")
 
     add_verb("show", run_show, "prompts")
     add_verb("words", run_words, "prompts", "--backbone", "--device", "--top")
@@ -92,7 +89,7 @@ def run_predict(args: argparse.Namespace) -> int:
     """Classify images, and evaluate them if they are labelled."""
     from tqdm import tqdm
 
-    from .classifier import Prediction, UnreadableImage, find_images
+    from .classifier import Prediction, find_images
     from .evaluation import labels_of_folders, labels_of_list, report
 
     paths = [path for given in args.images for path in find_images(given)]
@@ -103,10 +100,9 @@ def run_predict(args: argparse.Namespace) -> int:
         labels = labels_of_list(Path(args.labels), paths, args.images, classifier.classnames)
     else:
         labels = labels_of_folders(paths, classifier.classnames)
-    stream = classifier.stream(paths, args.top, args.batch_size)
+    stream = classifier.stream(paths, args.top)
     found = list(tqdm(stream, total=len(paths), leave=False, disable=None))  # None: a bar on a terminal alone
-    predictions = [one for one in found if isinstance(one, Prediction)]
-    unreadable = [one for one in found if isinstance(one, UnreadableImage)]
+    predictions, unreadable = [one for one in found if one.scores], [one for one in found if one.error]
 
     def scores_of(one: Prediction) -> list[dict[str, Any]]:
         return [{"class": s.name, "probability": s.probability, "logit": s.logit} for s in one.scores]
@@ -114,7 +110,8 @@ def run_predict(args: argparse.Namespace) -> int:
     if args.json:
         about = {"prompts": args.prompts, "method": classifier.file.method, "classes": classifier.classnames}
         images = [{"image": one.source, "predictions": scores_of(one)} for one in predictions]
-        about |= {"images": images, "unreadable": [vars(one) for one in unreadable]}
+        reasons = [{"source": one.source, "reason": one.error} for one in unreadable]
+        about |= {"images": images, "unreadable": reasons}
         print(json.dumps(about, indent=2, ensure_ascii=False))
     elif args.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -134,7 +131,7 @@ def run_predict(args: argparse.Namespace) -> int:
 
         write_figures(classifier, [str(one.source) for one in predictions], Path(args.explain))
     for bad in unreadable:
-        print(f"Skipped {bad.source}: {bad.reason}", file=sys.stderr)
+        print(f"Skipped {bad.source}: {bad.error}", file=sys.stderr)
     if unreadable:
         print(f"{len(unreadable)} of {len(paths)} images could not be read", file=sys.stderr)
     return 1 if unreadable else 0
@@ -165,25 +162,21 @@ def run_convert(args: argparse.Namespace) -> None:
     from datasets.splits import read_lines
     from trainers.prompt_file import PromptFile
 
-    from .convert import describe, find_source, from_checkpoint, to_checkpoint
+    from .convert import describe, from_checkpoint, to_checkpoint
 
     if not (args.safetensors or args.pth_tar):
         raise ValueError("nothing to write: give --safetensors FILE or --pth-tar FOLDER")
-    source = find_source(args.source)
-    if source.suffix == ".safetensors":
-        file = PromptFile.read(source)
+    if Path(args.source).is_dir() or args.source.endswith(".safetensors"):
+        file = PromptFile.read(args.source)
     else:
         names = read_lines(Path(args.classes)) if args.classes else ()
-        settings = (args.config_file, args.pairs, args.dataset)
-        file = from_checkpoint(source, args.method, args.backbone, names, *settings)
+        about = (args.method, args.backbone, names, args.config_file, args.pairs)
+        file = from_checkpoint(args.source, *about)
     if args.safetensors:
         path = file.write(args.safetensors)
         print(f"Wrote {path} ({path.stat().st_size:,} bytes)\n{describe(file)}")
     if args.pth_tar:
-        path = to_checkpoint(file, args.pth_tar)
-        epoch = path.name.rpartition("-")[2]
-        flags = f"--model-dir {shlex.quote(args.pth_tar)} --load-epoch {epoch}"
-        print(f"Test it: python train.py --eval-only {flags} …")
+        to_checkpoint(file, args.pth_tar)
 
 
 def run_show(args: argparse.Namespace) -> None:

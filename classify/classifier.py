@@ -3,7 +3,6 @@
 Letters of shapes: B images, C classes, E joint embedding, R the images' side.
 """
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from clip.tokenizer import same_tokens
 from dassl.data.transforms import build_transform
 from dassl.utils import ImageError, read_image
 from dassl.utils.images import to_rgb
-from datasets.images import SUFFIXES
+from datasets.images import is_image
 from trainers.backbone import BackboneIdentity
 from trainers.cocoop import ConditionallyPromptedCLIP
 from trainers.precision import Precision, choose_precision
@@ -31,7 +30,7 @@ from trainers.prompted_clip import PromptedCLIP
 from .building import build_model, cfg_of
 
 BATCH_SIZE = 32  # images computed at a time (our choice: well under 2 GB with ViT-B/16)
-N_THREADS = 8  # that decode images, at most (our choice: more than this wait for the disk)
+N_THREADS = 8  # that decode images (our choice: more than this wait for the disk)
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,16 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one image, the best first; `source` is its path, if it has one."""
+    """The most probable classes of one image, the best first.
+
+    Args:
+        source: the image's path, if it has one.
+        error: why it cannot be read, if so; `scores` is empty then.
+    """
 
     source: str | None
     scores: tuple[ClassScore, ...]
+    error: str = ""
 
     @property
     def name(self) -> str:
@@ -64,41 +69,23 @@ class Prediction:
         return ", ".join(f"{score.name} {100 * score.probability:.1f}%" for score in self.scores)
 
 
-@dataclass(frozen=True)
-class UnreadableImage:
-    """A file that cannot be read as an image, and why."""
-
-    source: str
-    reason: str
-
-
 class PromptClassifier:
     """Learned prompts, the CLIP that they were learned in, and class names; `load` makes one.
 
     Images are given as the path of an image or of a folder, a PIL image, a tensor as `transform` gives it
     (`[3, R, R]`, or a batch `[B, 3, R, R]`), or a list of paths, PIL images and tensors.
 
-    Args:
-        file: the learned prompts.
-        clip_model: the CLIP of the training, on the device to compute on; it becomes part of the classifier.
-        classnames: C names; by default those of the training.
-        precision: what the towers compute in; by default float32.
-
     Attributes:
+        file: the learned prompts.
         model: the prompted CLIP; nothing in it requires a gradient.
         transform: from a PIL image to the tensor `[3, R, R]` that the model reads, as in the training's test.
     """
 
     def __init__(
-        self,
-        file: PromptFile,
-        clip_model: CLIP,
-        classnames: Sequence[str] | None = None,
-        precision: Precision | None = None,
+        self, file: PromptFile, clip_model: CLIP, classnames: Sequence[str], precision: Precision
     ) -> None:
-        self.file = file
-        self.device = clip_model.logit_scale.device
-        self._classnames = self._checked(file.classnames if classnames is None else classnames)
+        self.file, self.device = file, clip_model.logit_scale.device
+        self._classnames = self._checked(classnames)
         self.model: PromptedCLIP = build_model(file, clip_model, self._classnames, precision)
         self.transform: Any = build_transform(cfg_of(file), is_train=False)
 
@@ -115,6 +102,7 @@ class PromptClassifier:
 
         Args:
             path: `prompts.safetensors`, or the run's folder that holds one.
+            classnames: C names; by default those of the training.
             backbone: where the CLIP's weights are, if the name in the file is not known here.
             device: such as `cpu` or `cuda:1`; by default a GPU if there is one.
             precision: fp16, bf16, amp or fp32; by default the training's on a GPU and fp32 on a CPU.
@@ -142,7 +130,8 @@ class PromptClassifier:
         if precision is None:
             of_training = [str(value) for key, value in file.settings.items() if key.endswith(".PREC")]
             precision = (of_training or ["fp16"])[0] if device.type == "cuda" else "fp32"
-        return cls(file, clip_model.to(device), classnames, choose_precision(precision, device))
+        names = file.classnames if classnames is None else classnames
+        return cls(file, clip_model.to(device), names, choose_precision(precision, device))
 
     @property
     def classnames(self) -> tuple[str, ...]:
@@ -158,8 +147,6 @@ class PromptClassifier:
 
     def _checked(self, names: Sequence[str]) -> tuple[str, ...]:
         """`names` without surrounding spaces, if CLIP can tell them apart; those of the training always."""
-        if isinstance(names, str):
-            raise TypeError(f'class names are a list such as ["a heron", "a stork"], not the text {names!r}')
         is_of_training = tuple(names) == self.file.classnames
         checked = tuple(names) if is_of_training else tuple(name.strip() for name in names)
         if not checked or not all(checked):
@@ -198,63 +185,55 @@ class PromptClassifier:
         """
         listed, is_one = _listed(images)
         predictions = []
-        for found in self.stream(listed, top):
-            if isinstance(found, UnreadableImage):
-                raise ImageError(found.reason)
-            predictions.append(found)
+        for prediction in self.stream(listed, top):
+            if prediction.error:
+                raise ImageError(prediction.error)
+            predictions.append(prediction)
         return predictions[0] if is_one else predictions
 
     @torch.no_grad()
-    def stream(
-        self, images: Sequence[Any], top: int = 5, batch_size: int = BATCH_SIZE
-    ) -> Iterator[Prediction | UnreadableImage]:
-        """What `classify` gives for a list, one by one, and an `UnreadableImage` for what cannot be read."""
-        if top < 1 or batch_size < 1:
-            raise ValueError(f"top is {top} and batch_size is {batch_size}; both take 1 or more")
-        for batch in self._prepared(images, batch_size):
+    def stream(self, images: Sequence[Any], top: int = 5) -> Iterator[Prediction]:
+        """What `classify` gives for a list, one by one; of an image that cannot be read, its `error`."""
+        if top < 1:
+            raise ValueError(f"top is {top}; it takes 1 or more")
+        for batch in self._prepared(images):
             tensors = [prepared for _, prepared in batch if isinstance(prepared, Tensor)]
             rows = iter(self.model(torch.stack(tensors).to(self.device)).float().cpu() if tensors else ())
             for image, prepared in batch:
+                source = str(image) if isinstance(image, (str, Path)) else None
                 if isinstance(prepared, ImageError):
-                    yield UnreadableImage(str(image), str(prepared))
+                    yield Prediction(source, (), str(prepared))
                     continue
                 row = next(rows)  # [C]
                 probabilities = row.double().softmax(dim=-1)
                 best = row.argsort(descending=True, stable=True)[:top].tolist()
                 names = self._classnames
-                scores = tuple(ClassScore(names[i], float(probabilities[i]), float(row[i])) for i in best)
-                yield Prediction(str(image) if isinstance(image, (str, Path)) else None, scores)
+                scores = (ClassScore(names[i], float(probabilities[i]), float(row[i])) for i in best)
+                yield Prediction(source, tuple(scores))
 
     def _batches(self, images: Any) -> Iterator[Tensor]:
         """Batches `[B, 3, R, R]` on the device."""
-        for batch in self._prepared(_listed(images)[0], BATCH_SIZE):
+        for batch in self._prepared(_listed(images)[0]):
             for _, prepared in batch:
                 if isinstance(prepared, ImageError):
                     raise prepared
             yield torch.stack([prepared for _, prepared in batch]).to(self.device)
 
-    def _prepared(self, images: Sequence[Any], batch_size: int) -> Iterator[list[tuple[Any, Any]]]:
+    def _prepared(self, images: Sequence[Any]) -> Iterator[list[tuple[Any, Any]]]:
         """Batches of images, each with its tensor `[3, R, R]`, or with why it cannot be read."""
-        with ThreadPoolExecutor(min(N_THREADS, os.cpu_count() or 1)) as pool:
-            for start in range(0, len(images), batch_size):
-                batch = images[start : start + batch_size]
+        with ThreadPoolExecutor(N_THREADS) as pool:
+            for start in range(0, len(images), BATCH_SIZE):
+                batch = images[start : start + BATCH_SIZE]
                 yield list(zip(batch, pool.map(self._prepare, batch), strict=True))
 
     def _prepare(self, image: Any) -> Tensor | ImageError:
-        if isinstance(image, (str, Path)):
-            try:
-                return self.transform(read_image(str(Path(image).expanduser())))
-            except ImageError as error:
-                return error
-        if isinstance(image, Image.Image):
-            return self.transform(to_rgb(image))
-        size = self.model.clip.config.image_size
-        if not isinstance(image, Tensor) or image.shape != (3, size, size) or not image.is_floating_point():
-            raise ValueError(
-                "an image is a path, a PIL image, or what classifier.transform makes of one, float "
-                f"[3, {size}, {size}]; received {getattr(image, 'shape', image)!r:.80}"
-            )
-        return image.to(self.device)
+        if isinstance(image, Tensor):
+            return image
+        try:
+            opened = to_rgb(image) if isinstance(image, Image.Image) else read_image(str(image))
+        except ImageError as error:
+            return error
+        return self.transform(opened)
 
 
 def find_images(path: str | Path) -> list[Path]:
@@ -262,12 +241,10 @@ def find_images(path: str | Path) -> list[Path]:
     path = Path(path).expanduser()
     if path.is_file():
         return [path]
-    if not path.is_dir():
-        raise FileNotFoundError(f"no image or folder at {path}; a path is relative to {os.getcwd()}")
-    found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()]
+    found = [file for file in path.rglob("*") if is_image(file.name) and file.is_file()]
     visible = [file for file in found if not any(p.startswith(".") for p in file.relative_to(path).parts)]
     if not visible:
-        raise FileNotFoundError(f"no image in the folder {path}; images end in {', '.join(sorted(SUFFIXES))}")
+        raise FileNotFoundError(f"no image, nor a folder with images, at {path.absolute()}")
     return sorted(visible, key=lambda file: (file.parent, file.name))
 
 

@@ -9,27 +9,11 @@ import clip
 from dassl.engine import TRAINER_REGISTRY
 from dassl.record import identity
 from dassl.utils import load_checkpoint, save_checkpoint
-from dassl.utils.checkpoints import POINTER_NAME, pointed_path
 from trainers.backbone import BackboneIdentity
 from trainers.learned import LearnedParameters
-from trainers.prompt_file import FILE_NAME, PromptFile, input_settings
+from trainers.prompt_file import PromptFile, input_settings
 
 from .building import build_model, cfg_of, default_cfg
-
-
-def find_source(path: str | Path) -> Path:
-    """The prompt file or checkpoint that `path` means: of a folder, its prompts, or its last checkpoint."""
-    path = Path(path)
-    if path.is_dir():
-        if (path / FILE_NAME).is_file():
-            return path / FILE_NAME
-        pointers = [*path.glob(POINTER_NAME), *path.glob(f"*/{POINTER_NAME}")]
-        if len(pointers) != 1:
-            raise FileNotFoundError(f"{path} holds {len(pointers)} models: give one model.pth.tar-<epoch>")
-        path = Path(pointed_path(str(pointers[0].parent)))
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint, run or prompt file at {path}")
-    return path
 
 
 def from_checkpoint(
@@ -39,7 +23,6 @@ def from_checkpoint(
     classnames: Sequence[str] = (),
     config_paths: Sequence[str | Path] = (),
     pairs: Sequence[str] = (),
-    dataset: str = "",
 ) -> PromptFile:
     """The prompt file of a checkpoint, which its run or the arguments describe.
 
@@ -56,8 +39,6 @@ def from_checkpoint(
     if "state_dict" not in checkpoint:
         raise ValueError(f"{path} is no checkpoint of prompts: it holds no state_dict")
     run = checkpoint.get("run") or {}  # a checkpoint of this project says itself what it is
-    if run.get("trainer") == "LinearProbe":
-        raise ValueError("a linear probe learns no prompts: python -m classify evaluate takes its runs")
     cfg = default_cfg()
     cfg.merge_from_other_cfg(run.get("config", {}))
     for config_path in config_paths:
@@ -79,7 +60,7 @@ def from_checkpoint(
         raise ValueError(f"{path} does not say what it was trained with; give\n  " + "\n  ".join(missing))
     trainer = TRAINER_REGISTRY.get(method)
     if not getattr(trainer, "settings_node", ""):
-        raise ValueError(f"{method} learns nothing, so {path} cannot be a checkpoint of it")
+        raise ValueError(f"{method} learns no prompts, so {path} is no checkpoint of prompts")
     trainer = trainer.chosen(cfg)
     trainer.check_cfg(cfg)
     clip_model = clip.load(backbone)
@@ -90,7 +71,7 @@ def from_checkpoint(
         classnames=classnames,
         input=input_settings(cfg),
         learned={name.removeprefix("module."): v for name, v in checkpoint["state_dict"].items()},
-        dataset=dataset or cfg.DATASET.NAME or None,
+        dataset=cfg.DATASET.NAME or None,
         epochs=checkpoint.get("epoch"),
         subsample=run.get("subsample"),
         shots=run.get("shots"),
@@ -105,9 +86,8 @@ def to_checkpoint(file: PromptFile, folder: str | Path) -> Path:
     folder = Path(folder)
     if not file.learned:
         raise ValueError(f"{file.method} learns nothing, so it has no checkpoint: run it with --eval-only")
-    patterns = ("result.json", "model*.pth.tar*", "*/model*.pth.tar*")
-    if any(any(folder.glob(pattern)) for pattern in patterns):
-        raise ValueError(f"{folder} holds a run or a checkpoint already: name a new folder")
+    if folder.is_dir() and any(folder.iterdir()):  # a run's, it may be
+        raise ValueError(f"{folder} is not empty: name a new folder")
     cfg = cfg_of(file)
     trainer = TRAINER_REGISTRY.get(file.method).chosen(cfg)
     nodes = {key.split(".")[1] for key in file.settings if key.startswith("TRAINER.")}

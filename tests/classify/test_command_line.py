@@ -135,7 +135,7 @@ def test_a_finished_run_is_evaluated_again(weights: dict, tmp_path: Path, capsys
 
 
 def test_wrong_arguments_give_2_and_ctrl_c_130(predict: Callable, images: Path, monkeypatch, capsys) -> None:
-    for words in (["nowhere.jpg"], [images, "--batch-size", 0], [images, "--explain", __file__]):
+    for words in (["nowhere.jpg"], [images, "--top", 0], [images, "--explain", __file__]):
         assert predict(*words) == 2
         out, err = capsys.readouterr()
         assert out == "" and "Error: " in err
