@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks gpu | steps | growth | runs | busy | shapes | tiny-shapes`."""
+"""The command line: `python -m benchmarks gpu | steps | growth | runs | shapes | tiny-shapes`."""
 
 import argparse
 import importlib
@@ -36,8 +36,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--show": {"action": "store_true", "help": "run nothing, print and draw what is finished"},
     "--steps": {"default": 2800, "type": int, "help": "optimiser steps"},
     "--batch-size": {"default": 1024, "type": int, "help": "pairs a step"},
-    "--lr": {"default": 1.5e-3, "type": float, "help": "peak learning rate of AdamW"},
-    "--seed": {"default": 1, "type": int, "help": "seed of the weights and of the pairs"},
     "--workers": {"default": 2, "type": int, "help": "processes that draw icons"},
     "pairs": {"nargs": "*", "metavar": "KEY VALUE", "help": "settings for the runs"},
 }
@@ -55,12 +53,10 @@ VERBS: list[tuple[str, str, str, str, dict[str, Any]]] = [
      {"published_up_to": 50}),
     ("runs", "whole runs, from the command to the result", "runs.run",
      "--runs --backbone --test-images pairs", {"test_images": 200}),
-    ("busy", "runs on Shapes that share the cores with others", "runs.run_busy", "--repeats pairs",
-     {"repeats": 3}),
     ("shapes", "every method on Shapes over many seeds (docs/SHAPES.md)", "shapes.run",
      "--methods --seeds --jobs --data --output --figure --show", {"output": Path("output/seeds")}),
     ("tiny-shapes", "train the small CLIP that the project carries", "tiny_shapes.run",
-     "--steps --batch-size --lr --seed --workers --device --output",
+     "--steps --batch-size --workers --device --output",
      {"output": Path("tiny_shapes.safetensors")}),
 ]  # fmt: skip
 

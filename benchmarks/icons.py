@@ -97,8 +97,8 @@ class Icon(NamedTuple):
     fill: str
 
 
-def captioned_icons(seed: str) -> tuple[Image.Image, str, list[Icon]]:
-    """An RGB image of `IMAGE_SIZE` pixels a side, its caption, and the one or two icons in it.
+def captioned_icons(seed: str) -> tuple[Image.Image, str]:
+    """An RGB image of one or two icons, `IMAGE_SIZE` pixels a side, and its caption.
 
     The same text as `seed` always gives the same scene, and no global generator is touched.
     """
@@ -121,7 +121,7 @@ def captioned_icons(seed: str) -> tuple[Image.Image, str, list[Icon]]:
         numbers = np.random.default_rng(rng.getrandbits(64))
         grain = numbers.normal(0, rng.uniform(2, 12), (IMAGE_SIZE, IMAGE_SIZE, 3))
         canvas = Image.fromarray(np.clip(np.asarray(canvas) + grain, 0, 255).astype(np.uint8))
-    return canvas, _caption(icons, background, rng), icons
+    return canvas, _caption(icons, background, rng)
 
 
 def _tone(colour: str, rng: random.Random, brightness: float = 1.0) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
-"""Times whole runs: two in one process, from the command to the results, and runs that share the cores.
+"""Times whole runs, two in one process, from the command to the results.
 
-Those of one process are on Shapes with its small CLIP, and on a dataset of EuroSAT's layout and size (random
-64 x 64 JPEG images, 10 classes, 16 shots, 100 steps) with a random CLIP. Accuracies mean nothing there.
+They are on Shapes with its small CLIP, and on a dataset of EuroSAT's layout and size (random 64 x 64 JPEG
+images, 10 classes, 16 shots, 100 steps) with a random CLIP. Accuracies mean nothing there.
 """
 
 import argparse
@@ -11,9 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +20,12 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from benchmarks.steps import random_clip, seconds_in_turn
+from benchmarks.steps import random_clip
 from dassl.record import read_result
 from experiments.facts import REPO
 from experiments.tables import as_markdown
 
 N_CLASSES = 10
-# Runs, and busy loops beside them.
-LOADS = {"alone": (1, 0), "two at once": (2, 0), "beside a loop on each core": (1, os.cpu_count() or 1)}
 
 
 def write_eurosat(root: Path, n_test: int) -> None:
@@ -45,19 +41,6 @@ def write_eurosat(root: Path, n_test: int) -> None:
                 Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path, quality=90)
                 split[part].append([f"{folder.name}/{path.name}", label, folder.name])
     (root / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
-
-
-def launch(dataset: str, seeds: str, data: Path, output: Path, *pairs: str) -> subprocess.Popen:
-    """The launcher of runs, started in a process of its own."""
-    command = ["bash", str(REPO / "scripts/mpl/base2new_train.sh"), dataset, seeds, *pairs]
-    environment = os.environ | {"DATA": str(data), "OUTPUT": str(output), "PYTHON": sys.executable}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-
-
-def wait_for(process: subprocess.Popen) -> None:
-    """Wait for a launcher, whose runs must not fail."""
-    if process.wait():
-        raise subprocess.CalledProcessError(process.returncode, process.args)
 
 
 def parts(folder: Path, total: float, in_test: float) -> dict[str, Any]:
@@ -86,8 +69,10 @@ def run(args: argparse.Namespace) -> None:
                 write_eurosat(data, args.test_images // N_CLASSES)
                 torch.save(random_clip(args.backbone, "cpu").state_dict(), folder / "random.pt")
                 pairs += ["MODEL.BACKBONE.NAME", str(folder / "random.pt")]
+            variables = {"DATA": str(data), "OUTPUT": str(folder / "output"), "PYTHON": sys.executable}
+            command = ["bash", str(REPO / "scripts/mpl/base2new_train.sh"), name, "1,2", *pairs]
             start = time.time()
-            wait_for(launch(name, "1,2", data, folder / "output", *pairs))
+            subprocess.run(command, env=os.environ | variables, stdout=subprocess.DEVNULL, check=True)
             for seed, place in (1, "first in its process"), (2, "second"):
                 (result,) = folder.glob(f"output/**/seed{seed}/result.json")
                 record = read_result(str(result.parent))
@@ -96,26 +81,3 @@ def run(args: argparse.Namespace) -> None:
                 rows.append({"run": f"{name}, {place}"} | row)
                 start = ended
     print(as_markdown(pd.DataFrame(rows)))
-
-
-def make_beside(n_runs: int, n_loops: int, folder: Path, pairs: Sequence[str]) -> None:
-    """Make `n_runs` runs on Shapes at once, beside `n_loops` busy loops."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_loops)]
-    output = Path(tempfile.mkdtemp(dir=folder))
-    try:
-        seeds = range(1, n_runs + 1)
-        for process in [launch("shapes", str(seed), folder / "data", output, *pairs) for seed in seeds]:
-            wait_for(process)
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
-
-
-def run_busy(args: argparse.Namespace) -> None:
-    """Time Shapes under each load."""
-    with tempfile.TemporaryDirectory() as folder:
-        sides = {name: partial(make_beside, *load, Path(folder), args.pairs) for name, load in LOADS.items()}
-        times = seconds_in_turn(sides, args.repeats)
-    for name, seconds in times.items():
-        print(f"{name}: {seconds:.1f} s, {seconds / times['alone']:.2f} times one run alone")

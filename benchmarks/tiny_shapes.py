@@ -5,7 +5,7 @@
 
 It has the architecture of OpenAI's ViTs at a small size: it knows the words for colours and forms, and
 meets the Shapes dataset as a new domain. Sizes and rates are our choice, set by the training loss and not
-searched. The committed file names 73.0 % of held-out icons among 288 classes.
+searched.
 
 The distance between the two domains was set with a look at zero-shot accuracy on Shapes: a first model, of
 plain grounds and nearly upright icons, reached 25 %; with patterned grounds, grain and turns 80 %, with
@@ -20,7 +20,6 @@ took 160 seconds on one H100 with 16 CPU cores, which draw the icons.
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -38,7 +37,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.functional import normalize
 
 import clip
-from benchmarks.icons import COLOURS, FORMS, IMAGE_SIZE, captioned_icons
+from benchmarks.icons import IMAGE_SIZE, captioned_icons
 from clip import CLIP, CLIPConfig
 
 MEAN = [0.48145466, 0.4578275, 0.40821073]  # of CLIP's training images
@@ -56,34 +55,21 @@ CONFIG = CLIPConfig(
 )
 ROUND_AT = 0.7
 WEIGHT_DECAY = 0.1
+LEARNING_RATE = 1.5e-3
 WARM_UP = 0.05  # part of the steps over which the learning rate rises; it then falls to zero along a cosine
+SEED = 1  # of the weights and of the pairs
 MAX_LOGIT_SCALE = math.log(100)  # arXiv 2103.00020, section 2.5
 
 
 def draw_pairs(name: str, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
     """uint8 images [B, S, S, 3] and int32 token ids [B, 77] of an endless sequence, such as "1/train"."""
-    images, captions, _ = zip(*(captioned_icons(f"{name}/{index}") for index in indices), strict=True)
+    images, captions = zip(*(captioned_icons(f"{name}/{index}") for index in indices), strict=True)
     return torch.from_numpy(np.stack(images)), clip.tokenize(captions).int()
 
 
 def normalised(images: Tensor) -> Tensor:
     """uint8 RGB images [B, S, S, 3] as CLIP's input, float32 [B, 3, S, S]."""
     return normalize(images.permute(0, 3, 1, 2).float() / 255, MEAN, STD)
-
-
-@torch.no_grad()
-def icon_accuracy(model: CLIP, n: int = 2000) -> float:
-    """Zero-shot accuracy, 0-1, on held-out scenes of one icon, among all colours x forms."""
-    device = model.logit_scale.device
-    names = [f"{colour} {form}" for colour in COLOURS for form in FORMS]
-    tokens = clip.tokenize([f"a photo of a {name}." for name in names]).to(device)
-    texts = F.normalize(model.encode_text(tokens), dim=-1)
-    scenes = (captioned_icons(f"validation/{index}") for index in itertools.count())
-    chosen = list(itertools.islice((scene for scene in scenes if len(scene[2]) == 1), n))
-    labels = torch.tensor([names.index(f"{icon.colour} {icon.form}") for _, _, (icon,) in chosen])
-    batches = torch.from_numpy(np.stack([np.asarray(image) for image, _, _ in chosen])).to(device).split(250)
-    features = torch.cat([model.encode_image(normalised(batch)) for batch in batches])
-    return float(((features @ texts.T).argmax(-1).cpu() == labels).float().mean())
 
 
 def contrastive_loss(model: CLIP, images: Tensor, tokens: Tensor) -> Tensor:
@@ -97,19 +83,19 @@ def contrastive_loss(model: CLIP, images: Tensor, tokens: Tensor) -> Tensor:
 
 def train(args: argparse.Namespace) -> CLIP:
     """Train on `args.steps` batches, each seen once."""
-    torch.manual_seed(args.seed)
+    torch.manual_seed(SEED)
     model = CLIP(CONFIG).to(args.device)
     # The towers' matrices decay, and not biases, norms, positions, scale and word vectors.
     decays = [p for name, p in model.named_parameters() if p.ndim > 1 and "embedding" not in name]
     stays = [p for name, p in model.named_parameters() if p.ndim <= 1 or "embedding" in name]
     groups = [{"params": decays, "weight_decay": WEIGHT_DECAY}, {"params": stays, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98), eps=1e-6)
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.98), eps=1e-6)
     n_warm_up = max(1, round(WARM_UP * args.steps))
     rise = LinearLR(optimizer, 1 / n_warm_up, total_iters=n_warm_up - 1)
     fall = CosineAnnealingLR(optimizer, max(1, args.steps - n_warm_up))
     scheduler = SequentialLR(optimizer, [rise, fall], milestones=[n_warm_up])
     indices: Any = range(args.steps * args.batch_size)
-    draw = partial(draw_pairs, f"{args.seed}/train")
+    draw = partial(draw_pairs, f"{SEED}/train")
     loader = DataLoader(indices, args.batch_size, num_workers=args.workers, collate_fn=draw)
     start = time.time()
     for step, (images, tokens) in enumerate(loader):
@@ -131,18 +117,15 @@ def train(args: argparse.Namespace) -> CLIP:
     return model.eval()
 
 
-def save(model: CLIP, path: Path, recipe: dict[str, str]) -> None:
+def save(model: CLIP, path: Path) -> None:
     """Write the weights under OpenAI's names: word vectors in 8-bit floats, all else in float16."""
     tensors = {name: value.cpu().half().contiguous() for name, value in model.state_dict().items()}
     tensors["token_embedding.weight"] = model.token_embedding.weight.detach().cpu().to(torch.float8_e4m3fn)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, {"format": "pt", "activation": "quick_gelu", **recipe})
+    save_file(tensors, path, {"format": "pt", "activation": "quick_gelu"})
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, save, and print the accuracy of the saved file on held-out icons."""
+    """Train, and save the weights."""
     torch.set_float32_matmul_precision("high")
-    recipe = {name: str(getattr(args, name)) for name in ("steps", "batch_size", "lr", "seed")}
-    save(train(args), args.output, {"torch": torch.__version__, **recipe})
-    accuracy = icon_accuracy(clip.load(str(args.output)).to(args.device).eval())
-    print(f"held-out icons, {len(COLOURS) * len(FORMS)} classes: {accuracy:.1%}")
+    save(train(args), args.output)

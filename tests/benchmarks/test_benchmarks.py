@@ -65,17 +65,12 @@ def test_growth_measures_both_sides_and_draws_them(model: CLIP) -> None:
     assert [len(axes.lines) for axes in figure.axes] == [2] * 8
 
 
-def test_tiny_shapes_has_the_architecture_of_its_script_and_names_icons() -> None:
-    model = clip.load("Tiny-Shapes")
-    assert model.config == tiny_shapes.CONFIG
-    assert tiny_shapes.icon_accuracy(model, n=100) > 0.6
-
-
 def test_a_short_training_stores_what_it_trained(tmp_path: Path) -> None:
     """Word vectors are rounded before the end, so the file holds them exactly, and the rest in float16."""
-    args = argparse.Namespace(steps=5, batch_size=8, lr=1e-3, seed=3, workers=0, device="cpu")
+    assert clip.load("Tiny-Shapes").config == tiny_shapes.CONFIG
+    args = argparse.Namespace(steps=5, batch_size=8, workers=0, device="cpu")
     trained = tiny_shapes.train(args)
-    tiny_shapes.save(trained, tmp_path / "weights.safetensors", {})
+    tiny_shapes.save(trained, tmp_path / "weights.safetensors")
     read = clip.load(str(tmp_path / "weights.safetensors"))
     assert torch.equal(read.token_embedding.weight, trained.token_embedding.weight)
     torch.testing.assert_close(read.visual.proj, trained.visual.proj.detach(), rtol=1e-3, atol=1e-4)
