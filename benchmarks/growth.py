@@ -1,7 +1,6 @@
 """How a training step of MPL grows with classes, prompts, depth and batch; one setting moves at a time."""
 
 import argparse
-from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -21,25 +20,22 @@ AXES = {
 }
 
 
-def measure(clip: CLIP, setting: dict[str, int], args: argparse.Namespace) -> dict[str, Any]:
-    """The setting, and seconds and GiB of a step of each side."""
+def measure(clip: CLIP, setting: dict[str, int], args: argparse.Namespace) -> dict[str, float]:
+    """Seconds and GiB of a step of each side."""
     n_classes, n_ctx, depth, n_images = setting.values()
-    depth = min(depth, clip.config.text_layers, clip.config.vit_layers)
     pairs = ("TRAINER.MPL.N_CTX", n_ctx, "TRAINER.MPL.PROMPT_DEPTH", depth)
     ours = build_trainer("MPL", clip, n_classes, args.prec, *pairs)
-    return {**setting, **measure_step(ours, *random_batch(clip, n_images, n_classes), args)}
+    return measure_step(ours, *random_batch(clip, n_images, n_classes), args)
 
 
-def draw(rows: list[dict[str, Any]]) -> Figure:
+def draw(rows: pd.DataFrame) -> Figure:
     """Seconds above and memory below, one column for each setting."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 5.5))
         grid = figure.subplots(2, len(AXES), sharex="col", sharey="row")
         for axis, (above, below) in zip(AXES, grid.T, strict=True):
-            held = pd.Series(PUBLISHED).drop(axis)
-            found = pd.DataFrame(rows)
-            along = found[(found[held.index] == held).all(axis=1)].sort_values(axis)
-            values = along[axis].astype(str)  # equally far apart
+            along = rows[rows.axis == axis]
+            values = along.value.astype(str)  # equally far apart
             for side, style in (("ours", "o-"), ("published", "s--")):
                 above.plot(values, along[f"step: {side}"], style, label=side)
                 below.plot(values, along[f"memory: {side}"], style)
@@ -51,16 +47,14 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure every setting once, print the rows, and draw them if asked to."""
+    """Measure every setting, print the rows, and draw them if asked to."""
     print(f"{args.backbone}, {args.prec}, {args.device}, median of {args.repeats}\n{collect_env_info()}")
     clip = random_clip(args.backbone, args.device)
-    rows: list[dict[str, Any]] = []
+    rows = []
     for axis, values in AXES.items():
         for value in values:
-            setting = PUBLISHED | {axis: value}
-            if not any(setting.items() <= row.items() for row in rows):
-                rows.append(measure(clip, setting, args))
-                print(rows[-1], flush=True)
+            rows.append({"axis": axis, "value": value, **measure(clip, PUBLISHED | {axis: value}, args)})
+            print(rows[-1], flush=True)
     if args.figure:
         args.figure.parent.mkdir(parents=True, exist_ok=True)
-        save(draw(rows), args.figure, args.figure.suffix[1:])
+        save(draw(pd.DataFrame(rows)), args.figure, args.figure.suffix[1:])

@@ -60,8 +60,8 @@ def test_growth_measures_both_sides_and_draws_them(model: CLIP) -> None:
     args = argparse.Namespace(repeats=1, published_up_to=5, prec="fp32")
     row = growth.measure(model, dict(zip(growth.AXES, (3, 1, 3, 2), strict=True)), args)
     assert {f"{what}: {side}" for what in ("step", "memory") for side in ("ours", "published")} <= set(row)
-    settings = [growth.PUBLISHED | {axis: value} for axis, values in growth.AXES.items() for value in values]
-    figure = growth.draw([row | setting for setting in settings])
+    settings = [{"axis": axis, "value": value} for axis, values in growth.AXES.items() for value in values]
+    figure = growth.draw(pd.DataFrame([row | setting for setting in settings]))
     assert [len(axes.lines) for axes in figure.axes] == [2] * 8
 
 
