@@ -4,9 +4,8 @@ Methods and datasets add their own settings in `extend_cfg`. Settings marked "un
 published Dassl that config files and train.py files set; nothing reads them.
 """
 
-import copy
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -14,121 +13,109 @@ from yacs.config import CfgNode as YacsNode
 
 from dassl.record import flat
 
-_INPUT = {
-    "SIZE": (224, 224),  # height, width in pixels
-    "INTERPOLATION": "bilinear",  # bilinear, bicubic or nearest, wherever an image is resized
-    "TRANSFORMS": (),  # names of dassl.data.transforms.TRANSFORM_NAMES
-    "PIXEL_MEAN": [0.485, 0.456, 0.406],  # ImageNet's; CLIP's configs set CLIP's
-    "PIXEL_STD": [0.229, 0.224, 0.225],
-    "CROP_PADDING": 4,  # random_crop, pixels on each side
-    "RRCROP_SCALE": (0.08, 1.0),  # random_resized_crop, range of the crop's share of the area
-    "RANDAUGMENT_N": 2,  # randaugment (torchvision's, not Dassl's own), operations an image
-    "RANDAUGMENT_M": 10,  # randaugment, strength in 0..30
-    "COLORJITTER_B": 0.4,  # colorjitter: brightness, contrast, saturation, hue
-    "COLORJITTER_C": 0.4,
-    "COLORJITTER_S": 0.4,
-    "COLORJITTER_H": 0.1,
-    "RGS_P": 0.2,  # randomgrayscale, probability
-    "GB_P": 0.5,  # gaussian_blur, probability
-    "GB_K": 21,  # gaussian_blur, kernel side in pixels, odd
-}
-
-_DATASET = {
-    "ROOT": "",  # folder that holds all datasets
-    "NAME": "",  # a name of dassl.data.datasets.DATASET_REGISTRY
-    "SOURCE_DOMAINS": (),  # unused
-    "TARGET_DOMAINS": (),  # unused
-    "NUM_SHOTS": -1,  # training images a class; below 1: all of them
-    "VAL_PERCENT": 0.1,  # share held out for validation, for readers that split themselves
-}
-
-_TRAIN_LOADER = {
-    "SAMPLER": "RandomSampler",  # or SequentialSampler
-    "BATCH_SIZE": 32,
-    "N_DOMAIN": 0,  # unused
-    "N_INS": 16,  # unused
-}
-
-_DATALOADER = {
-    "NUM_WORKERS": 4,  # loading processes, at most one a core; results do not depend on it
-    "K_TRANSFORMS": 1,  # views of a training image; with 2 or more, a batch's img is the list of them
-    "RETURN_IMG0": False,  # unused; copies of Dassl's DatasetWrapper read it
-    "TRAIN_X": dict(_TRAIN_LOADER),
-    "TRAIN_U": {"SAME_AS_X": True, **_TRAIN_LOADER},  # unused
-    "TEST": {"SAMPLER": "SequentialSampler", "BATCH_SIZE": 32},
-}
-
-_MODEL = {
-    "INIT_WEIGHTS": "",  # file with weights to start from
-    "BACKBONE": {"NAME": "", "PRETRAINED": True},  # PRETRAINED: unused
-    # unused
-    "HEAD": {"NAME": "", "HIDDEN_LAYERS": (), "ACTIVATION": "relu", "BN": True, "DROPOUT": 0.0},
-}
-
-_OPTIM = {
-    "NAME": "adam",  # a name of dassl.optim.optimizer.OPTIMIZERS
-    "LR": 0.0003,
-    "WEIGHT_DECAY": 5e-4,
-    "MOMENTUM": 0.9,  # sgd and rmsprop
-    "SGD_DAMPNING": 0,
-    "SGD_NESTEROV": False,
-    "RMSPROP_ALPHA": 0.99,
-    "ADAM_BETA1": 0.9,  # adam, amsgrad, radam, adamw
-    "ADAM_BETA2": 0.999,
-    "ADAM_EPS": 1e-8,
-    "LR_SCHEDULER": "single_step",  # single_step, multi_step or cosine; steps once an epoch
-    "STEPSIZE": (-1,),  # single_step: epochs between steps, -1: MAX_EPOCH; multi_step: their epochs, -1: none
-    "GAMMA": 0.1,
-    "MAX_EPOCH": 10,
-    "WARMUP_EPOCH": -1,  # below 1: no warm-up
-    "WARMUP_TYPE": "linear",  # linear or constant
-    "WARMUP_CONS_LR": 1e-5,
-    "WARMUP_MIN_LR": 1e-5,
-    "WARMUP_RECOUNT": True,  # the schedule after the warm-up counts its epochs from 0
-    # unused; DePT's build_optimizer reads them, and DPC's copy of it does without setting them
-    "STAGED_LR": False,
-    "NEW_LAYERS": (),
-    "BASE_LR_MULT": 0.1,
-}
-
-_TRAIN = {
-    "CHECKPOINT_FREQ": 0,  # keep the checkpoint of every so many epochs; below 1: only the last epoch's
-    "PRINT_FREQ": 10,  # batches between printed lines
-    "WANDB_PROJECT": "",  # Weights & Biases project that gets tensorboard's scalars; needs wandb
-}
-
-_TEST = {
-    "EVALUATOR": "Classification",  # unused
-    "PER_CLASS_RESULT": False,
-    "COMPUTE_CMAT": False,  # save the confusion matrix as cmat.pt in OUTPUT_DIR
-    "NO_TEST": False,
-    "SPLIT": "test",  # test or val
-    "FINAL_MODEL": "last_step",  # last_step or best_val; best_val evaluates on val after every epoch
+DEFAULTS: dict[str, Any] = {
+    "VERSION": 1,
+    "OUTPUT_DIR": "./output",
+    "RESUME": "",  # folder of a run to go on with; empty: OUTPUT_DIR, if it holds one
+    "SEED": -1,  # below 0: not seeded
+    "USE_CUDA": True,  # when there is a GPU
+    "NUM_THREADS": 0,  # of PyTorch on the CPU; 0: its own choice, one a core, or OMP_NUM_THREADS
+    "DETERMINISTIC": False,  # the same numbers each time on a GPU too, at some cost
+    "VERBOSE": False,  # log every setting and every learned array
+    "INPUT": {
+        "SIZE": (224, 224),  # height, width in pixels
+        "INTERPOLATION": "bilinear",  # bilinear, bicubic or nearest, wherever an image is resized
+        "TRANSFORMS": (),  # names of dassl.data.transforms.TRANSFORM_NAMES
+        "PIXEL_MEAN": [0.485, 0.456, 0.406],  # ImageNet's; CLIP's configs set CLIP's
+        "PIXEL_STD": [0.229, 0.224, 0.225],
+        "CROP_PADDING": 4,  # random_crop, pixels on each side
+        "RRCROP_SCALE": (0.08, 1.0),  # random_resized_crop, range of the crop's share of the area
+        "RANDAUGMENT_N": 2,  # randaugment (torchvision's, not Dassl's own), operations an image
+        "RANDAUGMENT_M": 10,  # randaugment, strength in 0..30
+        "COLORJITTER_B": 0.4,  # colorjitter: brightness, contrast, saturation, hue
+        "COLORJITTER_C": 0.4,
+        "COLORJITTER_S": 0.4,
+        "COLORJITTER_H": 0.1,
+        "RGS_P": 0.2,  # randomgrayscale, probability
+        "GB_P": 0.5,  # gaussian_blur, probability
+        "GB_K": 21,  # gaussian_blur, kernel side in pixels, odd
+    },
+    "DATASET": {
+        "ROOT": "",  # folder that holds all datasets
+        "NAME": "",  # a name of dassl.data.datasets.DATASET_REGISTRY
+        "SOURCE_DOMAINS": (),  # unused
+        "TARGET_DOMAINS": (),  # unused
+        "NUM_SHOTS": -1,  # training images a class; below 1: all of them
+        "VAL_PERCENT": 0.1,  # share held out for validation, for readers that split themselves
+    },
+    "DATALOADER": {
+        "NUM_WORKERS": 4,  # loading processes, at most one a core; results do not depend on it
+        "K_TRANSFORMS": 1,  # views of a training image; with 2 or more, a batch's img is the list of them
+        "RETURN_IMG0": False,  # unused; copies of Dassl's DatasetWrapper read it
+        # SAMPLER: RandomSampler or SequentialSampler; N_DOMAIN and N_INS: unused
+        "TRAIN_X": {"SAMPLER": "RandomSampler", "BATCH_SIZE": 32, "N_DOMAIN": 0, "N_INS": 16},
+        "TEST": {"SAMPLER": "SequentialSampler", "BATCH_SIZE": 32},
+        # unused
+        "TRAIN_U": {
+            "SAME_AS_X": True,
+            "SAMPLER": "RandomSampler",
+            "BATCH_SIZE": 32,
+            "N_DOMAIN": 0,
+            "N_INS": 16,
+        },
+    },
+    "MODEL": {
+        "INIT_WEIGHTS": "",  # file with weights to start from
+        "BACKBONE": {"NAME": "", "PRETRAINED": True},  # PRETRAINED: unused
+        # unused
+        "HEAD": {"NAME": "", "HIDDEN_LAYERS": (), "ACTIVATION": "relu", "BN": True, "DROPOUT": 0.0},
+    },
+    "OPTIM": {
+        "NAME": "adam",  # a name of dassl.optim.optimizer.OPTIMIZERS
+        "LR": 0.0003,
+        "WEIGHT_DECAY": 5e-4,
+        "MOMENTUM": 0.9,  # sgd and rmsprop
+        "SGD_DAMPNING": 0,
+        "SGD_NESTEROV": False,
+        "RMSPROP_ALPHA": 0.99,
+        "ADAM_BETA1": 0.9,  # adam, amsgrad, radam, adamw
+        "ADAM_BETA2": 0.999,
+        "ADAM_EPS": 1e-8,
+        "LR_SCHEDULER": "single_step",  # single_step, multi_step or cosine; steps once an epoch
+        # single_step: epochs between steps, -1: MAX_EPOCH; multi_step: the epochs of the steps, -1: none
+        "STEPSIZE": (-1,),
+        "GAMMA": 0.1,
+        "MAX_EPOCH": 10,
+        "WARMUP_EPOCH": -1,  # below 1: no warm-up
+        "WARMUP_TYPE": "linear",  # linear or constant
+        "WARMUP_CONS_LR": 1e-5,
+        "WARMUP_MIN_LR": 1e-5,
+        "WARMUP_RECOUNT": True,  # the schedule after the warm-up counts its epochs from 0
+        # unused; DePT's build_optimizer reads them, and DPC's copy of it does without setting them
+        "STAGED_LR": False,
+        "NEW_LAYERS": (),
+        "BASE_LR_MULT": 0.1,
+    },
+    "TRAIN": {
+        "CHECKPOINT_FREQ": 0,  # keep the checkpoint of every so many epochs; below 1: only the last epoch's
+        "PRINT_FREQ": 10,  # batches between printed lines
+        "WANDB_PROJECT": "",  # Weights & Biases project that gets tensorboard's scalars; needs wandb
+    },
+    "TEST": {
+        "EVALUATOR": "Classification",  # unused
+        "PER_CLASS_RESULT": False,
+        "COMPUTE_CMAT": False,  # save the confusion matrix as cmat.pt in OUTPUT_DIR
+        "NO_TEST": False,
+        "SPLIT": "test",  # test or val
+        "FINAL_MODEL": "last_step",  # last_step or best_val; best_val evaluates on val after every epoch
+    },
+    "TRAINER": {"NAME": ""},  # a name of dassl.engine.TRAINER_REGISTRY
 }
 
 
 def get_cfg_default() -> "CfgNode":
     """A fresh copy of the default config."""
-    return CfgNode(
-        {
-            "VERSION": 1,
-            "OUTPUT_DIR": "./output",
-            "RESUME": "",  # folder of a run to go on with; empty: OUTPUT_DIR, if it holds one
-            "SEED": -1,  # below 0: not seeded
-            "USE_CUDA": True,  # when there is a GPU
-            "NUM_THREADS": 0,  # of PyTorch on the CPU; 0: its own choice, one a core, or OMP_NUM_THREADS
-            "DETERMINISTIC": False,  # the same numbers each time on a GPU too, at some cost
-            "VERBOSE": False,  # log every setting and every learned array
-            "INPUT": _INPUT,
-            "DATASET": _DATASET,
-            "DATALOADER": _DATALOADER,
-            "MODEL": _MODEL,
-            "OPTIM": _OPTIM,
-            "TRAIN": _TRAIN,
-            "TEST": _TEST,
-            "TRAINER": {"NAME": ""},  # a name of dassl.engine.TRAINER_REGISTRY
-        }
-    )
+    return CfgNode(DEFAULTS)
 
 
 def clean_cfg(cfg: "CfgNode", trainer: str) -> None:
@@ -145,31 +132,23 @@ class CfgNode(YacsNode):
     """A node of the config tree: yacs' with strict merging.
 
     Nodes of plain yacs may be anywhere in the tree, as the `extend_cfg` of the CoOp family puts them there.
-    Merging changes everything or, with a mistake, nothing: a ValueError then lists all mistakes, an unknown
-    key with the nearest known one.
+    The first mistake of a merge is a ValueError; that of an unknown key names the nearest known one.
     """
-
-    def __init__(
-        self, init_dict: dict | None = None, key_list: list | None = None, new_allowed: bool = False
-    ) -> None:
-        super().__init__(init_dict, key_list, new_allowed)
-        self.__dict__[_INT_OR_LIST] = set()
 
     def declare_list_or_scalar(self, key: str) -> None:
         """Let the integer setting `key`, such as TRAINER.MPL.N_ADD_OP, also be a list of integers."""
-        self.__dict__[_INT_OR_LIST].add(key)
+        self.__dict__.setdefault(_INT_OR_LIST, set()).add(key)
 
     def merge_from_file(self, cfg_filename: str) -> None:
         with open(cfg_filename, encoding="utf-8-sig") as file:
             try:
-                tree = yaml.safe_load(file)
+                tree = yaml.safe_load(file) or {}
             except (yaml.YAMLError, UnicodeDecodeError) as error:
                 raise ValueError(f"config file {cfg_filename} is not valid YAML: {error}") from error
-        if not isinstance(tree, dict | None):
-            raise ValueError(
-                f"config file {cfg_filename}: expected groups of settings, got {type(tree).__name__}"
-            )
-        self._merge(_leaves(tree or {}, self), f"config file {cfg_filename}")
+        if not isinstance(tree, dict):
+            kind = type(tree).__name__
+            raise ValueError(f"config file {cfg_filename}: expected groups of settings, got {kind}")
+        self._merge(_leaves(tree, self), f"config file {cfg_filename}")
 
     def merge_from_other_cfg(self, cfg_other: dict) -> None:
         """Merge a node or a plain nested dict."""
@@ -183,38 +162,32 @@ class CfgNode(YacsNode):
             )
         self._merge(zip(map(str, cfg_list[::2]), cfg_list[1::2], strict=True), "KEY VALUE pairs")
 
-    def _merge(self, pairs: Any, where: str) -> None:
-        mistakes, settings = [], []
+    def _merge(self, pairs: Iterable[tuple[str, Any]], where: str) -> None:
         for key, raw in pairs:
             *parents, last = key.split(".")
             node: Any = self
             for parent in parents:
                 node = node.get(parent) if isinstance(node, YacsNode) else None
-            if not isinstance(node, YacsNode) or (last not in node and not node.is_new_allowed()):
-                mistakes.append(f"{key} = {raw!r}: no such setting.{self._hint(key)}")
-                continue
+            if not isinstance(node, YacsNode) or last not in node:
+                known = {name.upper(): name for name, _ in flat(self)}
+                (nearest,) = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0)
+                raise ValueError(f"{where}: no setting is called {key}. Nearest known: {known[nearest]}")
             try:
-                settings.append((node, last, self._converted(key, raw, node.get(last))))
+                setattr(node, last, self._converted(key, raw, node[last]))
             except ValueError as error:
-                mistakes.append(f"{key} = {raw!r}: {error}")
-        if mistakes:
-            raise ValueError("\n  - ".join([f"{where}:", *mistakes]))
-        for node, last, value in settings:
-            if node.is_frozen():
-                raise AttributeError(f"the config is frozen: {last} cannot be set to {value!r}")
-            node[last] = value
+                raise ValueError(f"{where}: {key} = {raw!r}: {error}") from error
 
     def _converted(self, key: str, raw: Any, present: Any) -> Any:
         """`raw`, decoded, as the type of the `present` value; ValueError where it is of another type."""
         try:
             value = self._decode_cfg_value(raw)
-        except (TypeError, MemoryError, RecursionError):
+        except TypeError:
             value = raw  # text that only begins like a Python literal, such as the template "{{}}"
         if isinstance(present, YacsNode):
             raise ValueError(f"this is a group of settings: {', '.join(present)}")
         if present is None:
             return value
-        if key in self.__dict__[_INT_OR_LIST]:
+        if key in self.__dict__.get(_INT_OR_LIST, ()):
             entries = value if isinstance(value, list | tuple) and value else [value]
             if all(type(entry) is int for entry in entries):
                 return value
@@ -234,16 +207,6 @@ class CfgNode(YacsNode):
             f"expected {wanted.__name__} (such as the present {present!r}), got {type(value).__name__}"
         )
 
-    def _hint(self, key: str) -> str:
-        """The known key that is nearest by its whole name, or else by its last part."""
-        names = [name for name, _ in flat(self)]
-        for part in (str.upper, lambda name: name.upper().rpartition(".")[2]):
-            known = {part(name): name for name in names}
-            nearest = difflib.get_close_matches(part(key[:200]), known, n=1, cutoff=0.7)
-            if nearest:
-                return f" Nearest known: {known[nearest[0]]}"
-        return f" Known here: {', '.join(self)}"
-
 
 def _leaves(tree: dict, known: YacsNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of everything that `tree` sets; a group that `known` lacks comes as one value."""
@@ -251,4 +214,4 @@ def _leaves(tree: dict, known: YacsNode, prefix: str = "") -> Iterator[tuple[str
         if isinstance(value, dict) and isinstance(known.get(key), YacsNode):
             yield from _leaves(value, known[key], f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", copy.deepcopy(value)
+            yield f"{prefix}{key}", value
