@@ -1,7 +1,7 @@
 """Accuracy, macro-F1, per-class results and the confusion matrix of a classifier."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -27,7 +27,7 @@ class Classification:
         self._predictions: list[torch.Tensor] = []
         self._labels: list[torch.Tensor] = []
         self._n_nan: list[torch.Tensor] = []
-        self.summary: dict[str, float] = {}
+        self.summary: dict[str, Any] = {}
 
     def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
         """Take in logits [B, C] and labels [B]; everything stays on its device until `evaluate`."""
@@ -35,7 +35,7 @@ class Classification:
         self._labels.append(gt.to(mo.device))
         self._n_nan.append(mo.isnan().any(dim=1).sum())
 
-    def evaluate(self) -> "OrderedDict[str, float]":
+    def evaluate(self) -> dict[str, float]:
         """Print the results and return accuracy, error_rate and macro_f1 in percent, unrounded.
 
         macro_f1 is the mean F1 over the labels that occur among the true ones. `per_class` adds
@@ -60,16 +60,15 @@ class Classification:
         n_true, n_predicted = counts.sum(dim=1), counts.sum(dim=0)
         f1 = 2 * counts.diagonal().double() / (n_true + n_predicted).clamp(min=1)
         accuracy = 100.0 * correct / total
-        results = OrderedDict(
-            accuracy=accuracy, error_rate=100.0 - accuracy, macro_f1=100.0 * float(f1[n_true > 0].mean())
-        )
+        macro_f1 = 100.0 * float(f1[n_true > 0].mean())
+        results = {"accuracy": accuracy, "error_rate": 100.0 - accuracy, "macro_f1": macro_f1}
         print(
             "=> result\n"
             f"* total: {total:,}\n"
             f"* correct: {correct:,}\n"
             f"* accuracy: {accuracy:.1f}%\n"
-            f"* error: {results['error_rate']:.1f}%\n"
-            f"* macro_f1: {results['macro_f1']:.1f}%"
+            f"* error: {100.0 - accuracy:.1f}%\n"
+            f"* macro_f1: {macro_f1:.1f}%"
         )
         majority = {}
         if len(n_true[n_true > 0].unique()) > 1:

@@ -4,9 +4,7 @@ import contextlib
 import datetime
 import math
 import os
-import shutil
 import time
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from dassl.utils.signals import raise_if_stopped
 from dassl.utils.wandb_writer import WandbWriter
 
 TRAINER_REGISTRY = Registry("TRAINER")
+Names = str | list[str] | None  # of registered models; None means all
 
 
 def build_trainer(cfg: Any) -> Any:
@@ -69,12 +68,11 @@ class TrainerX:
         self.start_epoch = self.epoch = self.batch_idx = self.num_batches = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
         self.output_dir = cfg.OUTPUT_DIR
-        self._models: OrderedDict[str, Any] = OrderedDict()
-        self._optims: OrderedDict[str, Any] = OrderedDict()
-        self._scheds: OrderedDict[str, Any] = OrderedDict()
+        self._models: dict[str, Any] = {}
+        self._optims: dict[str, Any] = {}
+        self._scheds: dict[str, Any] = {}
         self._writers: list[Any] = []  # tensorboard, and Weights & Biases if asked for
-        self._first_bad_batch: torch.Tensor | None = None  # on the GPU; -1: every loss was finite
-        self._tested: dict[str, Any] = {}  # split and seconds of the last test
+        self._unchecked: list[tuple[int, torch.Tensor]] = []  # batches, and whether their losses are finite
         self.scaler: Any = None  # a GradScaler, where the method has one
         self.best_result = -math.inf
         self.loaded_from: dict[str, str] = {}
@@ -117,24 +115,24 @@ class TrainerX:
             raise ValueError(f"a model named {name!r} is registered already; names: {list(self._models)}")
         self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
 
-    def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
+    def get_model_names(self, names: Names = None) -> list[str]:
         """`names` as a list; all registered names by default."""
         if names is None:
             return list(self._models)
         return names if isinstance(names, list) else [names]
 
-    def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
+    def set_model_mode(self, mode: str = "train", names: Names = None) -> None:
         """Put the models into training mode, or with "eval" or "test" into evaluation mode."""
         for name in self.get_model_names(names):
             self._models[name].train(mode == "train")
 
-    def update_lr(self, names: str | list[str] | None = None) -> None:
+    def update_lr(self, names: Names = None) -> None:
         """Step the schedulers; trainers call it on the last batch of an epoch."""
         for name in self.get_model_names(names):
             if self._scheds[name] is not None:
                 self._scheds[name].step()
 
-    def get_current_lr(self, names: str | list[str] | None = None) -> float:
+    def get_current_lr(self, names: Names = None) -> float:
         """The learning rate of the first model that has an optimiser."""
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
@@ -158,7 +156,6 @@ class TrainerX:
         try:
             self.before_train()
             for self.epoch in range(self.start_epoch, self.max_epoch):  # noqa: B020, read by hooks
-                self._first_bad_batch = None
                 self.before_epoch()
                 self.run_epoch()
                 self._check_losses()
@@ -183,11 +180,6 @@ class TrainerX:
             elif finished_epochs(source, names) == 0:
                 raise FileNotFoundError(f"RESUME {self.cfg.RESUME} holds no checkpoint of {', '.join(names)}")
         self.start_epoch = self.resume_model_if_exist(source)
-        if self.start_epoch == 0 and record.read_result(self.output_dir).get("finished"):
-            raise ValueError(
-                f"{self.output_dir} holds the results of a finished run: give another output folder, or "
-                "--force to move them aside"
-            )
         if self.start_epoch > self.max_epoch:
             raise ValueError(
                 f"{source} has {self.start_epoch} finished epochs and OPTIM.MAX_EPOCH is {self.max_epoch}; "
@@ -196,16 +188,12 @@ class TrainerX:
         if source == self.output_dir:
             self._drop_checkpoint(self.start_epoch - 1)  # a killed run may have left it
         if self.start_epoch and self._chooses_on_val():
-            best = [os.path.join(source, name, BEST_NAME) for name in names]
+            best = [os.path.join(self.output_dir, name, BEST_NAME) for name in names]
             if self.best_result == -math.inf or not all(map(os.path.isfile, best)):
                 raise ValueError(
-                    f"TEST.FINAL_MODEL best_val: the best model of the {self.start_epoch} finished epochs in "
-                    f"{source} is not known; set it to last_step, or start afresh in another output folder"
+                    f"TEST.FINAL_MODEL best_val: {self.output_dir} does not hold the best model of the "
+                    f"{self.start_epoch} finished epochs; set it to last_step, or start afresh elsewhere"
                 )
-            if source != self.output_dir:
-                for name, path in zip(names, best, strict=True):
-                    os.makedirs(os.path.join(self.output_dir, name), exist_ok=True)
-                    shutil.copyfile(path, os.path.join(self.output_dir, name, BEST_NAME))
         self.epoch = max(self.start_epoch - 1, 0)
         self._writers.append(SummaryWriter(os.path.join(self.output_dir, "tensorboard")))
         if self.cfg.TRAIN.WANDB_PROJECT:
@@ -311,18 +299,16 @@ class TrainerX:
         A loss on a GPU is looked at with the next printed step and at the epoch's end, so that no step waits
         for it.
         """
-        is_bad = ~torch.as_tensor(loss).detach().isfinite().all()
-        if is_bad.is_cuda:
-            if self._first_bad_batch is None:
-                self._first_bad_batch = torch.full((), -1, device=is_bad.device)
-            is_first = is_bad & (self._first_bad_batch < 0)
-            self._first_bad_batch = torch.where(is_first, self.batch_idx, self._first_bad_batch)
-        elif is_bad:
-            self._stop_not_finite("the loss", self.batch_idx)
+        is_finite = torch.as_tensor(loss).detach().isfinite().all()
+        self._unchecked.append((self.batch_idx, is_finite))
+        if not is_finite.is_cuda:
+            self._check_losses()
 
     def _check_losses(self) -> None:
-        if self._first_bad_batch is not None and int(self._first_bad_batch) >= 0:
-            self._stop_not_finite("the loss", int(self._first_bad_batch))
+        for batch_idx, is_finite in self._unchecked:
+            if not is_finite:
+                self._stop_not_finite("the loss", batch_idx)
+        self._unchecked.clear()
 
     def _check_learned(self) -> None:
         """Stop the run if a learned parameter is not finite, as after an epoch's last gradient overflowed."""
@@ -340,7 +326,7 @@ class TrainerX:
             f"[{batch_idx + 1}/{self.num_batches}], learning rate {self.get_current_lr()}; {advice}"
         )
 
-    def model_zero_grad(self, names: str | list[str] | None = None) -> None:
+    def model_zero_grad(self, names: Names = None) -> None:
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
                 self._optims[name].zero_grad()
@@ -350,22 +336,18 @@ class TrainerX:
         self.detect_anomaly(loss)
         loss.backward()
 
-    def model_update(self, names: str | list[str] | None = None) -> None:
+    def model_update(self, names: Names = None) -> None:
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
                 self._optims[name].step()
 
-    def model_backward_and_update(self, loss: torch.Tensor, names: str | list[str] | None = None) -> None:
+    def model_backward_and_update(self, loss: torch.Tensor, names: Names = None) -> None:
         self.model_zero_grad(names)
         self.model_backward(loss)
         self.model_update(names)
 
     def prograd_backward_and_update(
-        self,
-        loss_a: torch.Tensor,
-        loss_b: torch.Tensor,
-        lambda_: float = 1,
-        names: str | list[str] | None = None,
+        self, loss_a: torch.Tensor, loss_b: torch.Tensor, lambda_: float = 1, names: Names = None
     ) -> None:
         """ProGrad's step: from the gradient of `loss_a`, take out what goes against that of `loss_b`."""
         models = [self._models[name] for name in self.get_model_names(names)]
@@ -514,7 +496,7 @@ class TrainerX:
         """Complete `result.json` with the results of the last test."""
         summary = self.evaluator.summary
         split = {"split": self.cfg.TEST.SPLIT} if summary else {}  # which a trainer's own test does not say
-        self.record.finish({**split, **summary, **self._tested, "loaded_from": self.loaded_from})
+        self.record.finish({**split, **summary, "loaded_from": self.loaded_from})
 
     # Testing
 
@@ -535,7 +517,7 @@ class TrainerX:
             self.evaluator.process(self.model_inference(input), label)
             raise_if_stopped()
         results = self.evaluator.evaluate()
-        self._tested = {"split": split, "test_seconds": time.perf_counter() - start}
+        self.evaluator.summary.update(split=split, test_seconds=time.perf_counter() - start)
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         return next(iter(results.values()))
