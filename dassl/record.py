@@ -71,8 +71,7 @@ def differing_settings(old_config: Any, new_config: Any, may_change: Sequence[st
     for key, value in new.items():
         if key in ignored or key.rpartition(".")[2] in ignored or key not in old or old[key] == value:
             continue
-        was, now = (text if len(text) <= 100 else f"{text[:97]}..." for text in (repr(old[key]), repr(value)))
-        lines.append(f"{key}: was {was}, now {now}")
+        lines.append(f"{key}: was {old[key]!r:.100}, now {value!r:.100}")
     return lines
 
 

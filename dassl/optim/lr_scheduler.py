@@ -11,8 +11,6 @@ from dassl.utils import check_availability
 SCHEDULER_NAMES = ("single_step", "multi_step", "cosine")
 WARMUP_NAMES = ("linear", "constant")
 
-Factor = Callable[[int], float]
-
 
 class EpochSchedule:
     """Sets an optimiser's learning rates once an epoch.
@@ -83,7 +81,7 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: Any) -> Epoc
     return EpochSchedule(optimizer, rate)
 
 
-def _factor(optim_cfg: Any) -> Factor:
+def _factor(optim_cfg: Any) -> Callable[[int], float]:
     """What the full rate is multiplied by, as a function of the epoch."""
     if optim_cfg.LR_SCHEDULER == "cosine":
         # Down to 0 at MAX_EPOCH along half a cosine; a run that goes on beyond it stays there.

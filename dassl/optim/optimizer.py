@@ -21,16 +21,13 @@ def _without_compiler(kind: Any) -> Any:
     return type(kind.__name__, (kind,), methods)
 
 
-Adam, SGD, RMSprop, RAdam, AdamW = (
-    _without_compiler(getattr(torch.optim, name)) for name in ("Adam", "SGD", "RMSprop", "RAdam", "AdamW")
-)
 OPTIMIZERS = {
-    "adam": Adam,
-    "amsgrad": Adam,
-    "sgd": SGD,
-    "rmsprop": RMSprop,
-    "radam": RAdam,
-    "adamw": AdamW,
+    "adam": torch.optim.Adam,
+    "amsgrad": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+    "radam": torch.optim.RAdam,
+    "adamw": torch.optim.AdamW,
 }
 
 
@@ -59,4 +56,4 @@ def build_optimizer(
         settings["alpha"] = optim_cfg.RMSPROP_ALPHA
     elif optim_cfg.NAME == "amsgrad":
         settings["amsgrad"] = True
-    return OPTIMIZERS[optim_cfg.NAME](param_groups, **settings)
+    return _without_compiler(OPTIMIZERS[optim_cfg.NAME])(param_groups, **settings)

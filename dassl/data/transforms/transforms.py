@@ -21,28 +21,16 @@ INTERPOLATION_MODES = {
     "bicubic": Image.Resampling.BICUBIC,
     "nearest": Image.Resampling.NEAREST,
 }
-TORCHVISION = (
-    "random_crop",
-    "autoaugment",
-    "randaugment",
-    "colorjitter",
-    "randomgrayscale",
-    "gaussian_blur",
-)
+TORCHVISION = ("random_crop", "autoaugment", "randaugment", "colorjitter", "randomgrayscale", "gaussian_blur")
 TRANSFORM_NAMES = ("random_resized_crop", "center_crop", "random_flip", "normalize", *TORCHVISION)
 Size = tuple[int, int]  # height, width
 
 
-class Transform:
-    """Applies steps one after the other to a PIL image."""
-
-    def __init__(self, steps: Sequence[Callable[[Any], Any]]) -> None:
-        self.steps = list(steps)
-
-    def __call__(self, image: Any) -> Any:
-        for step in self.steps:
-            image = step(image)
-        return image
+def apply(image: Any, steps: Sequence[Callable[[Any], Any]]) -> Any:
+    """`image` after the steps, one after the other."""
+    for step in steps:
+        image = step(image)
+    return image
 
 
 def resize(image: Image.Image, size: Size, mode: Image.Resampling) -> Image.Image:
@@ -91,7 +79,7 @@ def normalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
     return (image - torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
 
 
-def build_transform(cfg: Any, is_train: bool = True) -> Transform:
+def build_transform(cfg: Any, is_train: bool = True) -> Callable[[Image.Image], Tensor]:
     """Build the transform of a config, from a PIL image to a tensor [3, height, width].
 
     In training: the chosen crop, or resizing without one; flip; augmentations of colours; tensor;
@@ -131,4 +119,4 @@ def build_transform(cfg: Any, is_train: bool = True) -> Transform:
     steps.append(to_tensor)
     if "normalize" in choices:
         steps.append(partial(normalize, mean=settings.PIXEL_MEAN, std=settings.PIXEL_STD))
-    return Transform(steps)
+    return partial(apply, steps=steps)
