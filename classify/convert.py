@@ -40,7 +40,7 @@ def from_checkpoint(
         raise ValueError(f"{path} is no checkpoint of prompts: it holds no state_dict")
     run = checkpoint.get("run") or {}  # a checkpoint of this project says itself what it is
     cfg = default_cfg()
-    cfg.merge_from_other_cfg(run.get("config", {}))
+    cfg.merge_recorded(run.get("config", {}))
     for config_path in config_paths:
         cfg.merge_from_file(str(config_path))
     cfg.merge_from_list(list(pairs))

@@ -10,7 +10,7 @@ from torch import Tensor
 from clip.tokenizer import tokens_of
 from dassl.engine import build_trainer
 from dassl.evaluation import Classification
-from dassl.record import differing_settings, flat, identity, read_result
+from dassl.record import differing_settings, identity, read_result
 from datasets.folder_lists import read_list
 
 from .building import default_cfg
@@ -121,9 +121,7 @@ def evaluate_run(folder: Path, pairs: Sequence[str]) -> str:
     if not record.get("finished"):
         raise ValueError(f"{folder} holds no finished run: give a folder with a result.json that is finished")
     cfg = default_cfg()
-    known = dict(flat(cfg))  # an earlier version recorded further settings, which had no effect
-    recorded = [(key, value) for key, value in flat(record["config"]) if key in known]
-    cfg.merge_from_list([word for pair in recorded for word in pair])
+    cfg.merge_recorded(record["config"])
     out = folder / "evaluation"
     cfg.merge_from_list([*pairs, "DATALOADER.TEST.SAMPLER", "SequentialSampler", "OUTPUT_DIR", str(out)])
     now = identity(cfg)

@@ -150,9 +150,10 @@ class CfgNode(YacsNode):
             raise ValueError(f"config file {cfg_filename}: expected groups of settings, got {kind}")
         self._merge(_leaves(tree, self), f"config file {cfg_filename}")
 
-    def merge_from_other_cfg(self, cfg_other: dict) -> None:
-        """Merge a node or a plain nested dict."""
-        self._merge(_leaves(cfg_other, self), "given config")
+    def merge_recorded(self, config: dict) -> None:
+        """Merge the config in a run's record, but for settings that only an earlier version declared."""
+        known = dict(flat(self))
+        self._merge([(key, value) for key, value in flat(config) if key in known], "recorded config")
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         """Merge a flat list KEY, VALUE, KEY, VALUE, … as the command line gives it."""

@@ -106,23 +106,15 @@ def config(root, output_dir, options=(), settings=None):
     """The config of a short run on the small images; `settings` are those of a method."""
     cfg = get_cfg_default()
     cfg.TRAINER.METHOD = CfgNode(settings)
-    cfg.merge_from_other_cfg(
-        {
-            "DATASET": {"NAME": "Colours", "ROOT": str(root)},
-            "OUTPUT_DIR": str(output_dir),
-            "SEED": 1,
-            "VERBOSE": False,
-            "USE_CUDA": False,
-            "INPUT": {"SIZE": (8, 8), "TRANSFORMS": ("random_resized_crop", "random_flip", "normalize")},
-            "DATALOADER": {"NUM_WORKERS": 0, "TRAIN_X": {"BATCH_SIZE": 4}, "TEST": {"BATCH_SIZE": 4}},
-            "OPTIM": {
-                "NAME": "sgd", "LR": 0.1, "MAX_EPOCH": 3, "LR_SCHEDULER": "cosine",
-                "WARMUP_EPOCH": 1, "WARMUP_TYPE": "constant", "WARMUP_CONS_LR": 1e-5,
-            },
-            "TRAIN": {"PRINT_FREQ": 2},
-            "TRAINER": {"NAME": "TinyCoOp"},
-        }
-    )  # fmt: skip
+    given = {
+        "DATASET.NAME": "Colours", "DATASET.ROOT": str(root), "OUTPUT_DIR": str(output_dir),
+        "SEED": 1, "USE_CUDA": False, "TRAINER.NAME": "TinyCoOp", "TRAIN.PRINT_FREQ": 2,
+        "INPUT.SIZE": (8, 8), "INPUT.TRANSFORMS": ("random_resized_crop", "random_flip", "normalize"),
+        "DATALOADER.NUM_WORKERS": 0, "DATALOADER.TRAIN_X.BATCH_SIZE": 4, "DATALOADER.TEST.BATCH_SIZE": 4,
+        "OPTIM.NAME": "sgd", "OPTIM.LR": 0.1, "OPTIM.MAX_EPOCH": 3, "OPTIM.LR_SCHEDULER": "cosine",
+        "OPTIM.WARMUP_EPOCH": 1, "OPTIM.WARMUP_TYPE": "constant", "OPTIM.WARMUP_CONS_LR": 1e-5,
+    }  # fmt: skip
+    cfg.merge_from_list([word for pair in given.items() for word in pair])
     cfg.merge_from_list(list(options))
     cfg.freeze()
     return cfg
