@@ -1,7 +1,6 @@
 """Own images: class folders, alone or inside train, val and test folders, or a list (docs/OWN_IMAGES.md)."""
 
 import contextlib
-import functools
 import hashlib
 import os
 import re
@@ -31,15 +30,13 @@ def extend_cfg(cfg: Any) -> None:
     cfg.DATASET.FOLDER_LIST = ""
     # A .json file {class folder: class name}, relative to the folder, or absolute. Empty: the folders' names.
     cfg.DATASET.FOLDER_CLASS_NAMES = ""
-    # Whether links that lead out of the folder are followed.
-    cfg.DATASET.FOLDER_LINKS = False
 
 
 @DATASET_REGISTRY.register()
 class Folder(ImageDataset):
     """A folder of own images. Labels follow the sorted class folders, or the list if it states labels."""
 
-    is_listed = True  # and `read_split` checks what a list names
+    source = "where they come from"
 
     def __init__(self, cfg: Any) -> None:
         self.settings = cfg.DATASET
@@ -75,7 +72,6 @@ class Folder(ImageDataset):
                     f"{self.title}: {len(left_out):,} files are left out (no images by their names, in no "
                     f"class folder, or linked folders), such as {', '.join(map(ascii, left_out[:5]))}"
                 )
-        self._check_files([image.path for image in images])
         names = self._class_names({image.class_name for image in images})
         if images[0].part:
             labels = labels or {name: label for label, name in enumerate(sorted(names))}
@@ -90,24 +86,6 @@ class Folder(ImageDataset):
             print(f"{self.title}: there are no val images, so TEST.FINAL_MODEL best_val cannot be used.")
         self.identity = {"pictures": str(self.folder), "split": split.origin, "split_sha256": split.digest()}
         return split
-
-    def _check_files(self, paths: Sequence[str]) -> None:
-        """ValueError for a path that is no file, or a link out of the folder."""
-        home = os.path.join(os.path.realpath(self.folder), "")
-        real_folder = functools.cache(os.path.realpath)  # each folder once, which is quick on any disk
-        for path in paths:
-            full = os.path.join(self.folder, path)
-            if not os.path.isfile(full):
-                raise ValueError(
-                    f"{full} is missing, or a broken link or no ordinary file: take it out. Paths in a list "
-                    f"are relative to {self.folder}."
-                )
-            real = os.path.realpath(full) if os.path.islink(full) else real_folder(os.path.dirname(full))
-            if not self.settings.FOLDER_LINKS and not os.path.join(real, "").startswith(home):
-                raise ValueError(
-                    f"{full} is a link out of the folder, to {real}. Put the images themselves there, or "
-                    "follow your own links with DATASET.FOLDER_LINKS True."
-                )
 
     def _kept_split(self, images: Sequence[OwnImage], suffix: str) -> Split:
         """The split in the file that is kept beside the images, or below DATASET.ROOT if that folder cannot
@@ -145,17 +123,14 @@ class Folder(ImageDataset):
         if damaged:
             raise ValueError(f"{len(damaged):,} images cannot be read: {'; '.join(damaged[:5])}")
         labels = {name: label for label, name in enumerate(sorted({image.class_name for image in images}))}
-        if len(labels) == 1:
-            raise ValueError(
-                f"{self.folder} has one class, {next(iter(labels))!r}: add images of others. If the classes "
-                "are the folders in it, give that one as DATASET.FOLDER_PATH."
-            )
         rows = sorted((labels[name], path, name) for path, name, _ in images)
         test, val, train = divide([Row(path, label, name) for label, path, name in rows], 0.3, 0.2)
+        split = Split(train, val, test, str(self.folder))
+        split.check_classes()
         how = f"drawn (seed {SPLIT_SEED}, 50/20/30 a class)"
         for place in places:
             with contextlib.suppress(OSError):
-                write_split(Split(train, val, test), f"DATASET.NAME Folder: {how}", place)
+                write_split(split, f"DATASET.NAME Folder: {how}", place)
                 print(f"{self.title}: no split is stated, so one was {how} and kept as {place}")
                 return place
         raise OSError(f"the split that was drawn cannot be kept in {' or '.join(map(str, places))}")
@@ -165,11 +140,6 @@ class Folder(ImageDataset):
         names = {name: unicodedata.normalize("NFC", name) for name in classes}  # macOS writes accents apart
         if self.settings.FOLDER_CLASS_NAMES:
             path = self.folder / os.path.expanduser(self.settings.FOLDER_CLASS_NAMES)
-            if not path.is_file():
-                raise FileNotFoundError(
-                    f"DATASET.FOLDER_CLASS_NAMES: there is no {path}. Put the file into the folder of the "
-                    "images, or give its whole path."
-                )
             renamed = read_json(str(path))
             if not isinstance(renamed, dict) or not renamed.keys() <= set(classes):
                 raise ValueError(

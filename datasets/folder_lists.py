@@ -16,15 +16,15 @@ from .splits import PARTS, checked_rows, read_split_file, read_text
 if TYPE_CHECKING:
     import pandas as pd
 
-DELIMITERS = {".csv": ",;\t", ".tsv": "\t", ".txt": ",;\t"}
-"""Ending of a list -> what may separate its columns; the most frequent one in the first line does."""
+DELIMITERS = ",;\t"
+"""What may separate the columns; the most frequent one in the first line does."""
 
 
 def read_list(path: Path) -> tuple[list[OwnImage], dict[str, int]]:
     """The images that a list names, each once; and class -> label if the list states labels.
 
     Args:
-        path: .csv, .tsv or .txt; or .json, which may also be a split file.
+        path: CSV by any name; or .json, which may also be a split file.
     """
     labels: dict[str, int] = {}
     if path.suffix.lower() == ".json" and isinstance(read_json(str(path)), dict):
@@ -66,12 +66,11 @@ def _read_table(path: Path) -> "pd.DataFrame":
     """The columns, with names in lower case; cells without surrounding white space, empty ones as ""."""
     import pandas as pd  # slow to import, and only lists need it
 
-    suffix = path.suffix.lower()
-    if suffix == ".json":
+    if path.suffix.lower() == ".json":
         table = pd.DataFrame(read_json(str(path)))
-    elif suffix in DELIMITERS:
+    else:
         text = read_text(path).lstrip()
-        delimiter = max(DELIMITERS[suffix], key=text.partition("\n")[0].count)
+        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
         try:
             table = pd.read_csv(
                 io.StringIO(text),
@@ -86,7 +85,5 @@ def _read_table(path: Path) -> "pd.DataFrame":
             raise ValueError(message) from error
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError(f"{path}: its rows have more fields than its first line has names.")
-    else:
-        raise ValueError(f"{path} ends in {path.suffix!r}; lists end in {', '.join(DELIMITERS)} or .json.")
     table = table.rename(columns=lambda name: str(name).strip().lower()).dropna(how="all").fillna("")
     return table.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)

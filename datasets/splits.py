@@ -63,7 +63,10 @@ class Split:
         if not self.train or not self.test:
             raise ValueError(f"{self.origin}: train and test each need at least one image.")
         if len(names) == 1:
-            raise ValueError(f"{self.origin}: one class, which any model gets right: add images of others.")
+            raise ValueError(
+                f"{self.origin}: one class, {self.train[0].name!r:.80}, which any model gets right: add "
+                "images of others; if it is the folder of the classes, give that one."
+            )
         trained = {row.label for row in self.train}
         for label in range(max(names) + 1):
             if label not in trained:
