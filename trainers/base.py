@@ -1,8 +1,8 @@
 """The trainer that every method shares: it loads CLIP, builds the prompts, freezes the rest, and trains."""
 
-import functools
 import os
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +23,9 @@ from .precision import PRECISIONS, Precision, check_choice, choose_precision
 from .prompt_file import FILE_NAME, PromptFile, input_settings
 from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
+
+Terms = dict[str, tuple[float, Tensor]]
+"""The terms of a loss by name, each with its weight."""
 
 
 class ClipTrainer(TrainerX):
@@ -114,8 +117,8 @@ def check_depth(key: str, depth: int, least: int, *n_layers: int) -> None:
 class PromptTrainer(ClipTrainer):
     """A frozen CLIP with learned prompts, trained by cross-entropy.
 
-    A method gives `build_prompt_learner`. It overrides `loss_terms` and `loss_weights` for another loss and
-    `model_class` for other logits. docs/ADDING_A_METHOD.md adds one, step by step.
+    A method gives `build_prompt_learner`. It overrides `loss_terms` for another loss and `model_class` for
+    other logits. docs/ADDING_A_METHOD.md adds one, step by step.
     """
 
     settings_node: str
@@ -124,6 +127,8 @@ class PromptTrainer(ClipTrainer):
     """What it reads outside of that node, and what no other method with that node reads: dotted keys."""
     checkpoint_name = "prompt_learner"
     """Folder of its checkpoints in a run's folder."""
+    choices: Mapping[str, Sequence[Any]] = {}
+    """The values that settings can take, by dotted keys. A subclass adds to those of what it builds on."""
     model_class: type[PromptedCLIP] = PromptedCLIP
     """How the towers and the prompts make logits."""
     has_static_step = False
@@ -138,19 +143,22 @@ class PromptTrainer(ClipTrainer):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         PromptTrainer._further_settings_of_all.update(cls.further_settings)
+        of_all = [vars(kind).get("choices", {}) for kind in reversed(cls.__mro__)]
+        cls.choices = {key: values for choices in of_all for key, values in choices.items()}
         if not hasattr(cls, "settings_node"):
             cls.settings_node = cls.__name__.upper()
 
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
-        """Raise ValueError if the method has no PREC, or an unknown one; runs before anything is loaded."""
+        """Raise ValueError for a setting that cannot be; runs before anything is loaded."""
         node = f"TRAINER.{cls.settings_node}"
         if "PREC" not in cfg.TRAINER.get(cls.settings_node, {}):
             raise ValueError(
                 f"{cls.__name__} has no {node}.PREC: declare its settings in extend_cfg(cfg) in its file "
                 "(docs/ADDING_A_METHOD.md)"
             )
-        check_choice(f"{node}.PREC", cfg.TRAINER[cls.settings_node].PREC, PRECISIONS)
+        for key, values in {f"{node}.PREC": PRECISIONS, **cls.choices}.items():
+            check_choice(key, attrgetter(key)(cfg), values)
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptLearner:
@@ -214,12 +222,11 @@ class PromptTrainer(ClipTrainer):
     def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
         """The method's settings by their dotted keys, and the template, as the prompt file holds them."""
         found: dict[str, Any] = {}
-        for key in (f"TRAINER.{cls.settings_node}", *cls.further_settings):
-            value = functools.reduce(lambda node, part: node[part], key.split("."), cfg)
+        for key in (f"TRAINER.{cls.settings_node}", *cls.further_settings, "DATASET.TEMPLATE"):
+            value = attrgetter(key)(cfg)
             is_group = isinstance(value, Mapping)
             found |= {f"{key}.{name}": v for name, v in value.items()} if is_group else {key: value}
-        found = {key: value for key, value in found.items() if not cls.is_of_another(key)}
-        return found | {"DATASET.TEMPLATE": cfg.DATASET.TEMPLATE}
+        return {key: value for key, value in found.items() if not cls.is_of_another(key)}
 
     @classmethod
     def is_of_another(cls, key: str) -> bool:
@@ -292,9 +299,9 @@ class PromptTrainer(ClipTrainer):
             labels = torch.zeros(loader.TRAIN_X.BATCH_SIZE, dtype=torch.int64, device=self.device)
             self._graphed_loss = graphed_loss(self.loss, self.model, images, labels)
 
-    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The terms of the loss for `images` `[B, 3, R, R]` and `labels` `[B]`, each before its weight."""
-        return {"cross_entropy": self.cross_entropy(self.model(images), labels)}
+    def loss_terms(self, images: Tensor, labels: Tensor) -> Terms:
+        """The terms of the loss for `images` `[B, 3, R, R]` and `labels` `[B]`, with their weights."""
+        return {"cross_entropy": (1.0, self.cross_entropy(self.model(images), labels))}
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy of `logits` `[B, C]`; the accuracy of the batch is taken on the way."""
@@ -306,16 +313,10 @@ class PromptTrainer(ClipTrainer):
         is_right = logits.detach().argmax(dim=1) == labels
         self.model.batch_accuracy.copy_(100 * is_right.float().mean())  # in place: in a CUDA graph too
 
-    def loss_weights(self) -> dict[str, float]:
-        """The weight of each term in `loss`."""
-        return {"cross_entropy": 1.0}
-
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The weighted sum of `loss_terms`."""
-        terms, weights = self.loss_terms(images, labels), self.loss_weights()
-        if terms.keys() != weights.keys():
-            raise ValueError(f"loss_terms gives {', '.join(terms)}; loss_weights {', '.join(weights)}")
-        return torch.stack([weight * terms[name] for name, weight in weights.items()]).sum()
+        terms = self.loss_terms(images, labels).values()
+        return torch.stack([weight * term for weight, term in terms]).sum()
 
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
         """One step on `batch`; the learning rate changes after the last batch of an epoch."""

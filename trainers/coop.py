@@ -6,7 +6,7 @@ one a class:
     [SOS] v_1 … v_n <class name> . [EOT]
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from clip.tokenizer import default_tokenizer
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
-from .precision import check_choice
 from .prompts import ClassPrompts, PromptLearner, TextPrompts, class_prompt, placeholders, random_prompts
 
 
@@ -124,8 +123,7 @@ class ContextWords(PromptLearner):
 @TRAINER_REGISTRY.register()
 class CoOp(PromptTrainer):
     has_static_step = True
-    positions: tuple[str, ...] = ("end", "middle", "front")
-    """Where the class name may stand."""
+    choices: Mapping[str, Sequence[Any]] = {"TRAINER.COOP.CLASS_TOKEN_POSITION": ("end", "middle", "front")}
 
     @classmethod
     def words(cls, cfg: Any) -> tuple[int, str]:
@@ -135,9 +133,7 @@ class CoOp(PromptTrainer):
     @classmethod
     def check_cfg(cls, cfg: Any) -> None:
         super().check_cfg(cfg)
-        s = cfg.TRAINER.COOP
-        check_choice("TRAINER.COOP.CLASS_TOKEN_POSITION", s.CLASS_TOKEN_POSITION, cls.positions)
-        check_words("TRAINER.COOP", *cls.words(cfg), s.CSC)
+        check_words("TRAINER.COOP", *cls.words(cfg), cfg.TRAINER.COOP.CSC)
 
     @classmethod
     def class_specific(cls, cfg: Any) -> tuple[str, ...]:

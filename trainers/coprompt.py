@@ -31,10 +31,10 @@ from yacs.config import CfgNode
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
+from .base import Terms
 from .imagenet_templates import IMAGENET_TEMPLATES
 from .maple import MaPLe, MaPLePrompts
-from .precision import check_choice
-from .prompted_clip import PromptedCLIP, encode_plain_texts
+from .prompted_clip import PromptedCLIP, cosine_distance, encode_plain_texts
 from .templates import fill
 
 IMAGE_RATIO, TEXT_RATIO = 0.1, 0.2  # a (released code)
@@ -140,15 +140,11 @@ class AdaptedCLIP(PromptedCLIP):
 class CoPrompt(MaPLe):
     settings_node = "CoPrompt"
     further_settings = ("TRAINER.W", "TRAINER.DISTILL")
+    choices = {"TRAINER.DISTILL": ("cosine", "mse")}
     has_static_step = True
     learner_class = AdaptedPrompts
     model_class = AdaptedCLIP
     model: AdaptedCLIP
-
-    @classmethod
-    def check_cfg(cls, cfg: Any) -> None:
-        super().check_cfg(cfg)
-        check_choice("TRAINER.DISTILL", cfg.TRAINER.DISTILL, ("cosine", "mse"))
 
     @cached_property
     def sentences(self) -> list[list[str]]:
@@ -186,22 +182,13 @@ class CoPrompt(MaPLe):
         images = torch.cat(views) if isinstance(views, list) else views
         return super().parse_batch_train({**batch, "img": images})
 
-    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def loss_terms(self, images: Tensor, labels: Tensor) -> Terms:
         """The terms above. Without second views frozen CLIP sees the first."""
-        model, views = self.model, images.split(len(labels))
+        model, views, weight = self.model, images.split(len(labels)), self.cfg.TRAINER.W
         logits, image, text = model.outputs(views[0])
         distance = F.mse_loss if self.cfg.TRAINER.DISTILL == "mse" else cosine_distance
         return {
-            "cross_entropy": self.cross_entropy(logits, labels),
-            "consistency_text": distance(text, model.frozen_text_features()),
-            "consistency_image": distance(image, model.frozen_image_features(views[-1])),
+            "cross_entropy": (1.0, self.cross_entropy(logits, labels)),
+            "consistency_text": (weight, distance(text, model.frozen_text_features())),
+            "consistency_image": (weight, distance(image, model.frozen_image_features(views[-1]))),
         }
-
-    def loss_weights(self) -> dict[str, float]:
-        weight = self.cfg.TRAINER.W
-        return {"cross_entropy": 1.0, "consistency_text": weight, "consistency_image": weight}
-
-
-def cosine_distance(features: Tensor, others: Tensor) -> Tensor:
-    """1 - the mean cosine of the rows of two arrays `[N, E]`."""
-    return 1 - F.cosine_similarity(features, others).mean()

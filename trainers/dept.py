@@ -23,9 +23,9 @@ from yacs.config import CfgNode
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer
+from .base import PromptTrainer, Terms
 from .learned import rows_of_words
-from .precision import Precision, check_choice
+from .precision import Precision
 from .prograd import ProGrad
 from .prompted_clip import PromptedCLIP
 from .prompts import PromptLearner
@@ -118,6 +118,7 @@ class DecoupledCLIP(PromptedCLIP):
 class DePT(PromptTrainer):
     settings_node = "COOP"  # of the default base, like what follows
     further_settings = ("TRAINER.DEPT", "TRAINER.LINEAR_PROBE", "TRAINER.FILM", "OPTIM.LR_EXP")
+    choices = {"TRAINER.LINEAR_PROBE.TYPE": ("linear", "similarity")}
     has_static_step = True
     base: type[PromptTrainer] | None = None
     model: DecoupledCLIP
@@ -148,12 +149,6 @@ class DePT(PromptTrainer):
             "model_class": type("DecoupledCLIP", (DecoupledCLIP, base.model_class), settings),
         }
         return type(cls.__name__, (cls, base), attributes)
-
-    @classmethod
-    def check_cfg(cls, cfg: Any) -> None:
-        super().check_cfg(cfg)
-        kind = cfg.TRAINER.LINEAR_PROBE.TYPE
-        check_choice("TRAINER.LINEAR_PROBE.TYPE", kind, ("linear", "similarity"))
 
     @classmethod
     def is_of_another(cls, key: str) -> bool:
@@ -200,9 +195,9 @@ class DePT(PromptTrainer):
         optim = self.cfg.OPTIM
         return [{"params": others}, {"params": heads, "lr": optim.LR_EXP * optim.LR}]
 
-    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def loss_terms(self, images: Tensor, labels: Tensor) -> Terms:
         """The base's terms, and the cross-entropy of the second head."""
-        model = self.model
+        model, weight = self.model, self.cfg.TRAINER.LINEAR_PROBE.WEIGHT
         with model.alone() as features:
             terms = super().loss_terms(images, labels)  # which asks for the outputs once
         image, text = features
@@ -212,10 +207,6 @@ class DePT(PromptTrainer):
         if model.linear_probe_proj is not None:
             of_text = model.linear_probe_proj(model.film_lp_text(text[labels]))
             logits, targets = torch.cat([of_text, logits]), torch.cat([labels, labels])
-        terms["cross_entropy_similarity"] = terms.pop("cross_entropy")
-        return terms | {"cross_entropy_linear": F.cross_entropy(logits, targets)}
-
-    def loss_weights(self) -> dict[str, float]:
-        weights, weight = super().loss_weights(), self.cfg.TRAINER.LINEAR_PROBE.WEIGHT
-        weights["cross_entropy_similarity"] = (1 - weight) * weights.pop("cross_entropy")
-        return weights | {"cross_entropy_linear": weight}
+        weight_of_base, similarity = terms.pop("cross_entropy")
+        terms["cross_entropy_similarity"] = ((1 - weight) * weight_of_base, similarity)
+        return terms | {"cross_entropy_linear": (weight, F.cross_entropy(logits, targets))}

@@ -10,14 +10,14 @@ has 1 - cos, which is followed here, so that the paper's weight of 8 is W = 8.
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
+from .base import Terms
 from .coop import ContextWords, CoOp
-from .precision import check_choice
+from .prompted_clip import cosine_distance
 from .templates import TEMPLATES, chosen_template, fill
 
 INITIAL_WORDS = "a photo of a"  # of CTX_INIT True, of which the released code reads no words
@@ -36,7 +36,8 @@ class KgCoOp(CoOp):
     settings_node = "COOP"
     further_settings: tuple[str, ...] = ("TRAINER.COOP.W", "TRAINER.COOP.ALPHA")
     has_static_step = True
-    positions = ("end",)  # whatever the setting says, in the released code
+    # The released code puts the class name at the end whatever the setting says.
+    choices = {"TRAINER.COOP.CLASS_TOKEN_POSITION": ("end",), "TRAINER.COOP.ALPHA": (1.0,)}
     frozen_templates = FROZEN_TEMPLATES
     """Templates of the frozen features by dataset name."""
 
@@ -48,11 +49,6 @@ class KgCoOp(CoOp):
         return n_ctx, ("" if words == "False" else words)
 
     @classmethod
-    def check_cfg(cls, cfg: Any) -> None:
-        super().check_cfg(cfg)
-        check_choice("TRAINER.COOP.ALPHA", cfg.TRAINER.COOP.ALPHA, [1.0])
-
-    @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
         learner = super().build_prompt_learner(cfg, clip_model, classnames)
         # The released code holds half of CoCoOp's network without using it.
@@ -60,11 +56,12 @@ class KgCoOp(CoOp):
         learner.frozen_texts = [fill(chosen_template(cfg, cls.frozen_templates), classnames)]
         return learner
 
-    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def weight(self) -> float:
+        """W."""
+        return self.cfg.TRAINER.COOP.W
+
+    def loss_terms(self, images: Tensor, labels: Tensor) -> Terms:
         """The cross-entropy, and the distance `kg` of the class features from the frozen ones."""
         logits, _, text = self.model.outputs(images)
-        distance = 1 - F.cosine_similarity(text, self.model.frozen_text_features()).mean()
-        return {"cross_entropy": self.cross_entropy(logits, labels), "kg": distance}
-
-    def loss_weights(self) -> dict[str, float]:
-        return {"cross_entropy": 1.0, "kg": self.cfg.TRAINER.COOP.W}
+        distance = cosine_distance(text, self.model.frozen_text_features())
+        return {"cross_entropy": (1.0, self.cross_entropy(logits, labels)), "kg": (self.weight(), distance)}

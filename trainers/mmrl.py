@@ -27,13 +27,11 @@ from clip import CLIP, LayerPrompts, PromptSchedule
 from clip.model import VisionTransformer
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer
-from .precision import check_choice
+from .base import PromptTrainer, Terms
 from .prompted_clip import PromptedCLIP
 from .prompts import ClassPrompts, PromptLearner, TextPrompts, random_prompts
 from .templates import chosen_template, fill
 
-TASKS = ("B2N", "FS", "CD")  # base to new classes, few shots, cross-dataset transfer
 SCALE = 100.0  # of the cosines
 
 
@@ -147,15 +145,11 @@ class RepresentationCLIP(PromptedCLIP):
 @TRAINER_REGISTRY.register()
 class MMRL(PromptTrainer):
     further_settings = ("TASK",)
+    choices = {"TASK": ("B2N", "FS", "CD")}  # base to new classes, few shots, cross-dataset transfer
     checkpoint_name = "MultiModalRepresentationLearner"
     model_class = RepresentationCLIP
     model: RepresentationCLIP
     has_static_step = True
-
-    @classmethod
-    def check_cfg(cls, cfg: Any) -> None:
-        super().check_cfg(cfg)
-        check_choice("TASK", cfg.TASK, TASKS)
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> Representations:
@@ -171,24 +165,17 @@ class MMRL(PromptTrainer):
         share = s.ALPHA if takes_both(cfg) else 1.0
         return Representations(clip_model, texts, s.N_REP_TOKENS, s.REP_DIM, layers, share)
 
-    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        model = self.model
+    def loss_terms(self, images: Tensor, labels: Tensor) -> Terms:
+        model, s = self.model, self.cfg.TRAINER.MMRL
         features, representations = model.both_features(images)
-        text, share = model.text_features(), self.cfg.TRAINER.MMRL.ALPHA
+        text, share = model.text_features(), s.ALPHA
         logits, others = model.logits(features, text), model.logits(representations, text)
         self.take_accuracy(share * logits + (1 - share) * others, labels)
+        distance_image = 1 - (features * model.frozen_image_features(images)).sum(dim=-1).mean()
+        distance_text = 1 - (text * model.frozen_text_features()).sum(dim=-1).mean()
         return {
-            "cross_entropy_class": F.cross_entropy(logits, labels),
-            "cross_entropy_rep": F.cross_entropy(others, labels),
-            "cosine_image": 1 - (features * model.frozen_image_features(images)).sum(dim=-1).mean(),
-            "cosine_text": 1 - (text * model.frozen_text_features()).sum(dim=-1).mean(),
-        }
-
-    def loss_weights(self) -> dict[str, float]:
-        s = self.cfg.TRAINER.MMRL
-        return {
-            "cross_entropy_class": s.ALPHA,
-            "cross_entropy_rep": 1 - s.ALPHA,
-            "cosine_image": s.REG_WEIGHT,
-            "cosine_text": s.REG_WEIGHT,
+            "cross_entropy_class": (share, F.cross_entropy(logits, labels)),
+            "cross_entropy_rep": (1 - share, F.cross_entropy(others, labels)),
+            "cosine_image": (s.REG_WEIGHT, distance_image),
+            "cosine_text": (s.REG_WEIGHT, distance_text),
         }

@@ -21,8 +21,8 @@ from yacs.config import CfgNode
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
+from .base import Terms
 from .coop import ContextWords, CoOp
-from .precision import check_choice
 from .prompts import CONTEXT_WORD, placeholders
 from .templates import DEFAULT_TEMPLATE, TEMPLATES, chosen_template, fill
 
@@ -55,6 +55,7 @@ def without_conflict(a: Tensor, b: Tensor, part: float) -> Tensor:
 class ProGrad(CoOp):
     settings_node = "COOP"
     further_settings = ("LOSS",)
+    choices = {"LOSS.NAME": ("prograd",)}
 
     @classmethod
     def words(cls, cfg: Any) -> tuple[int, str]:
@@ -75,11 +76,6 @@ class ProGrad(CoOp):
         return n_ctx, words
 
     @classmethod
-    def check_cfg(cls, cfg: Any) -> None:
-        super().check_cfg(cfg)
-        check_choice("LOSS.NAME", cfg.LOSS.NAME, ["prograd"])
-
-    @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:
         learner = super().build_prompt_learner(cfg, clip_model, classnames)
         learner.frozen_texts = [fill(chosen_template(cfg, FROZEN_TEMPLATES), classnames)]
@@ -88,32 +84,27 @@ class ProGrad(CoOp):
             learner.ctx.data[is_placeholder] = 0
         return learner
 
-    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def loss_terms(self, images: Tensor, labels: Tensor) -> Terms:
         """The cross-entropy, and the divergence `kl`, whose gradient alone is used."""
         model, temperature = self.model, self.cfg.LOSS.T
         logits, image, _ = model.outputs(images)  # nothing is learned in the image tower
         frozen = model.logits(image, model.frozen_text_features())
         soft = F.softmax(frozen / temperature, dim=-1)
         divergence = temperature**2 * F.cross_entropy(logits / temperature, soft)
-        return {"cross_entropy": self.cross_entropy(logits, labels), "kl": divergence}
-
-    def loss_weights(self) -> dict[str, float]:
-        return {"cross_entropy": 1.0, "kl": 0.0}
+        return {"cross_entropy": (1.0, self.cross_entropy(logits, labels)), "kl": (0.0, divergence)}
 
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:
         """One step on `batch` along the gradient above."""
         terms = self.loss_terms(*self.parse_batch_train(batch))
+        loss, divergence = terms["cross_entropy"][1], terms["kl"][1]
         parameters = list(self.learned.parameters())
-        of_kl = torch.autograd.grad(self.scaled(terms["kl"]), parameters, retain_graph=True)
+        of_kl = torch.autograd.grad(self.scaled(divergence), parameters, retain_graph=True)
         self.model_zero_grad()
-        self.detect_anomaly(terms["cross_entropy"])
-        self.scaled(terms["cross_entropy"]).backward()
+        self.detect_anomaly(loss)
+        self.scaled(loss).backward()
         for parameter, gradient in zip(parameters, of_kl, strict=True):
             assert parameter.grad is not None
             parameter.grad = without_conflict(parameter.grad, gradient, self.cfg.LOSS.LAMBDA)
         self.finish_step()
-        return {
-            "loss": terms["cross_entropy"].detach(),
-            "kl_loss": terms["kl"].detach(),
-            "acc": self.model.batch_accuracy,
-        }
+        accuracy = self.model.batch_accuracy
+        return {"loss": loss.detach(), "kl_loss": divergence.detach(), "acc": accuracy}

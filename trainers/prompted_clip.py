@@ -141,3 +141,8 @@ def encode_plain_texts(clip: CLIP, texts: Sequence[str]) -> Tensor:
     """Float32 features `[C, E]`, not normalised, of C texts from a CLIP without prompts."""
     text = ClassPrompts(clip, texts, n_ctx=0).to(clip.token_embedding.weight.device).text()
     return clip.encode_embedded_text(text.embedded, text.end_index, packing=text.packing).float()
+
+
+def cosine_distance(features: Tensor, others: Tensor) -> Tensor:
+    """1 - the mean cosine of the rows of two arrays `[N, E]`."""
+    return 1 - F.cosine_similarity(features, others).mean()

@@ -21,6 +21,7 @@ from yacs.config import CfgNode
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
+from .base import Terms
 from .imagenet_templates import IMAGENET_TEMPLATES
 from .ivlp import IVLP, IndependentPrompts
 from .prompted_clip import PromptedCLIP
@@ -90,25 +91,16 @@ class PromptSRC(IVLP):
         shown = ", ".join(f"{weight:.3g}" for weight in self.epoch_weights)
         print(f"Weights of the epochs in the average of the prompts: {shown}")
 
-    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def loss_terms(self, images: Tensor, labels: Tensor) -> Terms:
         """The terms above; distances are means over their B * E and C * E entries."""
-        model = self.model
+        model, s = self.model, self.cfg.TRAINER.PROMPTSRC
         logits, image, text = model.outputs(images)
         frozen_image, frozen_text = model.frozen_image_features(images), model.frozen_text_features()
         return {
-            "cross_entropy": self.cross_entropy(logits, labels),
-            "l1_text": F.l1_loss(text, frozen_text),
-            "l1_image": F.l1_loss(image, frozen_image),
-            "kl": divergence_of_logits(logits, model.logits(frozen_image, frozen_text)),
-        }
-
-    def loss_weights(self) -> dict[str, float]:
-        s = self.cfg.TRAINER.PROMPTSRC
-        return {
-            "cross_entropy": 1.0,
-            "l1_text": s.TEXT_LOSS_WEIGHT,
-            "l1_image": s.IMAGE_LOSS_WEIGHT,
-            "kl": 1.0,
+            "cross_entropy": (1.0, self.cross_entropy(logits, labels)),
+            "l1_text": (s.TEXT_LOSS_WEIGHT, F.l1_loss(text, frozen_text)),
+            "l1_image": (s.IMAGE_LOSS_WEIGHT, F.l1_loss(image, frozen_image)),
+            "kl": (1.0, divergence_of_logits(logits, model.logits(frozen_image, frozen_text))),
         }
 
     def after_epoch(self) -> None:

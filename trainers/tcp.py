@@ -149,5 +149,5 @@ class TCP(KgCoOp):
         frozen_texts = fill(chosen_template(cfg, cls.frozen_templates), classnames)
         return ClassAwareWords(clip_model, fill(template, classnames), frozen_texts, words, layer)
 
-    def loss_weights(self) -> dict[str, float]:
-        return {"cross_entropy": 1.0, "kg": self.cfg.TRAINER.TCP.W}
+    def weight(self) -> float:
+        return self.cfg.TRAINER.TCP.W

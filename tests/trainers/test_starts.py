@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.trainers.small_runs import IMAGES, LABELS
+from tests.trainers.small_runs import IMAGES
 
 
 def test_mpls_maps_are_copies_of_one(make) -> None:
@@ -33,10 +33,3 @@ def test_mmrls_maps_of_a_tower_are_copies_of_one_and_its_projection_is_drawn(mak
     assert learner.compound_rep_tokens.std().item() == pytest.approx(0.02, rel=0.1)
     width = learner.proj_rep.shape[0]
     assert learner.proj_rep.std().item() == pytest.approx(width**-0.5, rel=0.1)
-
-
-def test_a_term_of_the_loss_without_a_weight_is_refused(make, monkeypatch) -> None:
-    trainer = make("KgCoOp")
-    monkeypatch.setattr(trainer, "loss_weights", lambda: {"cross_entropy": 1.0})
-    with pytest.raises(ValueError, match="kg"):
-        trainer.loss(IMAGES, LABELS)
