@@ -63,13 +63,12 @@ def check_dataset(dataset: Dataset, root: Path, full: bool = False) -> Report:
     """Examine a dataset in the data folder `root`, and decode every image with `full`; nothing is changed."""
     config = (REPO / "configs" / "datasets" / f"{dataset.name}.yaml").read_text(encoding="utf-8")
     reader = DATASET_REGISTRY.get(yaml.safe_load(config)["DATASET"]["NAME"]).at(root)
-    report = Report(dataset.name, str(reader.folder), published=dataset.published)
-    report.findings = _missing_needs(dataset, root)
-    is_elsewhere = any(finding.cure != _fetch_again(dataset, root) for finding in report.findings)
-    report.is_found = is_there(reader.folder) or is_elsewhere
+    report = Report(dataset.name, str(reader.folder), is_there(reader.folder), dataset.published)
     if not report.is_found:
         report.findings = [Finding(f"{reader.folder} does not exist", _fetch_again(dataset, root))]
-    if report.findings:
+        return report
+    if missing := _missing_needs(dataset, root):
+        report.findings = missing
         return report
 
     def add(what: str, is_fault: bool = True) -> None:
@@ -103,9 +102,6 @@ def _fetch_again(dataset: Dataset, root: Path, *flags: str) -> str:
 def _missing_needs(dataset: Dataset, root: Path) -> list[Finding]:
     """Folders and files that are missing, unless they lie one or two folders deeper or are not unpacked."""
     folder, findings = root / dataset.folder, []
-    if root.name == dataset.folder and dataset.missing(root) and not dataset.missing(root.parent):
-        cure = join(["python", "-m", "prepare", "check", dataset.name, "--root", str(root.parent)])
-        return [Finding(f"the data folder is {root.parent}, the folder above {root}", cure)]
     for need in dataset.missing(root):
         target = folder / need
         nested = [path for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{need}") if is_there(path)]
@@ -120,7 +116,7 @@ def _missing_needs(dataset: Dataset, root: Path) -> list[Finding]:
             why = f"; {packed[0]} has not been unpacked"
         else:
             cure = _fetch_again(dataset, root)
-            why = f"; {folder} holds {contents(folder)}" if folder.is_dir() else ""
+            why = f"; {folder} holds {contents(folder)}"
         findings.append(Finding(f"{target} is missing{why}", cure))
     return findings
 

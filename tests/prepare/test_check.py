@@ -4,7 +4,6 @@ import json
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,9 +25,9 @@ def eurosat(world: World) -> World:
 def check(world: World, capsys: pytest.CaptureFixture) -> Any:
     """check(*arguments): the exit status, and the report on each dataset from --json."""
 
-    def run(*arguments: str, root: Path | None = None) -> tuple[int, dict[str, Any]]:
+    def run(*arguments: str) -> tuple[int, dict[str, Any]]:
         capsys.readouterr()
-        status = world.run("check", *arguments, "--json", root=root)
+        status = world.run("check", *arguments, "--json")
         found = json.loads(capsys.readouterr().out)
         return status, {report["name"]: report for report in found["datasets"] + found["weights"]}
 
@@ -153,8 +152,3 @@ def test_an_archive_that_is_not_unpacked(eurosat: World, check: Any) -> None:
     what, cure = only(check("eurosat")[1])
     assert "EuroSAT.zip" in what and cure.endswith(f"--from {eurosat.root}")
     assert eurosat.run("fetch", "eurosat", "--from", str(eurosat.root)) == 0 and not eurosat.server.requests
-
-
-def test_the_folder_of_the_dataset_as_the_data_folder(eurosat: World, check: Any) -> None:
-    status, reports = check("eurosat", root=eurosat.root / "eurosat")
-    assert status == 1 and only(reports)[1] == f"python -m prepare check eurosat --root {eurosat.root}"
