@@ -1,13 +1,11 @@
 """Fetch and check datasets and CLIP weights: python -m prepare fetch eurosat --root data"""
 
 import argparse
-import dataclasses
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from shlex import join
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dassl.command import run_command
 
@@ -33,7 +31,6 @@ def build_parser() -> argparse.ArgumentParser:
     fetch.set_defaults(run=run_fetch)
     check = verbs.add_parser("check", help="examine datasets and CLIP weights")
     check.add_argument("--full", action="store_true", help="decode every image (ImageNet: about an hour)")
-    check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(run=run_check)
     for verb in (fetch, check):
         verb.add_argument("names", nargs="*", metavar="NAME", help="datasets, as in configs/datasets")
@@ -69,7 +66,7 @@ def run_fetch(args: argparse.Namespace) -> int:
         except OSError as error:
             print(f"Error: {error}", file=sys.stderr)
             status = 1
-    args.names, args.full, args.json = [d.name for d in wanted if d.name in table], False, False
+    args.names, args.full = [dataset.name for dataset in wanted if dataset.name in table], False
     return max(status, run_check(args)) if args.names else status
 
 
@@ -100,48 +97,34 @@ def run_check(args: argparse.Namespace) -> int:
     weights = [] if names else check_weights()
     counted = [report for report in reports + weights if names or report.is_found]
     is_sound = any(report.is_found for report in reports) and all(report.is_sound for report in counted)
-    if args.json:
-        found: dict[str, Any] = {"root": str(root), "is_sound": is_sound}
-        for key, group in (("datasets", reports), ("weights", weights)):
-            found[key] = [{**dataclasses.asdict(report), "is_sound": report.is_sound} for report in group]
-        print(json.dumps(found, indent=1))
-    else:
-        print(f"Data folder {root}{'' if root.is_dir() else ' (it does not exist yet)'}")
-        _print_reports(reports)
-        for report in weights:
-            print(f"{report.name}: {report.path or 'not here; python -m prepare weights ' + report.name}")
-        for report in counted:
-            for finding in report.findings:
-                word = "FAULT" if finding.is_fault else "note "
-                print(f"{word} {report.name}: {finding.what}\n      cure: {finding.cure}")
-        absent = [report.name for report in reports if not report.is_found]
-        if absent and not names:
-            command = join(["python", "-m", "prepare", "fetch", *absent, "--root", str(root)])
-            print(f"Datasets that are not there can be fetched: {command}")
-        print("Everything that is there is sound." if is_sound else "Not everything is sound.")
+    print(f"Data folder {root}{'' if root.is_dir() else ' (it does not exist yet)'}")
+    _print_table(reports)
+    for report in weights:
+        place = report.cells.get("file", f"not here; python -m prepare weights {report.name}")
+        print(f"{report.name}: {place}")
+    for report in counted:
+        for finding in report.findings:
+            word = "FAULT" if finding.is_fault else "note "
+            print(f"{word} {report.name}: {finding.what}\n      cure: {finding.cure}")
+    absent = [report.name for report in reports if not report.is_found]
+    if absent and not names:
+        command = join(["python", "-m", "prepare", "fetch", *absent, "--root", str(root)])
+        print(f"Datasets that are not there can be fetched: {command}")
+    print("Everything that is there is sound." if is_sound else "Not everything is sound.")
     return 0 if is_sound else 1
 
 
-def _print_reports(reports: Sequence["Report"]) -> None:
-    """A row a dataset; a count that differs from the published one is followed by that in brackets."""
+def _print_table(reports: Sequence["Report"]) -> None:
+    """A row a dataset."""
     import pandas as pd
 
     rows = []
     for report in reports:
-        row: dict[str, Any] = {"dataset": report.name}
-        counts = {"classes": report.n_classes, **report.counts}
-        for key in ("classes", "train", "val", "test"):
-            found = counts.get(key)
-            published = report.published.get(key, found)
-            differs = f" ({published:,})" if found != published else ""
-            row[key] = "-" if found is None else f"{found:,}{differs}"
-        present = "-" if report.n_present is None else f"{report.n_present:,} of {report.n_named:,}"
         n_faults = sum(finding.is_fault for finding in report.findings)
-        state = f"faults: {n_faults}" if n_faults else "sound"
-        unreadable = "-" if report.n_unreadable is None else f"{report.n_unreadable:,}"
-        row |= {"images present": present, "unreadable": unreadable}
-        rows.append(row | {"state": state if report.is_found else "not there"})
-    print(pd.DataFrame(rows).to_string(index=False))
+        state = (f"faults: {n_faults}" if n_faults else "sound") if report.is_found else "not there"
+        rows.append({"dataset": report.name, **report.cells, "state": state})
+    columns = ["dataset", "classes", "train", "val", "test", "images present", "unreadable", "state"]
+    print(pd.DataFrame(rows, columns=columns).to_string(index=False, na_rep="-"))
 
 
 def run_weights(args: argparse.Namespace) -> int:

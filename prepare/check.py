@@ -32,25 +32,15 @@ class Finding:
 
 @dataclass
 class Report:
-    """What was found of a dataset or of CLIP weights; what could not be read is None.
+    """What was found of a dataset or of CLIP weights.
 
     Args:
-        path: the dataset's folder, or the file of the weights ("" where there is none).
-        published: the published figures ("classes", "train", "val", "test").
-        counts: part -> images that the split names; of a dataset for testing alone, test only.
-        n_named: different images that the split names.
-        n_unreadable: how many cannot be decoded; None unless all were opened.
+        cells: column -> what the table of datasets says there; of weights, their `file`.
     """
 
     name: str
-    path: str
-    is_found: bool = False
-    published: dict[str, int] = field(default_factory=dict)
-    n_classes: int | None = None
-    counts: dict[str, int] = field(default_factory=dict)
-    n_named: int | None = None
-    n_present: int | None = None
-    n_unreadable: int | None = None
+    is_found: bool
+    cells: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -63,7 +53,7 @@ def check_dataset(dataset: Dataset, root: Path, full: bool = False) -> Report:
     """Examine a dataset in the data folder `root`, and decode every image with `full`; nothing is changed."""
     config = (REPO / "configs" / "datasets" / f"{dataset.name}.yaml").read_text(encoding="utf-8")
     reader = DATASET_REGISTRY.get(yaml.safe_load(config)["DATASET"]["NAME"]).at(root)
-    report = Report(dataset.name, str(reader.folder), is_there(reader.folder), dataset.published)
+    report = Report(dataset.name, is_there(reader.folder))
     if not report.is_found:
         report.findings = [Finding(f"{reader.folder} does not exist", _fetch_again(dataset, root))]
         return report
@@ -80,15 +70,18 @@ def check_dataset(dataset: Dataset, root: Path, full: bool = False) -> Report:
     except (ValueError, FileNotFoundError) as error:
         add(" ".join(str(error).split()))
         return report
-    report.n_classes = len(split.class_names())
-    report.counts = {part: len(getattr(split, part)) for part in (("test",) if reader.test_only else PARTS)}
-    found = {"classes": report.n_classes, **report.counts}
-    published = dataset.published.items()
-    differ = [f"{key} {found[key]:,} (published: {n:,})" for key, n in published if found[key] != n]
+    parts = ("test",) if reader.test_only else PARTS
+    found = {"classes": len(split.class_names()), **{part: len(getattr(split, part)) for part in parts}}
+    differ = []
+    for key, n in found.items():
+        report.cells[key] = f"{n:,}"
+        if n != dataset.published.get(key, n):
+            report.cells[key] += f" ({dataset.published[key]:,})"
+            differ.append(f"{key} {report.cells[key]}")
     if split.note:
         add(split.note, is_fault=False)
     if differ and not split.is_own:
-        add(f"its counts are not the published ones: {', '.join(differ)}")
+        add(f"its counts are not the published ones in brackets: {', '.join(differ)}")
     elif not split.is_own and dataset.split_sha256 not in ("", split.digest()):
         add("its split has other rows than the published one, so few-shot samples differ", is_fault=False)
     _check_images(dataset, reader, split, report, full)
@@ -140,11 +133,11 @@ def _check_images(dataset: Dataset, reader: ImageDataset, split: Split, report: 
     missing = missing_images(paths, images)
     present = sorted(set(paths) - set(missing))
     empty = [path for path in present if (images / path).stat().st_size == 0]
-    report.n_named, report.n_present = len(paths), len(present)
+    report.cells["images present"] = f"{len(present):,} of {len(paths):,}"
     broken = {"are missing": missing, "are empty files": empty}
     if full:
         wrong = [str(path.relative_to(images)) for path in unreadable([images / path for path in present])]
-        report.n_unreadable = len(wrong)
+        report.cells["unreadable"] = f"{len(wrong):,}"
         broken["cannot be decoded"] = sorted(set(wrong) - set(empty))
     for kind, found in broken.items():
         if not found:
@@ -173,7 +166,7 @@ def check_weights() -> list[Report]:
         path = find_local(name)
         if path is None and name != STANDARD_WEIGHTS:
             continue
-        report = Report(name, str(path or ""), is_found=path is not None)
+        report = Report(name, path is not None, {"file": str(path)} if path else {})
         cure = join(["python", "-m", "prepare", "weights", name])
         if path is None:
             report.findings.append(Finding("the weights are not on this machine", cure))

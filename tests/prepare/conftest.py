@@ -27,6 +27,7 @@ class World:
 
     def __init__(self, server: Server, folder: Path) -> None:
         self.server, self.folder, self.root = server, folder, folder / "data"
+        self.table_path = folder / "table.yaml"
         self.table: dict[str, Any] = {}
 
     def serve(self, name: str, root: Path | None = None) -> dict[str, list[Any]]:
@@ -67,9 +68,11 @@ class World:
 
     def run(self, verb: str, *arguments: str, root: Path | None = None) -> int:
         """`python -m prepare VERB …`, with the server's table."""
-        path = self.folder / f"table-{len(list(self.folder.glob('table-*')))}.yaml"  # a table is read once
-        path.write_text(yaml.safe_dump(self.table, sort_keys=False), encoding="utf-8")
-        return main([verb, *arguments, "--root", str(root or self.root), "--sources", str(path)])
+        text = yaml.safe_dump(self.table, sort_keys=False)
+        if not self.table_path.is_file() or self.table_path.read_text() != text:
+            self.table_path.write_text(text)
+            load_table.cache_clear()
+        return main([verb, *arguments, "--root", str(root or self.root), "--sources", str(self.table_path)])
 
     def give(self, folder: Path) -> Path:
         """Write the archives of the dataset that was served last into a folder."""

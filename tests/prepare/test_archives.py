@@ -1,7 +1,6 @@
 """Hostile and damaged archives: nothing is written outside of the folder, and nothing is kept."""
 
 import io
-import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -24,19 +23,12 @@ def link_in_tar() -> bytes:
     return buffer.getvalue()
 
 
-LINK_IN_ZIP = zipfile.ZipInfo("images/bad")
-LINK_IN_ZIP.create_system, LINK_IN_ZIP.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
 REFUSED = {
     "path": tar({"images/a.jpg": b"abc", "../outside": b"x"}),
     "symbolic link": link_in_tar(),
     "cut gz": tar({"images/a": b"abc" * 1000, "images/b": bytes(range(256)) * 9})[:-60],
     "web page": b"<!DOCTYPE html><html></html>",
     "another archive": tar({"pictures/a.jpg": b"a"}),
-}
-STAY_INSIDE = {  # the library writes these entries as plain files within the folder
-    "path": zipped({"images/a.jpg": b"abc", "../outside": b"x"}),
-    "absolute path": zipped({"images/a.jpg": b"abc", "/outside": b"x"}),
-    "symbolic link": zipped({"images/a.jpg": b"abc", LINK_IN_ZIP: b"/etc"}),
 }
 
 
@@ -61,11 +53,9 @@ def test_a_bad_archive_is_refused(kind: str, place: Callable, tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["a.archive", "kept.txt"]
 
 
-@pytest.mark.parametrize("kind", STAY_INSIDE)
-def test_a_hostile_path_stays_inside(kind: str, place: Callable, tmp_path: Path) -> None:
-    place(STAY_INSIDE[kind])
+def test_a_hostile_path_of_a_zip_stays_inside(place: Callable, tmp_path: Path) -> None:
+    place(zipped({"images/a.jpg": b"abc", "../outside": b"x", "/outside": b"x"}))
     assert (tmp_path / "world/data/set/images/a.jpg").read_bytes() == b"abc"
     assert not list(tmp_path.rglob("half.jpg"))
     outside = [path for path in tmp_path.rglob("outside") if "set" not in path.parts]
     assert not outside and not Path("/outside").exists()
-    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from prepare.__main__ import build_parser
+from prepare.check import Report, check_dataset
+from prepare.sources import load_table
 from tests.prepare.conftest import World
 
 SPLIT = "split_zhou_EuroSAT.json"
@@ -22,31 +24,29 @@ def eurosat(world: World) -> World:
 
 
 @pytest.fixture
-def check(world: World, capsys: pytest.CaptureFixture) -> Any:
-    """check(*arguments): the exit status, and the report on each dataset from --json."""
+def check(world: World) -> Any:
+    """check(*arguments): the exit status, and the report on each dataset."""
 
-    def run(*arguments: str) -> tuple[int, dict[str, Any]]:
-        capsys.readouterr()
-        status = world.run("check", *arguments, "--json")
-        found = json.loads(capsys.readouterr().out)
-        return status, {report["name"]: report for report in found["datasets"] + found["weights"]}
+    def run(*arguments: str) -> tuple[int, dict[str, Report]]:
+        status = world.run("check", *arguments)
+        table = load_table(world.table_path)
+        return status, {n: check_dataset(d, world.root, "--full" in arguments) for n, d in table.items()}
 
     return run
 
 
-def only(reports: dict[str, Any], name: str = "eurosat") -> tuple[str, str]:
+def only(reports: dict[str, Report], name: str = "eurosat") -> tuple[str, str]:
     """The one finding: what it is, and its cure."""
-    (finding,) = reports[name]["findings"]
-    return finding["what"], finding["cure"]
+    (finding,) = reports[name].findings
+    return finding.what, finding.cure
 
 
 @pytest.mark.parametrize("arguments", [(), ("eurosat",), ("EuroSAT", "--full")])
 def test_a_sound_dataset(arguments: tuple[str, ...], eurosat: World, check: Any, no_weights: None) -> None:
     status, reports = check(*arguments)
-    report = reports["eurosat"]
-    assert status == 0 and report["is_sound"] and report["findings"] == []
-    assert {"classes": report["n_classes"], **report["counts"]} == report["published"]
-    assert (report["n_present"], report["n_unreadable"]) == (82, 0 if "--full" in arguments else None)
+    cells = {"classes": "5", "train": "54", "val": "18", "test": "10", "images present": "82 of 82"}
+    cells |= {"unreadable": "0"} if "--full" in arguments else {}
+    assert (status, reports["eurosat"]) == (0, Report("eurosat", True, cells))
 
 
 def test_what_was_not_asked_for_may_be_absent(eurosat: World, check: Any, no_weights: None) -> None:
@@ -54,7 +54,7 @@ def test_what_was_not_asked_for_may_be_absent(eurosat: World, check: Any, no_wei
     assert check()[0] == 0
     status, reports = check("eurosat", "dtd")
     what, cure = only(reports, "dtd")
-    assert status == 1 and not reports["dtd"]["is_found"] and "does not exist" in what
+    assert status == 1 and not reports["dtd"].is_found and "does not exist" in what
     assert cure == f"python -m prepare fetch dtd --root {eurosat.root}"
     shutil.rmtree(eurosat.root)
     assert check()[0] == 1
@@ -68,11 +68,11 @@ def test_missing_empty_and_damaged_images(eurosat: World, check: Any) -> None:
     damaged.write_bytes(damaged.read_bytes()[:300])
     status, reports = check("eurosat", "--full")
     report = reports["eurosat"]
-    whats = [finding["what"] for finding in report["findings"]]
-    assert status == 1 and (report["n_present"], report["n_unreadable"]) == (81, 2)
+    whats = [finding.what for finding in report.findings]
+    assert (status, report.cells["images present"], report.cells["unreadable"]) == (1, "81 of 82", "2")
     assert all(path in what for path, what in zip(paths, whats, strict=True))
-    for finding in report["findings"]:
-        words = shlex.split(finding["cure"])
+    for finding in report.findings:
+        words = shlex.split(finding.cure)
         assert words[:3] == ["python", "-m", "prepare"] and build_parser().parse_args(words[3:]).force
     assert eurosat.run("fetch", "eurosat", "--force") == 0  # which is the cure, from this server
     assert check("eurosat", "--full")[0] == 0
@@ -94,7 +94,7 @@ def test_another_split_than_the_published_one(eurosat: World, check: Any) -> Non
     """One that the user made, or that has other rows alone, is no fault."""
     path, rows = eurosat.root / "eurosat" / SPLIT, {**eurosat.split, "val": eurosat.split["val"][:-1]}
     for more, status, named in (
-        ({}, 1, "val 17 (published: 18)"),
+        ({}, 1, "val 17 (18)"),
         ({"made_by": "DATASET.MAKE_SPLIT"}, 0, "MAKE_SPLIT"),
         ({"val": eurosat.split["val"][::-1]}, 0, "other rows"),
     ):
@@ -107,7 +107,7 @@ def test_a_class_that_is_missing_where_images_are_listed(world: World, check: An
     world.serve("imagenet_sketch", world.root)
     shutil.rmtree(world.root / "imagenet-sketch/images/n01494475")
     what, cure = only(check("imagenet_sketch")[1], "imagenet_sketch")
-    assert "classes 4 (published: 5), test 8 (published: 10)" in what and cure.endswith("--force")
+    assert "classes 4 (5), test 8 (10)" in what and cure.endswith("--force")
 
 
 @pytest.mark.parametrize("text", ["449 tench", "tench, Tinca tinca", "fish"])
