@@ -32,7 +32,7 @@ def read_json(fpath: str) -> Any:
 
 def write_json(obj: Any, fpath: str) -> None:
     """Write `obj` as JSON, creating the folder, whole or not at all."""
-    text = json.dumps(obj, indent=4, separators=(",", ": "))
+    text = json.dumps(obj, indent=4)
     write_whole(fpath, lambda file: file.write(text.encode("utf-8")))
 
 

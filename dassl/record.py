@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .files import write_whole
+from .files import write_json, write_whole
 
 RESULT_NAME = "result.json"
 METRICS_NAME = "metrics.jsonl"
@@ -128,14 +128,13 @@ def hold_folder(folder: str, force: bool) -> Iterator[None]:
     """
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / LOCK_NAME)
     try:
-        lock.acquire(timeout=LOCK_SECONDS)
+        lock = FileLock(path / LOCK_NAME).acquire(timeout=LOCK_SECONDS)
     except Timeout as error:
         raise ValueError(
             f"another run works in {path}: wait for it, or give another output folder"
         ) from error
-    try:
+    with lock:
         if force and any(any(path.glob(trace)) for trace in (RESULT_NAME, LOG_NAME, "*/checkpoint")):
             aside = Path(f"{path}.old-{time.strftime('%Y-%m-%d-%H-%M-%S')}")
             aside.mkdir()
@@ -151,8 +150,6 @@ def hold_folder(folder: str, force: bool) -> Iterator[None]:
             if {entry.name for entry in path.iterdir()} <= {LOCK_NAME, LOG_NAME}:
                 shutil.rmtree(path, ignore_errors=True)
             raise
-    finally:
-        lock.release()
 
 
 def is_held(folder: str) -> bool:
@@ -217,8 +214,7 @@ class RunRecord:
         self._write()
 
     def _write(self) -> None:
-        text = json.dumps(plain(self._result), indent=2)
-        write_whole(os.path.join(self.folder, RESULT_NAME), lambda file: file.write(f"{text}\n".encode()))
+        write_json(plain(self._result), os.path.join(self.folder, RESULT_NAME))
 
 
 def identity(cfg: Any, nodes: Collection[str] = ()) -> dict[str, Any]:
