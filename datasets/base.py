@@ -5,12 +5,16 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dassl.data.datasets import DatasetBase, Datum
 
 from .images import contents, list_folders, missing_images
 from .make_split import class_folder_rows, divide
 from .sampling import sample_split, select_classes
 from .splits import Split, read_split_file, write_split
+
+SOURCES = Path(__file__).parents[1] / "prepare/sources.yaml"  # the table of `python -m prepare`
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -32,8 +36,6 @@ class ImageDataset(DatasetBase):
     dataset_dir = ""  # relative to DATASET.ROOT
     image_dir = ""  # relative to dataset_dir; empty if the images are in that folder itself
     split_file = ""  # in dataset_dir; empty if the split comes from other files
-    source = ""  # the page that the images come from
-    split_source = ""  # where the published split comes from; empty if it is in the images' archive
     test_only = False  # few shots and base/new do not apply, and train holds the test images
     samples_val = True  # whether few shots reduce val; not where val is also the test set
     is_listed = False  # the rows come from listing the folders, so no image can be missing
@@ -76,6 +78,24 @@ class ImageDataset(DatasetBase):
         """The dataset's name in results."""
         return type(self).__name__
 
+    @property
+    def config_name(self) -> str:
+        """The dataset's name in commands, which is that of its reader's file and of its config."""
+        return type(self).__module__.rpartition(".")[2]
+
+    def addresses(self) -> list[str]:
+        """Where the images and lists come from, for a message."""
+        entry = yaml.safe_load(SOURCES.read_text(encoding="utf-8")).get(self.config_name, {})
+        places = {"drive": "https://drive.google.com/file/d/{}/view", "project": f"{SOURCES.parent}/{{}}"}
+        files = [
+            f"{file['name']} from {place.format(source[kind])}"
+            for file in entry.get("files", ())
+            for source in file["sources"]
+            for kind, place in places.items()
+            if kind in source
+        ]
+        return [f"the dataset's page is {entry['page']}", *files] if "page" in entry else files
+
     def prepare(self) -> None:
         """Called before anything is read: writes the images of a dataset that draws its own."""
 
@@ -107,8 +127,8 @@ class ImageDataset(DatasetBase):
                 raise FileNotFoundError(
                     f"{len(missing):,} of the {len(paths):,} images of {split.origin} are missing under "
                     f"{self.image_folder}, such as {', '.join(missing[:5])}. That folder holds "
-                    f"{contents(self.image_folder)}. Unpack the images again in full (from {self.source}), "
-                    "or use the split file that belongs to them."
+                    f"{contents(self.image_folder)}. Unpack the images again in full, or use the split file "
+                    f"that belongs to them. {'; '.join(self.addresses())}"
                 )
         return split
 
@@ -135,12 +155,12 @@ class ImageDataset(DatasetBase):
             lines.append(f"  found:      {contents(path.parent)} in {path.parent}")
         if self.image_dir and (self.root / self.image_dir).is_dir() and self.root.name == self.dataset_dir:
             lines.append(f"  hint:       DATASET.ROOT is the folder above that, {self.root.parent}")
-        name = type(self).__module__.rpartition(".")[2]
+        by_hand = "\n              ".join(
+            [*self.addresses(), "(folders, files and counts: docs/DATASETS.md)"]
+        )
         lines += [
-            f"  to get it:  python -m prepare fetch {name} --root {self.root}",
-            f"  by hand:    images from {self.source}",
-            *([f"              {lists[0].name} from {self.split_source}"] if self.split_source else []),
-            "              (folders, files and counts: docs/DATASETS.md)",
+            f"  to get it:  python -m prepare fetch {self.config_name} --root {self.root}",
+            f"  by hand:    {by_hand}",
         ]
         if path in lists and self.split_file:
             lines.append("  or:         DATASET.MAKE_SPLIT True makes one, not comparable with the published")

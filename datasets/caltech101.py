@@ -10,8 +10,6 @@ class Caltech101(ImageDataset):
     dataset_dir = "caltech-101"
     image_dir = "101_ObjectCategories"
     split_file = "split_zhou_Caltech101.json"
-    source = "https://data.caltech.edu/records/mzrjq-6wc02"
-    split_source = "https://drive.google.com/file/d/1hyarUivQE36mY6jSomru6Fjd-JzwcCzN/view"
     folder_names = {
         "airplanes": "airplane",
         "Faces": "face",

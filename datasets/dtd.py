@@ -10,5 +10,3 @@ class DescribableTextures(ImageDataset):
     dataset_dir = "dtd"
     image_dir = "images"
     split_file = "split_zhou_DescribableTextures.json"
-    source = "https://www.robots.ox.ac.uk/~vgg/data/dtd/"
-    split_source = "https://drive.google.com/file/d/1u3_QfB467jqHgNXC00UIzbLZRQCg2S7x/view"

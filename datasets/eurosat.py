@@ -10,8 +10,6 @@ class EuroSAT(ImageDataset):
     dataset_dir = "eurosat"
     image_dir = "2750"
     split_file = "split_zhou_EuroSAT.json"
-    source = "https://github.com/phelber/EuroSAT"
-    split_source = "https://drive.google.com/file/d/1Ip7yaCWFi0eaOFUGga0lUdVi_DDQth1o/view"
     folder_names = {  # Forest and River keep their folder's
         "AnnualCrop": "Annual Crop Land",
         "HerbaceousVegetation": "Herbaceous Vegetation Land",

@@ -13,7 +13,6 @@ from .splits import PARTS, Row, Split, read_lines
 class FGVCAircraft(ImageDataset):
     dataset_dir = "fgvc_aircraft"
     image_dir = "images"
-    source = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/"
 
     def list_paths(self) -> list[Path]:
         """The list of variants, whose lines are the labels, and one list of images a part."""

@@ -36,8 +36,6 @@ def extend_cfg(cfg: Any) -> None:
 class Folder(ImageDataset):
     """A folder of own images. Labels follow the sorted class folders, or the list if it states labels."""
 
-    source = "where they come from"
-
     def __init__(self, cfg: Any) -> None:
         self.settings = cfg.DATASET
         self.dataset_dir = os.path.expanduser(cfg.DATASET.FOLDER_PATH)

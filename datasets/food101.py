@@ -10,5 +10,3 @@ class Food101(ImageDataset):
     dataset_dir = "food-101"
     image_dir = "images"
     split_file = "split_zhou_Food101.json"
-    source = "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/"
-    split_source = "https://drive.google.com/file/d/1QK0tGi096I0Ba6kggatX1ee6dJFIcEJl/view"

@@ -24,8 +24,6 @@ class ImageNet(ImageDataset):
 
     dataset_dir = "imagenet"
     image_dir = "images"
-    source = "https://image-net.org/download.php"
-    split_source = "https://drive.google.com/file/d/1-61f_ol79pViBFDG_IDlUQSwoLcn2XXF/view"  # classnames.txt
     samples_val = False
     is_listed = True
 

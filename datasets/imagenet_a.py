@@ -9,4 +9,3 @@ from .imagenet_variants import ImageNetVariant
 class ImageNetA(ImageNetVariant):
     dataset_dir = "imagenet-adversarial"
     image_dir = "imagenet-a"
-    source = "https://github.com/hendrycks/natural-adv-examples"

@@ -9,4 +9,3 @@ from .imagenet_variants import ImageNetVariant
 class ImageNetR(ImageNetVariant):
     dataset_dir = "imagenet-rendition"
     image_dir = "imagenet-r"
-    source = "https://github.com/hendrycks/imagenet-r"

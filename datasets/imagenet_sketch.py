@@ -9,4 +9,3 @@ from .imagenet_variants import ImageNetVariant
 class ImageNetSketch(ImageNetVariant):
     dataset_dir = "imagenet-sketch"
     image_dir = "images"
-    source = "https://github.com/HaohanWang/ImageNet-Sketch"

@@ -11,7 +11,6 @@ from .splits import Split
 class ImageNetVariant(ImageDataset):
     """Class folders for --eval-only; train holds the test images, for the engine reads class names there."""
 
-    split_source = ImageNet.split_source
     test_only = True
     is_listed = True
 

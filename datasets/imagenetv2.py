@@ -10,7 +10,6 @@ from .images import list_folders
 class ImageNetV2(ImageNetVariant):
     dataset_dir = "imagenetv2"
     image_dir = "imagenetv2-matched-frequency-format-val"
-    source = "https://github.com/modestyachts/ImageNetV2"
 
     def name_folders(self, names: dict[str, str]) -> dict[str, str]:
         """Folder i is the i-th wnid in sorted order, counted from 0; folders may also be wnids themselves."""

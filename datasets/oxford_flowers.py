@@ -15,8 +15,6 @@ class OxfordFlowers(ImageDataset):
     dataset_dir = "oxford_flowers"
     image_dir = "jpg"
     split_file = "split_zhou_OxfordFlowers.json"
-    source = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
-    split_source = "https://drive.google.com/file/d/1Pp0sRXzZFZq15zVOzKjKBu4A9i01nozT/view"
 
     def make_split(self) -> Split:
         """50/20/30 a class; entry i of imagelabels.mat is the label, from 1, of image_{i+1}."""

@@ -12,8 +12,6 @@ class OxfordPets(ImageDataset):
     dataset_dir = "oxford_pets"
     image_dir = "images"
     split_file = "split_zhou_OxfordPets.json"
-    source = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
-    split_source = "https://drive.google.com/file/d/1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs/view"
 
     def make_split(self) -> Split:
         """Train and val from trainval.txt, test from test.txt."""

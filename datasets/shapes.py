@@ -17,7 +17,6 @@ class Shapes(ImageDataset):
     dataset_dir = "shapes"
     image_dir = "images"
     split_file = "split_shapes.json"
-    source = "a first run of the Shapes reader, which draws what is absent"
 
     def prepare(self) -> None:
         """Draws what is absent; several processes may do so at once, as all move the same files there."""

@@ -12,8 +12,6 @@ class StanfordCars(ImageDataset):
     dataset_dir = "stanford_cars"
     image_dir = ""  # cars_train and cars_test stand in the dataset's folder itself
     split_file = "split_zhou_StanfordCars.json"
-    source = "https://github.com/pytorch/vision/issues/7545"  # where to find them: the authors' page is gone
-    split_source = "https://drive.google.com/file/d/1ObCFbaAgVu0I-k_Au-gIUcefirdAuizT/view"
 
     def make_split(self) -> Split:
         """Train and val from the devkit's training annotations, test from the labelled test annotations."""

@@ -12,8 +12,6 @@ class SUN397(ImageDataset):
     dataset_dir = "sun397"
     image_dir = "SUN397"
     split_file = "split_zhou_SUN397.json"
-    source = "https://vision.princeton.edu/projects/2010/SUN/"
-    split_source = "https://drive.google.com/file/d/1y2RD81BYuiyvebdN-JymPfyWYcd8_MUq/view"
 
     def make_split(self) -> Split:
         """Train and val from Training_01.txt, test from Testing_01.txt; labels are lines of ClassName.txt."""

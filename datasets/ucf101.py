@@ -14,9 +14,6 @@ class UCF101(ImageDataset):
     dataset_dir = "ucf101"
     image_dir = "UCF-101-midframes"
     split_file = "split_zhou_UCF101.json"
-    # The frames; the videos that they come from: https://www.crcv.ucf.edu/data/UCF101.php
-    source = "https://drive.google.com/file/d/10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O/view"
-    split_source = "https://drive.google.com/file/d/1I0S0q91hJfsV9Gf4xDIjgDq4AqBNJb1y/view"
 
     def make_split(self) -> Split:
         """Train and val from trainlist01.txt, test from testlist01.txt, labels (from 1) by classInd.txt."""
