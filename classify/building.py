@@ -46,9 +46,8 @@ def build_model(
         ValueError: the file's arrays are not those of its method with its settings in this CLIP, a class name
             is too long, or the method learned context for each class and a name is none of them.
     """
-    trainer, values, device = TRAINER_REGISTRY.get(file.method), file.learned, clip_model.logit_scale.device
+    trainer, device = TRAINER_REGISTRY.get(file.method), clip_model.logit_scale.device
     precision = precision or Precision(device_type=device.type)
-    is_class_specific = False
     if file.templates:
         fixed = FixedPrompts(clip_model, classnames, file.templates)
         model = trainer.model_class(clip_model, fixed, precision)
@@ -58,8 +57,7 @@ def build_model(
         with torch.random.fork_rng(devices=[]):  # what is learned is drawn before it is loaded
             prompts = trainer.build_prompt_learner(cfg, clip_model, list(classnames))
             model = trainer.model_class(clip_model, prompts, precision)
-        values = trainer.values_for(cfg, model, values, file.classnames, classnames)
-        is_class_specific = bool(trainer.class_specific(cfg))
-    LearnedParameters(model, file.method, is_class_specific).load_state_dict(values)
+    values = model.values_for(file.learned, file.classnames, classnames)
+    LearnedParameters(model, file.method).load_state_dict(values)
     model.keeps_text = True  # the prompts stay as they are
     return model.requires_grad_(False).eval().to(device)

@@ -166,57 +166,19 @@ class PromptTrainer(ClipTrainer):
         raise NotImplementedError
 
     @classmethod
-    def class_specific(cls, cfg: Any) -> tuple[str, ...]:
-        """How the names of the learned arrays end that have a row a class and serve these classes alone."""
-        return ()
-
-    @classmethod
     def serves_other_classes(cls, cfg: Any) -> bool:
         """Whether what is learned can be tested on other classes than those of the training."""
-        return not cls.class_specific(cfg)
+        return True
 
     @classmethod
     def chosen(cls, cfg: Any) -> type["PromptTrainer"]:
         """The class that trains with `cfg`: this one, unless a setting chooses another."""
         return cls
 
-    @classmethod
-    def values_for(
-        cls,
-        cfg: Any,
-        model: PromptedCLIP,
-        values: Mapping[str, Tensor],
-        trained: Sequence[str] | None,
-        classnames: Sequence[str],
-    ) -> dict[str, Tensor]:
-        """What `model` takes of the learned `values`: of arrays with one row a class, those of its classes.
-
-        Args:
-            trained: the classes of the training; None where they are not known, and taken for the same.
-            classnames: the classes of the model.
-
-        Raises:
-            ValueError: one of these is none of the training's.
-        """
-        found = dict(values)
-        if trained is None:
-            return found
-        specific = [name for name in values if name.endswith(cls.class_specific(cfg))]
-        for name in specific:
-            unknown = [other for other in classnames if other not in trained]
-            if unknown:
-                raise ValueError(
-                    f"{name} was learned for each class, so it knows only the classes of its training, not "
-                    f"{', '.join(map(repr, unknown[:5]))}. Choose among: {', '.join(trained)}"
-                )
-            if list(classnames) != list(trained):  # in which a name may stand twice
-                found[name] = found[name][[list(trained).index(other) for other in classnames]]
-        return found
-
     def values_of(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         trained, own = (checkpoint.get("run") or {}).get("classnames"), self.dm.dataset.classnames
         values = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
-        return self.values_for(self.cfg, self.model, values, trained, own)
+        return self.model.values_for(values, trained, own)
 
     @classmethod
     def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
@@ -247,7 +209,7 @@ class PromptTrainer(ClipTrainer):
         clip_model, precision = self.load_clip(cfg.TRAINER[self.settings_node].PREC)
         prompt_learner = self.build_prompt_learner(cfg, clip_model, self.dm.dataset.classnames)
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
-        self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME, bool(self.class_specific(cfg)))
+        self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME)
         if not self.serves_other_classes(cfg):
             self.compared_in_test = (*self.compared_in_test, "classnames")
         if cfg.MODEL.INIT_WEIGHTS:
@@ -279,9 +241,9 @@ class PromptTrainer(ClipTrainer):
                 checkpoint = load_checkpoint(path)
                 values = checkpoint.get("state_dict", checkpoint)
                 trained = (checkpoint.get("run") or {}).get("classnames")
-            if self.class_specific(self.cfg) and not trained:
+            if self.model.class_specific and not trained:
                 print(f"Note: {path} does not name the classes of its vectors; they are taken for this run's")
-            elif self.class_specific(self.cfg) and trained != own:
+            elif self.model.class_specific and trained != own:
                 raise ValueError(f"it has vectors of the classes {trained}, and this run has {own}")
             self.learned.load_state_dict(values)
         except ValueError as error:

@@ -87,6 +87,7 @@ class ContextWords(PromptLearner):
         position: str = "end",
     ) -> None:
         super().__init__()
+        self.class_specific = ("ctx",) if class_specific else ()
         words = ctx_init.replace("_", " ").split()
         n_ctx = len(words) or n_ctx
         prefix = " ".join(words) or placeholders(n_ctx)
@@ -136,8 +137,8 @@ class CoOp(PromptTrainer):
         check_words("TRAINER.COOP", *cls.words(cfg), cfg.TRAINER.COOP.CSC)
 
     @classmethod
-    def class_specific(cls, cfg: Any) -> tuple[str, ...]:
-        return ("ctx",) if cfg.TRAINER.COOP.CSC else ()
+    def serves_other_classes(cls, cfg: Any) -> bool:
+        return not cfg.TRAINER.COOP.CSC
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ContextWords:

@@ -33,8 +33,10 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import Terms
 from .imagenet_templates import IMAGENET_TEMPLATES
-from .maple import MaPLe, MaPLePrompts
+from .maple import MaPLe
+from .precision import Precision
 from .prompted_clip import PromptedCLIP, cosine_distance, encode_plain_texts
+from .prompts import PromptLearner
 from .templates import fill
 
 IMAGE_RATIO, TEXT_RATIO = 0.1, 0.2  # a (released code)
@@ -108,32 +110,23 @@ class Adapter(nn.Module):
         return (1 - self.ratio) * x + self.ratio * self.fc(x)
 
 
-class AdaptedPrompts(MaPLePrompts):
-    """MaPLe's prompts, an adapter for the features of each tower, and z_c `[C, E]` of a step."""
-
-    def __init__(self, clip: CLIP, classnames: Sequence[str], *settings: Any) -> None:
-        super().__init__(clip, classnames, *settings)
-        embed_dim = clip.config.embed_dim
-        self.adapter_image = Adapter(embed_dim, IMAGE_RATIO)
-        self.adapter_text = Adapter(embed_dim, TEXT_RATIO)
-        self.register_buffer("frozen_text", torch.zeros(len(classnames), embed_dim), persistent=False)
-
-    def published_names(self) -> dict[str, nn.Parameter]:
-        named = super().published_names()
-        return {name.replace("prompt_learner.adapter_", "adapter_"): p for name, p in named.items()}
-
-
 class AdaptedCLIP(PromptedCLIP):
-    """A prompted CLIP whose features go through adapters."""
+    """A prompted CLIP whose features go through adapters. `frozen_text` is z_c `[C, E]` of a step."""
 
     published_towers = {**PromptedCLIP.published_towers, "model_distill.": ""}
-    prompt_learner: AdaptedPrompts
+
+    def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
+        super().__init__(clip, prompt_learner, precision)
+        n_classes, embed_dim = len(prompt_learner.prompt_tokens()), clip.config.embed_dim
+        self.adapter_image = Adapter(embed_dim, IMAGE_RATIO)
+        self.adapter_text = Adapter(embed_dim, TEXT_RATIO)
+        self.frozen_text = torch.zeros(n_classes, embed_dim)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        return self.prompt_learner.adapter_image(super().encode_image(images))
+        return self.adapter_image(super().encode_image(images))
 
     def encode_classes(self) -> Tensor:
-        return self.prompt_learner.adapter_text(super().encode_classes())
+        return self.adapter_text(super().encode_classes())
 
 
 @TRAINER_REGISTRY.register()
@@ -142,34 +135,28 @@ class CoPrompt(MaPLe):
     further_settings = ("TRAINER.W", "TRAINER.DISTILL")
     choices = {"TRAINER.DISTILL": ("cosine", "mse")}
     has_static_step = True
-    learner_class = AdaptedPrompts
     model_class = AdaptedCLIP
     model: AdaptedCLIP
 
     @cached_property
-    def sentences(self) -> list[list[str]]:
-        return read_sentences(self.cfg, self.dm.dataset.classnames)
+    def sentence_features(self) -> Tensor:
+        """Normalised frozen features `[S, C, E]` of the S sentences of each class."""
+        sentences = read_sentences(self.cfg, self.dm.dataset.classnames)
+        with self.model.precision.autocast():
+            features = [encode_plain_texts(self.model.clip, texts) for texts in sentences]
+        return F.normalize(torch.stack(features), dim=-1)
 
-    @cached_property
-    def sentence_features(self) -> list[Tensor | None]:
-        """Normalised frozen features `[C, E]` of each number, None until it is first drawn."""
-        return [None] * len(self.sentences)
+    def before_train(self) -> None:
+        self.take_sentence(0)  # reads them all, or raises, before any image is loaded
+        super().before_train()
 
     def draw_sentence(self) -> int:
         """The number of a step's sentence."""
-        return int(torch.randint(len(self.sentences), ()))
-
-    def before_train(self) -> None:
-        len(self.sentences)  # raises where they are missing, before anything is computed
-        super().before_train()
+        return int(torch.randint(len(self.sentence_features), ()))
 
     def take_sentence(self, number: int) -> None:
         """Hold the classes near the sentences of this number."""
         features = self.sentence_features[number]
-        if features is None:
-            with self.model.precision.autocast():
-                features = F.normalize(encode_plain_texts(self.model.clip, self.sentences[number]), dim=-1)
-            self.sentence_features[number] = features
         self.model.frozen_text_features().copy_(features)  # in place: in a CUDA graph too
 
     def forward_backward(self, batch: Any) -> dict[str, Tensor]:

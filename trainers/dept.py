@@ -11,8 +11,7 @@ The released trainers are called ExtrasLinearProbeCoOp and so on. They take the 
 of ImageNet and its variants, for those of the training; here the names of the classes are compared.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,56 +61,65 @@ class ChannelShift(nn.Module):
 class DecoupledCLIP(PromptedCLIP):
     """A base's model with the second head; `DePT.chosen` makes the class that is both."""
 
-    settings: Any
-    """The node `TRAINER`."""
+    cfg: Any
     prefix: str
     """What stands before the base's published names."""
 
     def __init__(self, clip: CLIP, prompt_learner: PromptLearner, precision: Precision | None = None) -> None:
         super().__init__(clip, prompt_learner, precision)
-        self.probe, has_shift = self.settings.LINEAR_PROBE, self.settings.FILM.LINEAR_PROBE
         n_classes, embed_dim = len(prompt_learner.prompt_tokens()), clip.config.embed_dim
+        self.probe, has_shift = self.cfg.TRAINER.LINEAR_PROBE, self.cfg.TRAINER.FILM.LINEAR_PROBE
         self.film_lp_img = ChannelShift(embed_dim) if has_shift else nn.Identity()
         self.film_lp_text = ChannelShift(embed_dim) if has_shift else nn.Identity()
-        self.linear_probe_proj = nn.Linear(embed_dim, n_classes) if self.probe.TYPE == "linear" else None
+        self.linear_probe_proj: nn.Linear | None = None
+        if self.probe.TYPE == "linear":
+            self.linear_probe_proj = nn.Linear(embed_dim, n_classes)
+            self.class_specific += CLASSIFIER
         self.knows_classes = True  # those of the training; otherwise the logits are the base's
-        self.behind: list[Tensor] | None = None
+        self.behind: list[Tensor] | None = None  # of a loss: its logits s and features x and t_c
 
     def published_names(self) -> dict[str, nn.Parameter]:
-        heads = {name: p for name, p in self.named_parameters() if name.startswith(HEADS)}
-        return {f"{self.prefix}{name}": p for name, p in super().published_names().items()} | heads
+        named = super().published_names().items()
+        return {name if name.startswith(HEADS) else f"{self.prefix}{name}": p for name, p in named}
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[list[Tensor]]:
-        """A context in which the logits are the base's; gives the features x and t_c behind them."""
-        self.behind = []
-        try:
-            yield self.behind
-        finally:
-            self.behind = None
+    def values_for(
+        self, values: Mapping[str, Tensor], trained: Sequence[str] | None, classnames: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """The second head's rows of `classnames`, or no second head if one is none of the training's."""
+        if trained is None and any(name.endswith("token_suffix") for name in values):  # as published
+            rows = rows_of_words(values, self.prompt_learner.class_prompts)
+            if rows is not None:
+                of_classes = (*self.class_specific, "token_suffix")
+                return {name: v[rows] if name.endswith(of_classes) else v for name, v in values.items()}
+        elif trained is None and self.cfg.DATASET.SUBSAMPLE_CLASSES == "base":
+            trained = classnames  # as the published engine saves our runs
+        knows = trained is not None and set(classnames) <= set(trained)
+        if knows or self.prompt_learner.class_specific:  # a base that serves no other classes either
+            return super().values_for(values, trained, classnames)
+        print("DePT's second head is left out, since it knows the classes of the training alone")
+        self.knows_classes, self.linear_probe_proj, self.class_specific = False, None, ()
+        return {name: value for name, value in values.items() if name not in CLASSIFIER}
 
     def head_logits(self, features: Tensor, class_features: Tensor) -> Tensor:
-        """Logits `[B, C]` of the second head for the features `[B, E]` of images."""
+        """Logits `[B, C]` of the second head for features x `[B, E]` and t_c `[C, E]`."""
         shifted = self.film_lp_img(features)
         if self.linear_probe_proj is not None:
             return self.linear_probe_proj(shifted)
         text = F.normalize(self.film_lp_text(class_features), dim=-1)
         return self.logits(F.normalize(shifted, dim=-1), text)
 
-    def outputs_of(self, features: Tensor, class_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The outputs for features x `[B, E]` and t_c `[C, E]`."""
-        image, text = F.normalize(features, dim=-1), F.normalize(class_features, dim=-1)
-        logits = self.logits(image, text)
-        if self.behind is None and self.knows_classes:
-            weight = self.probe.WEIGHT if self.probe.TEST_TIME_FUSION else 1
-            logits = (1 - weight) * logits + weight * self.head_logits(features, class_features)
-        return logits, image, text
+    def fused(self, logits: Tensor, head_logits: Tensor) -> Tensor:
+        """What a test takes of the base's logits and the second head's."""
+        weight = self.probe.WEIGHT if self.probe.TEST_TIME_FUSION else 1
+        return (1 - weight) * logits + weight * head_logits
 
-    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = [self.encode_image(images), self.class_features()]
+    def outputs_of(self, features: Tensor, class_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, image, text = super().outputs_of(features, class_features)
         if self.behind is not None:
-            self.behind += features
-        return self.outputs_of(*features)
+            self.behind += logits, features, class_features
+        elif self.knows_classes:
+            logits = self.fused(logits, self.head_logits(features, class_features))
+        return logits, image, text
 
 
 @TRAINER_REGISTRY.register()
@@ -139,53 +147,20 @@ class DePT(PromptTrainer):
                 "with logits of one feature an image and one a class, such as CoOp or MaPLe"
             )
         is_learner_alone = base.checkpoint_name == "prompt_learner"  # in the base's own published files
-        settings = {"settings": cfg.TRAINER, "prefix": "prompt_learner." if is_learner_alone else ""}
+        of_model = {"cfg": cfg, "prefix": "prompt_learner." if is_learner_alone else ""}
         attributes = {
             "base": base,
             "settings_node": base.settings_node,
             "further_settings": (*cls.further_settings, *base.further_settings),
             "has_static_step": vars(base).get("has_static_step", False),
             "checkpoint_name": "PromptLearner" if is_learner_alone else base.checkpoint_name,
-            "model_class": type("DecoupledCLIP", (DecoupledCLIP, base.model_class), settings),
+            "model_class": type("DecoupledCLIP", (DecoupledCLIP, base.model_class), of_model),
         }
         return type(cls.__name__, (cls, base), attributes)
 
     @classmethod
     def is_of_another(cls, key: str) -> bool:
         return cls.base is not None and super().is_of_another(key)  # any base may read it until one is chosen
-
-    @classmethod
-    def class_specific(cls, cfg: Any) -> tuple[str, ...]:
-        classifier = CLASSIFIER if cfg.TRAINER.LINEAR_PROBE.TYPE == "linear" else ()
-        return (*super().class_specific(cfg), *classifier)
-
-    @classmethod
-    def values_for(
-        cls,
-        cfg: Any,
-        model: Any,
-        values: Mapping[str, Tensor],
-        trained: Sequence[str] | None,
-        classnames: Sequence[str],
-    ) -> dict[str, Tensor]:
-        """The second head's rows of `classnames`, or no second head if one is none of the training's."""
-        found = {name: value for name, value in values.items() if not name.endswith("token_suffix")}
-        is_published = len(found) < len(values)  # with the words of its classes
-        if trained is None and not is_published and cfg.DATASET.SUBSAMPLE_CLASSES == "base":
-            trained = classnames  # as the published engine saves our runs
-        rows = rows_of_words(values, model.prompt_learner.class_prompts) if trained is None else None
-        knows = trained is not None and set(classnames) <= set(trained)
-        if knows or (rows is None and super().class_specific(cfg)):  # whose base serves no others either
-            return super().values_for(cfg, model, values, trained, classnames)
-        if rows is None:
-            print("DePT's second head is left out, since it knows the classes of the training alone")
-            model.knows_classes, model.linear_probe_proj = False, None
-            return {name: value for name, value in found.items() if name not in CLASSIFIER}
-        return found | {n: v[rows] for n, v in found.items() if n.endswith(cls.class_specific(cfg))}
-
-    @classmethod
-    def serves_other_classes(cls, cfg: Any) -> bool:
-        return not super().class_specific(cfg)  # a test of other classes leaves out the second head
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The base's arrays at OPTIM.LR, and the second head's at LR_EXP times that."""
@@ -198,15 +173,14 @@ class DePT(PromptTrainer):
     def loss_terms(self, images: Tensor, labels: Tensor) -> Terms:
         """The base's terms, and the cross-entropy of the second head."""
         model, weight = self.model, self.cfg.TRAINER.LINEAR_PROBE.WEIGHT
-        with model.alone() as features:
-            terms = super().loss_terms(images, labels)  # which asks for the outputs once
-        image, text = features
-        with torch.no_grad():
-            self.take_accuracy(model.outputs_of(image, text)[0], labels)
-        logits, targets = model.head_logits(image, text), labels
+        model.behind = []  # the outputs, for which the base asks once, are then its own
+        terms = super().loss_terms(images, labels)
+        (logits, image, text), model.behind = model.behind, None
+        head_logits, targets = model.head_logits(image, text), labels
+        self.take_accuracy(model.fused(logits, head_logits), labels)
         if model.linear_probe_proj is not None:
             of_text = model.linear_probe_proj(model.film_lp_text(text[labels]))
-            logits, targets = torch.cat([of_text, logits]), torch.cat([labels, labels])
+            head_logits, targets = torch.cat([of_text, head_logits]), torch.cat([labels, labels])
         weight_of_base, similarity = terms.pop("cross_entropy")
         terms["cross_entropy_similarity"] = ((1 - weight) * weight_of_base, similarity)
-        return terms | {"cross_entropy_linear": (weight, F.cross_entropy(logits, targets))}
+        return terms | {"cross_entropy_linear": (weight, F.cross_entropy(head_logits, targets))}

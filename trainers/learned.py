@@ -27,15 +27,14 @@ class LearnedParameters(nn.Module):
     Args:
         model: the prompted CLIP.
         method: its name for messages.
-        is_class_specific: whether some learned values serve one class each.
 
     Raises:
         RuntimeError: other parameters of the model require a gradient than those that the method declares.
     """
 
-    def __init__(self, model: PromptedCLIP, method: str, is_class_specific: bool = False) -> None:
+    def __init__(self, model: PromptedCLIP, method: str) -> None:
         super().__init__()
-        self.model, self.method, self.is_class_specific = model, method, is_class_specific
+        self.model, self.method = model, method
         declared = {id(p) for p in self._learned.values()}
         others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in declared]
         if others:
@@ -86,7 +85,7 @@ class LearnedParameters(nn.Module):
 
     def _other_classes(self, given: Mapping[str, Any]) -> list[str]:
         """A line if class-specific values come with the word vectors of other classes, rounding aside."""
-        words = _words(given, self.model.prompt_learner.class_prompts) if self.is_class_specific else None
+        words = _words(given, self.model.prompt_learner.class_prompts) if self.model.class_specific else None
         if words is None:
             return []
         own, other = words

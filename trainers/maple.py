@@ -66,11 +66,10 @@ class MaPLePrompts(PromptLearner):
 class MaPLe(PromptTrainer):
     checkpoint_name = "MultiModalPromptLearner"
     has_static_step = True
-    learner_class: type[MaPLePrompts] = MaPLePrompts
 
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLePrompts:
         s, c = cfg.TRAINER[cls.settings_node], clip_model.config
         key = f"TRAINER.{cls.settings_node}.PROMPT_DEPTH"
         check_depth(key, s.PROMPT_DEPTH, 1, c.text_layers, c.vit_layers)
-        return cls.learner_class(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.PROMPT_DEPTH)
+        return MaPLePrompts(clip_model, classnames, s.N_CTX, s.CTX_INIT, s.PROMPT_DEPTH)

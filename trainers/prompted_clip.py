@@ -39,6 +39,7 @@ class PromptedCLIP(nn.Module):
         self.precision = precision or Precision()
         self.clip = clip.set_compute_dtype(self.precision.tower_dtype).requires_grad_(False).eval()
         self.prompt_learner = prompt_learner
+        self.class_specific = prompt_learner.class_specific
         self.register_buffer("kept_text", None, persistent=False)  # [C, E]
         self.register_buffer("batch_accuracy", torch.zeros(()), persistent=False)  # in percent
         # [C, E], computed when it is asked for, unless the learner computes with it
@@ -53,8 +54,36 @@ class PromptedCLIP(nn.Module):
         return self
 
     def published_names(self) -> dict[str, nn.Parameter]:
-        """The learned parameters by the names that published checkpoints give them."""
-        return self.prompt_learner.published_names()
+        """The learned parameters by the names that published checkpoints give them.
+
+        Those of the learner have its names, and further ones of the model their own.
+        """
+        parts = ("clip.", "prompt_learner.")
+        further = {name: p for name, p in self.named_parameters() if not name.startswith(parts)}
+        return self.prompt_learner.published_names() | further
+
+    def values_for(
+        self, values: Mapping[str, Tensor], trained: Sequence[str] | None, classnames: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """What the model takes of the learned `values`: of arrays with one row a class, those of its classes.
+
+        Args:
+            trained: the classes of the training; None where they are not known, and taken for the same.
+            classnames: the classes of the model.
+
+        Raises:
+            ValueError: one of these is none of the training's.
+        """
+        specific = [name for name in values if name.endswith(self.class_specific)]
+        if not specific or trained is None or list(trained) == list(classnames):  # where names may be alike
+            return dict(values)
+        if unknown := [name for name in classnames if name not in trained]:
+            raise ValueError(
+                f"{specific[0]} was learned for each class, so it knows the classes of its training alone, "
+                f"not {', '.join(map(repr, unknown[:5]))}. Choose among: {', '.join(trained)}"
+            )
+        rows = [trained.index(name) for name in classnames]
+        return {**values, **{name: values[name][rows] for name in specific}}
 
     @contextlib.contextmanager
     def evaluation(self) -> Iterator[None]:
@@ -129,8 +158,12 @@ class PromptedCLIP(nn.Module):
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits `[B, C]`, and the normalised features of `images` `[B, E]` and of the classes `[C, E]`."""
-        image_features, text_features = self.image_features(images), self.text_features()
-        return self.logits(image_features, text_features), image_features, text_features
+        return self.outputs_of(self.encode_image(images), self.class_features())
+
+    def outputs_of(self, features: Tensor, class_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The outputs for features `[B, E]` and `[C, E]` that are not normalised yet."""
+        image, text = F.normalize(features, dim=-1), F.normalize(class_features, dim=-1)
+        return self.logits(image, text), image, text
 
     def forward(self, images: Tensor) -> Tensor:
         return self.outputs(images)[0]

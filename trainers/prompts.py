@@ -127,6 +127,8 @@ class PromptLearner(nn.Module):
     class_prompts: ClassPrompts
     learns_text = True
     """Whether the text tower's input depends on a parameter; if not, class features are computed once."""
+    class_specific: tuple[str, ...] = ()
+    """How the names of the learned arrays end that have a row a class and serve these classes alone."""
     published_prefix = "prompt_learner."
     """Before the names in files of a whole model; "" in those of the learned part alone."""
     unused_in_files: tuple[str, ...] = ("*token_prefix", "*token_suffix")

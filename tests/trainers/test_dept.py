@@ -22,8 +22,9 @@ def moved(trainer: Any) -> Any:
 
 def without_head(trainer: Any) -> torch.Tensor:
     """The base's logits of IMAGES."""
-    with trainer.model.alone(), torch.no_grad():
-        return trainer.model(IMAGES)
+    model = trainer.model
+    with torch.no_grad():
+        return model.logits(model.image_features(IMAGES), model.text_features())
 
 
 @pytest.mark.parametrize("base", ["PromptSRC", "CoPrompt"])  # test_newer_reference.py has the others
