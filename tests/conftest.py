@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 # read at the first use of a GPU, and tests of DETERMINISTIC come later
@@ -16,7 +15,6 @@ import torch
 from filelock import FileLock
 
 REFERENCE_DIR = Path(__file__).parent / "reference"
-sys.path.insert(0, str(REFERENCE_DIR))  # check.py, which holds trainers against the recorded figures
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -34,7 +32,7 @@ def reference() -> dict:
 @pytest.fixture(scope="session")
 def reference_weights(reference: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plain state dict with the made-up weights of the reference figures."""
-    from check import array
+    from tests.reference.recorded import array
 
     path = tmp_path_factory.mktemp("reference") / "reference.pt"
     shapes, seed = reference["state_shapes"], reference["seed"]

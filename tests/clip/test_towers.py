@@ -9,7 +9,6 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from check import array
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,6 +17,7 @@ from clip import CLIP, CLIPConfig
 from clip.loading import build
 from clip.packing import TextPacking, n_common_tokens
 from clip.prompt_ops import EMBEDDED, LayerPrompts, PromptSchedule
+from tests.reference.recorded import array
 
 TEXT = {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
 # Small CLIPs of the published families: other patches, depths, heads, MLPs and activations, and ResNets.

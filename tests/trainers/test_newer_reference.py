@@ -8,23 +8,18 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from check import array
 from torch import Tensor
 
-import train
-from dassl.config import get_cfg_default
-from dassl.engine import TRAINER_REGISTRY, build_trainer
+from dassl.engine import TRAINER_REGISTRY
+from tests.reference.recorded import array, close, learned_by_name, pictures, same_tokens, trainer_of
 
 DEFAULT_FILE = Path(__file__).parents[1] / "reference" / "newer_methods.json"
 REFERENCE = json.loads(Path(os.environ.get("NEWER_METHODS", DEFAULT_FILE)).read_text())
 CASES, SEED, SIZE = REFERENCE["cases"], REFERENCE["seed"], REFERENCE["architecture"]["res"]
-N_STEPS = 10  # of an epoch, so that the rate stays as it is over the recorded ones
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +30,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def pictures(case: dict, seed: int) -> Tensor:
-    shape = (len(case["labels"]), 3, SIZE, SIZE)
-    return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape).astype(np.float32))
+def pictures_of(case: dict, seed: int = SEED + 1000) -> Tensor:
+    return pictures(len(case["labels"]), SIZE, seed)
 
 
 def batch_of(case: dict) -> dict[str, Any]:
     """What the data loader gives: the pictures, of CoPrompt in two views, and the labels."""
-    images: Any = pictures(case, SEED + 1000)
+    images: Any = pictures_of(case)
     if "sentences" in case:
-        images = [images, pictures(case, SEED + 2000)]
+        images = [images, pictures_of(case, SEED + 2000)]
     return {"img": images, "label": torch.tensor(case["labels"])}
 
 
@@ -59,46 +53,6 @@ def settings_of(case: dict, trainer: Any, output: Path) -> dict[str, Any]:
         output.joinpath("sentences.json").write_text(json.dumps(case["sentences"]))
         settings["TRAINER.CoPrompt.SENTENCES"] = str(output / "sentences.json")
     return settings | {f"TRAINER.{node}.{key}": value for key, value in case["config"].items()}
-
-
-def trainer_of(case: dict, weights: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The registered trainer with the settings of the case; its classes come without images."""
-    registered = {name.lower(): TRAINER_REGISTRY.get(name) for name in TRAINER_REGISTRY.registered_names()}
-    trainer = registered[case["method"]]
-    dataset = SimpleNamespace(classnames=case["classnames"], train_x=[])
-
-    def build_data_loader(self: Any) -> None:
-        self.dm = SimpleNamespace(dataset=dataset)
-        self.train_loader_x = self.val_loader = self.test_loader = None
-        self.num_classes, self.lab2cname = len(dataset.classnames), dict(enumerate(dataset.classnames))
-
-    monkeypatch.setattr(trainer, "build_data_loader", build_data_loader)
-    cfg = get_cfg_default()
-    train.extend_cfg(cfg)
-    settings = {
-        "TRAINER.NAME": trainer.__name__,
-        "DATASET.NAME": case["dataset"],
-        "DATASET.SUBSAMPLE_CLASSES": "base",
-        "MODEL.BACKBONE.NAME": str(weights),
-        "INPUT.SIZE": (SIZE, SIZE),
-        "OUTPUT_DIR": str(output),
-        "USE_CUDA": False,
-        "SEED": 1,
-        "OPTIM.NAME": "sgd",
-        "OPTIM.LR": 0.002,
-        "OPTIM.MAX_EPOCH": 20,
-        **settings_of(case, trainer, output),
-    }
-    cfg.merge_from_list([word for pair in settings.items() for word in pair])
-    built = build_trainer(cfg)
-    built.num_batches, built.batch_idx = N_STEPS, 0
-    return built
-
-
-def close(got: Any, recorded: Any, rtol: float = 1e-4, atol: float = 1e-4) -> None:
-    """The recorded figures have six digits."""
-    got = torch.as_tensor(got, dtype=torch.float32).detach()
-    torch.testing.assert_close(got, torch.tensor(recorded), rtol=rtol, atol=atol)
 
 
 def first4(rows: Tensor) -> Tensor:
@@ -141,7 +95,7 @@ def check_coprompt(trainer: Any, case: dict) -> None:
 
 def check_dept(trainer: Any, case: dict) -> None:
     """The two parts of the logits, and the learning rates."""
-    model, images = trainer.model, pictures(case, SEED + 1000)
+    model, images = trainer.model, pictures_of(case)
     with torch.no_grad():
         features, class_features = model.encode_image(images), model.class_features()
         close(model.head_logits(features, class_features), case["logits_linear"])
@@ -164,20 +118,23 @@ MORE: dict[str, Callable[[Any, dict], None]] = {  # method -> what else is compa
 @pytest.mark.parametrize("name", CASES)
 def test_recorded_figures(name: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
-    trainer = trainer_of(case, weights, tmp_path, monkeypatch)
-    model, batch, images = trainer.model, batch_of(case), pictures(case, SEED + 1000)
-    for row, recorded in zip(model.prompt_learner.prompt_tokens().tolist(), case["tokens"], strict=True):
-        assert row[: len(recorded)] == recorded and not any(row[len(recorded) :])
-
-    # Published names are those of the published model, or of its learned part alone.
-    trainable = {key for key in case["trainable"] if key not in case.get("no_gradient", ())}
-    learned = dict(trainer.learned.named_parameters())
-    of_part = {key.partition(".")[2]: key for key in trainable}
-    full = {key: key if key in trainable else of_part[key] for key in learned}
-    assert {full[key]: list(p.shape) for key, p in learned.items()} == {
-        key: case["trainable"][key] for key in trainable
+    registered = {name.lower(): TRAINER_REGISTRY.get(name) for name in TRAINER_REGISTRY.registered_names()}
+    method = registered[case["method"]]
+    settings = {
+        "DATASET.NAME": case["dataset"],
+        "DATASET.SUBSAMPLE_CLASSES": "base",
+        "MODEL.BACKBONE.NAME": str(weights),
+        "INPUT.SIZE": (SIZE, SIZE),
+        "OUTPUT_DIR": str(tmp_path),
+        **settings_of(case, method, tmp_path),
     }
-    learned = {full[key]: parameter for key, parameter in learned.items()}
+    trainer = trainer_of(method.__name__, case["classnames"], settings, monkeypatch)
+    model, batch, images = trainer.model, batch_of(case), pictures_of(case)
+    same_tokens(model.prompt_learner.prompt_tokens(), case["tokens"])
+    trainable = {
+        key: shape for key, shape in case["trainable"].items() if key not in case.get("no_gradient", ())
+    }
+    learned = learned_by_name(trainer, trainable)
     for key, recorded in case.get("initial_first4", {}).items():
         close(first4(learned[key])[: len(recorded)], recorded, atol=1e-6)
     for key, parameter in learned.items():
