@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dassl.data.datasets import DatasetBase
+
 from .images import list_images
-from .splits import Row, checked_rows, read_lines, rows_by_label
+from .splits import Row, checked_rows, read_lines
 
 SPLIT_SEED = 1  # our choice
 
@@ -27,7 +29,7 @@ def divide(rows: Sequence[Row], *shares: float) -> list[list[Row]]:
     """Shuffles every class and cuts it into these shares and the rest; a class may get no second part."""
     rng = random.Random(SPLIT_SEED)
     parts: list[list[Row]] = [[] for _ in range(len(shares) + 1)]
-    for items in rows_by_label(rows).values():
+    for items in DatasetBase.split_dataset_by_label(rows).values():
         sizes = [round(len(items) * share) for share in shares]
         sizes.append(len(items) - sum(sizes))
         if sizes[0] < 1 or sizes[-1] < 1:

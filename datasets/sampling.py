@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .splits import Row, Split, rows_by_label
+from dassl.data.datasets import DatasetBase
+
+from .splits import Row, Split
 
 MAX_VAL_SHOTS = 4  # validation images a class are min(K, 4), as in the published readers
 SUBSAMPLE_CHOICES = ("all", "base", "new")
@@ -14,7 +16,7 @@ SUBSAMPLE_CHOICES = ("all", "base", "new")
 def draw_few_shots(rows: Sequence[Row], n_shots: int, rng: random.Random) -> list[Row]:
     """`n_shots` rows of each label without replacement, or all of them where a label has fewer."""
     drawn: list[Row] = []
-    for items in rows_by_label(rows).values():
+    for items in DatasetBase.split_dataset_by_label(rows).values():
         drawn += rng.sample(items, n_shots) if len(items) >= n_shots else items
     return drawn
 

@@ -128,11 +128,3 @@ def read_text(path: Path) -> str:
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file without surrounding white space, empty ones left out."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
-
-
-def rows_by_label(rows: Iterable[Row]) -> dict[int, list[Row]]:
-    """Label -> its rows; labels in order of first appearance, rows in order."""
-    groups: dict[int, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.label, []).append(row)
-    return groups

@@ -16,9 +16,6 @@ class AverageMeter:
     avg = property(lambda self: float(self._sum / max(self.count, 1)))
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
         self._val: Number = 0.0
         self._sum: Number = 0.0
         self.count = 0

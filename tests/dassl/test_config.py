@@ -1,7 +1,5 @@
 """The config tree: defaults and strict merging."""
 
-import pickle
-
 import pytest
 from yacs.config import CfgNode as YacsNode
 
@@ -63,26 +61,20 @@ def test_what_is_no_config_is_refused_and_never_run(tmp_path, monkeypatch, text)
     with pytest.raises(ValueError, match="bad.py"):
         get_cfg_default().merge_from_file(str(path))
     assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
-        get_cfg_default().merge_from_file(str(tmp_path / "nowhere.yaml"))
 
 
-def test_list_or_integer_only_where_declared_and_through_clone_and_pickle():
+def test_a_list_for_an_integer_only_where_declared():
     cfg = get_cfg_default()
     cfg.TRAINER.MPL = YacsNode({"N_ADD_OP": 2, "N_CTX": 2, "TEXT_N_ADD_OP": None})
     cfg.declare_list_or_scalar("TRAINER.MPL.N_ADD_OP")
-    for copy in (cfg, cfg.clone(), pickle.loads(pickle.dumps(cfg))):
-        copy.merge_from_list(["TRAINER.MPL.N_ADD_OP", "[1, 2]"])
-        assert copy.TRAINER.MPL.N_ADD_OP == [1, 2]
-        copy.merge_from_list(["TRAINER.MPL.N_ADD_OP", "3"])
-        assert copy.TRAINER.MPL.N_ADD_OP == 3
-        copy.merge_from_list(["TRAINER.MPL.TEXT_N_ADD_OP", "None", "TRAINER.MPL.N_ADD_OP", "(1, 0)"])
-        copy.merge_from_list(["TRAINER.MPL.TEXT_N_ADD_OP", "[1, 2]"])
-        for value in ("[1, 'a']", "[]", "None"):
-            with pytest.raises(ValueError, match="N_ADD_OP"):
-                copy.merge_from_list(["TRAINER.MPL.N_ADD_OP", value])
-        with pytest.raises(ValueError, match="N_CTX"):
-            copy.merge_from_list(["TRAINER.MPL.N_CTX", "[1, 2]"])
+    cfg = cfg.clone()
+    cfg.merge_from_list(["TRAINER.MPL.N_ADD_OP", "[1, 2]", "TRAINER.MPL.TEXT_N_ADD_OP", "None"])
+    assert cfg.TRAINER.MPL == {"N_ADD_OP": [1, 2], "N_CTX": 2, "TEXT_N_ADD_OP": None}
+    cfg.merge_from_list(["TRAINER.MPL.N_ADD_OP", "3", "TRAINER.MPL.TEXT_N_ADD_OP", "[1, 2]"])
+    assert cfg.TRAINER.MPL == {"N_ADD_OP": 3, "N_CTX": 2, "TEXT_N_ADD_OP": [1, 2]}
+    for key, value in (("N_ADD_OP", "[1, 'a']"), ("N_ADD_OP", "[]"), ("N_ADD_OP", "None"), ("N_CTX", "[1]")):
+        with pytest.raises(ValueError, match=key):
+            cfg.merge_from_list([f"TRAINER.MPL.{key}", value])
 
 
 def test_freezing_and_cleaning():

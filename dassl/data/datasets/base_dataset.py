@@ -3,6 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class Datum:
@@ -83,7 +84,8 @@ class DatasetBase:
             drawn.append(dataset)
         return drawn[0] if len(drawn) == 1 else drawn
 
-    def split_dataset_by_label(self, data_source: Iterable[Datum]) -> dict[int, list[Datum]]:
+    @staticmethod
+    def split_dataset_by_label(data_source: Iterable[Any]) -> dict[int, list[Any]]:
         """The images of each label, labels in order of first appearance."""
         groups = defaultdict(list)
         for item in data_source:
