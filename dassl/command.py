@@ -17,12 +17,9 @@ def check_availability(requested: str, available: Collection[str], kind: str = "
     """Raise an UnknownNameError, which is a KeyError, unless `requested` is in `available`."""
     if requested in available:
         return
-
-    def likeness(name: str) -> float:
-        return difflib.SequenceMatcher(None, requested.lower(), name.lower()).ratio()
-
-    nearest = max(available, key=likeness, default="")
-    hint = f" Did you mean {nearest}?" if nearest else ""
+    in_lower_case = {name.lower(): name for name in available}
+    nearest = difflib.get_close_matches(requested.lower(), in_lower_case, n=1, cutoff=0)
+    hint = f" Did you mean {in_lower_case[nearest[0]]}?" if nearest else ""
     known = ", ".join(sorted(available)) or "none is registered"
     raise UnknownNameError(f"unknown {kind} {requested!r}.{hint} Known: {known}")
 

@@ -8,9 +8,6 @@ import torch
 
 from dassl.utils import check_availability
 
-SCHEDULER_NAMES = ("single_step", "multi_step", "cosine")
-WARMUP_NAMES = ("linear", "constant")
-
 
 class EpochSchedule:
     """Sets an optimiser's learning rates once an epoch.
@@ -58,7 +55,7 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: Any) -> Epoc
         optimizer: its groups' rates are the full rates.
         optim_cfg: the node OPTIM.
     """
-    check_availability(optim_cfg.LR_SCHEDULER, SCHEDULER_NAMES, "OPTIM.LR_SCHEDULER")
+    check_availability(optim_cfg.LR_SCHEDULER, ("single_step", "multi_step", "cosine"), "OPTIM.LR_SCHEDULER")
     factor = _factor(optim_cfg)
     n_warmup = max(optim_cfg.WARMUP_EPOCH, 0)
     if n_warmup >= optim_cfg.MAX_EPOCH:
@@ -67,7 +64,7 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: Any) -> Epoc
             f"{optim_cfg.MAX_EPOCH} at OPTIM.LR, so that almost nothing is learned"
         )
     if n_warmup:
-        check_availability(optim_cfg.WARMUP_TYPE, WARMUP_NAMES, "OPTIM.WARMUP_TYPE")
+        check_availability(optim_cfg.WARMUP_TYPE, ("linear", "constant"), "OPTIM.WARMUP_TYPE")
 
     def rate(base: float, epoch: int) -> float:
         if epoch >= n_warmup:
