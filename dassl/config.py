@@ -194,10 +194,8 @@ class CfgNode(YacsNode):
                 return value
             raise ValueError("expected an integer or a list of integers")
         wanted = type(present)
-        if wanted is str and type(raw) is bool:  # KgCoOp's and its like's files hold CTX_INIT: True
-            return str(raw)
-        if wanted is str and isinstance(raw, str):
-            return value if isinstance(value, str) else raw  # "16" stays text
+        if wanted is str and isinstance(raw, str | bool):  # KgCoOp's and its like's files hold CTX_INIT: True
+            return value if isinstance(value, str) else str(raw)  # "16" stays text
         if type(value) is wanted:
             return value
         if wanted in (list, tuple) and isinstance(value, list | tuple):

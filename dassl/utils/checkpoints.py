@@ -114,8 +114,6 @@ def _load(path: str) -> dict[str, Any]:
     for name in ("model_state_dict", "model"):  # what other code calls the weights
         if "state_dict" not in checkpoint and isinstance(checkpoint.get(name), dict):
             checkpoint["state_dict"] = checkpoint.pop(name)
-    if not isinstance(checkpoint.get("state_dict", {}), dict) or type(checkpoint.get("epoch", 0)) is not int:
-        raise TypeError("its state_dict is no dict of weights, or its epoch no number")
     return checkpoint
 
 
