@@ -115,9 +115,16 @@ class PromptSchedule:
             self.plans.append(LayerPlan(layer_index, present - removed, removed, added))
 
     @classmethod
-    def replace_all(cls, n_layers: int, n_prompts: int, depth: int, tower: str = "tower") -> PromptSchedule:
-        """Layers 1 to `depth - 1` replace all prompts by new ones (VPT-Deep, arXiv 2203.12119)."""
-        return cls(n_layers, n_prompts, [n_prompts] * (depth - 1), [n_prompts] * (depth - 1), tower)
+    def replace_at(
+        cls, n_layers: int, n_prompts: int, layers: Sequence[int], tower: str = "tower"
+    ) -> PromptSchedule:
+        """Prompts join at the first of `layers`, which ascend, and new ones replace them at the others.
+
+        With the first layers of a tower, it is VPT-Deep's schedule (arXiv 2203.12119).
+        """
+        added = [n_prompts if index in layers else 0 for index in range(layers[-1] + 1)]
+        removed = [n if index > layers[0] else 0 for index, n in enumerate(added)]
+        return cls(n_layers, added[0], added[1:], removed[1:], tower)
 
     @property
     def n_final(self) -> int:

@@ -65,10 +65,10 @@ class ClipTrainer(TrainerX):
         """The fields of the prompt file that say what the method learned or took."""
         raise NotImplementedError
 
-    def prompt_file(self) -> PromptFile:
-        """What the run leaves for use elsewhere."""
+    def write_prompts(self) -> None:
+        """Write the prompt file, which the run leaves for use elsewhere, into its folder."""
         cfg, dataset = self.cfg, self.dm.dataset
-        return PromptFile(
+        file = PromptFile(
             method=cfg.TRAINER.NAME,
             backbone=self.backbone,
             classnames=tuple(dataset.classnames),
@@ -81,11 +81,7 @@ class ClipTrainer(TrainerX):
             accuracy=self.accuracy,
             **self.outcome(),
         )
-
-    def write_prompts(self) -> None:
-        """Write the prompt file into the run's folder."""
-        path = self.prompt_file().write(os.path.join(self.output_dir, FILE_NAME))
-        print(f"Prompts saved to {path}")
+        print(f"Prompts saved to {file.write(os.path.join(self.output_dir, FILE_NAME))}")
 
     def values_of(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         """What this run's model takes of a checkpoint."""
@@ -135,7 +131,6 @@ class PromptTrainer(ClipTrainer):
     """Whether `loss` does the same for every batch, as a CUDA graph does. Subclasses do not inherit it."""
     model: PromptedCLIP
     scaler: torch.amp.GradScaler | None
-    compared_in_test: tuple[str, ...] = ("backbone", "method")  # the engine's; published Dassl has none
     unprinted = ("acc",)  # the published lines have the loss alone
     _graphed_loss: Loss | None = None
     _further_settings_of_all: ClassVar[set[str]] = set()
@@ -211,7 +206,7 @@ class PromptTrainer(ClipTrainer):
         self.model = self.model_class(clip_model, prompt_learner, precision).to(self.device)
         self.learned = LearnedParameters(self.model, cfg.TRAINER.NAME)
         if not self.serves_other_classes(cfg):
-            self.compared_in_test = (*self.compared_in_test, "classnames")
+            self.compared_in_test = ("backbone", "method", "classnames")
         if cfg.MODEL.INIT_WEIGHTS:
             self.load_initial_weights(cfg.MODEL.INIT_WEIGHTS)
         print(prompt_learner.describe(self.dm.dataset.classnames))

@@ -31,18 +31,19 @@ def extend_cfg(cfg: Any) -> None:
     cfg.TRAINER.COCOOP.PREC = "fp16"  # fp16, bf16, amp or fp32
 
 
+def meta_net(embed_dim: int, bottleneck: int, activation: nn.Module, width: int) -> nn.Sequential:
+    """A network `[E] -> [width]` whose hidden layer is E / bottleneck wide."""
+    hidden = embed_dim // bottleneck
+    linear1, linear2 = nn.Linear(embed_dim, hidden), nn.Linear(hidden, width)
+    return nn.Sequential(OrderedDict(linear1=linear1, activation=activation, linear2=linear2))
+
+
 class ConditionalWords(ContextWords):
     """CoOp's words `ctx` `[n, D]`, and the network `meta_net` `[E] -> [D]` that shifts them."""
 
     def __init__(self, clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str = "") -> None:
         super().__init__(clip, classnames, n_ctx, ctx_init)
-        embed_dim, hidden = clip.config.embed_dim, clip.config.embed_dim // BOTTLENECK
-        layers = OrderedDict(
-            linear1=nn.Linear(embed_dim, hidden),
-            relu=nn.ReLU(),
-            linear2=nn.Linear(hidden, clip.config.text_width),
-        )
-        self.meta_net = nn.Sequential(layers)
+        self.meta_net = meta_net(clip.config.embed_dim, BOTTLENECK, nn.ReLU(), clip.config.text_width)
 
     def context_of(self, image_features: Tensor) -> Tensor:
         """Words `[B, n, D]` for images of normalised features `[B, E]`."""

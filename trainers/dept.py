@@ -164,11 +164,10 @@ class DePT(PromptTrainer):
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The base's arrays at OPTIM.LR, and the second head's at LR_EXP times that."""
-        named = dict(self.learned.named_parameters())
+        named, rate = dict(self.learned.named_parameters()), self.cfg.OPTIM.LR_EXP * self.cfg.OPTIM.LR
         heads = [p for name, p in named.items() if name.startswith(HEADS)]
         others = [p for name, p in named.items() if not name.startswith(HEADS)]
-        optim = self.cfg.OPTIM
-        return [{"params": others}, {"params": heads, "lr": optim.LR_EXP * optim.LR}]
+        return [{"params": others}, {"params": heads, "lr": rate}]
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> Terms:
         """The base's terms, and the cross-entropy of the second head."""

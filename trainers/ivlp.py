@@ -52,14 +52,14 @@ class IndependentPrompts(PromptLearner):
         self.class_prompts, start = learned_words(clip, classnames, n_words, ctx_init)
         if self.learns_text:
             self.ctx = nn.Parameter(start)
-            self.text_schedule = PromptSchedule.replace_all(
-                c.text_layers, n_ctx_text, depth_text, "text tower"
+            self.text_schedule = PromptSchedule.replace_at(
+                c.text_layers, n_ctx_text, range(depth_text), "text tower"
             )
             for _ in range(1, depth_text):
                 self.text_prompts.append(nn.Parameter(random_prompts(n_ctx_text, c.text_width)))
         if depth_vision and n_ctx_vision:
-            self.vision_schedule = PromptSchedule.replace_all(
-                c.vit_layers, n_ctx_vision, depth_vision, "image tower"
+            self.vision_schedule = PromptSchedule.replace_at(
+                c.vit_layers, n_ctx_vision, range(depth_vision), "image tower"
             )
             for _ in range(depth_vision):
                 self.vision_prompts.append(nn.Parameter(random_prompts(n_ctx_vision, c.vision_width)))

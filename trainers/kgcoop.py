@@ -33,7 +33,6 @@ def extend_cfg(cfg: Any) -> None:
 
 @TRAINER_REGISTRY.register()
 class KgCoOp(CoOp):
-    settings_node = "COOP"
     further_settings: tuple[str, ...] = ("TRAINER.COOP.W", "TRAINER.COOP.ALPHA")
     has_static_step = True
     # The released code puts the class name at the end whatever the setting says.

@@ -40,9 +40,9 @@ class MaPLePrompts(PromptLearner):
         self, clip: CLIP, classnames: Sequence[str], n_ctx: int, ctx_init: str, prompt_depth: int
     ) -> None:
         super().__init__()
-        c, n_deeper = clip.config, prompt_depth - 1
-        self.text_schedule = PromptSchedule.replace_all(c.text_layers, n_ctx, prompt_depth, "text tower")
-        self.vision_schedule = PromptSchedule.replace_all(c.vit_layers, n_ctx, prompt_depth, "image tower")
+        c, layers, n_deeper = clip.config, range(prompt_depth), prompt_depth - 1
+        self.text_schedule = PromptSchedule.replace_at(c.text_layers, n_ctx, layers, "text tower")
+        self.vision_schedule = PromptSchedule.replace_at(c.vit_layers, n_ctx, layers, "image tower")
         self.class_prompts, start = learned_words(clip, classnames, n_ctx, ctx_init)
         self.ctx = nn.Parameter(start)
         self.proj = nn.Linear(c.text_width, c.vision_width)

@@ -54,13 +54,6 @@ def takes_both(cfg: Any) -> bool:
     return by_task[cfg.TASK] and part != "new"
 
 
-def schedule(n_layers: int, n_tokens: int, layers: Sequence[int], tower: str) -> PromptSchedule:
-    """`n_tokens` join at the first of `layers`, counted from 0, and are replaced at the others."""
-    added = [n_tokens if i in layers else 0 for i in range(layers[-1] + 1)]
-    removed = [n if i > layers[0] else 0 for i, n in enumerate(added)]
-    return PromptSchedule(n_layers, added[0], added[1:], removed[1:], tower)
-
-
 class Representations(PromptLearner):
     """The tokens `compound_rep_tokens` `[K, R]`, their maps into the towers, and the second projection.
 
@@ -71,21 +64,15 @@ class Representations(PromptLearner):
     unused_in_files = (*PromptLearner.unused_in_files, "*prompt_embeddings")
 
     def __init__(
-        self,
-        clip: CLIP,
-        texts: Sequence[str],
-        n_tokens: int,
-        dim: int,
-        layers: Sequence[int],
-        share: float,
+        self, clip: CLIP, texts: Sequence[str], n_tokens: int, dim: int, layers: Sequence[int], share: float
     ) -> None:
         super().__init__()
         c = clip.config
         self.layers, self.share = layers, share
         self.frozen_texts = [texts]
         self.class_prompts = ClassPrompts(clip, texts, n_ctx=0)
-        self.text_schedule = schedule(c.text_layers, n_tokens, layers, "text tower")
-        self.vision_schedule = schedule(c.vit_layers, n_tokens, layers, "image tower")
+        self.text_schedule = PromptSchedule.replace_at(c.text_layers, n_tokens, layers, "text tower")
+        self.vision_schedule = PromptSchedule.replace_at(c.vit_layers, n_tokens, layers, "image tower")
         self.compound_rep_tokens = nn.Parameter(random_prompts(n_tokens, dim))
         to_text, to_vision = nn.Linear(dim, c.text_width), nn.Linear(dim, c.vision_width)
         self.compound_rep_tokens_r2vproj = nn.ModuleList(deepcopy(to_vision) for _ in layers)
@@ -168,7 +155,7 @@ class MMRL(PromptTrainer):
     def loss_terms(self, images: Tensor, labels: Tensor) -> Terms:
         model, s = self.model, self.cfg.TRAINER.MMRL
         features, representations = model.both_features(images)
-        text, share = model.text_features(), s.ALPHA
+        text, share, weight = model.text_features(), s.ALPHA, s.REG_WEIGHT
         logits, others = model.logits(features, text), model.logits(representations, text)
         self.take_accuracy(share * logits + (1 - share) * others, labels)
         distance_image = 1 - (features * model.frozen_image_features(images)).sum(dim=-1).mean()
@@ -176,6 +163,6 @@ class MMRL(PromptTrainer):
         return {
             "cross_entropy_class": (share, F.cross_entropy(logits, labels)),
             "cross_entropy_rep": (1 - share, F.cross_entropy(others, labels)),
-            "cosine_image": (s.REG_WEIGHT, distance_image),
-            "cosine_text": (s.REG_WEIGHT, distance_text),
+            "cosine_image": (weight, distance_image),
+            "cosine_text": (weight, distance_text),
         }

@@ -53,7 +53,6 @@ def without_conflict(a: Tensor, b: Tensor, part: float) -> Tensor:
 
 @TRAINER_REGISTRY.register()
 class ProGrad(CoOp):
-    settings_node = "COOP"
     further_settings = ("LOSS",)
     choices = {"LOSS.NAME": ("prograd",)}
 

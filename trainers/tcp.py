@@ -9,7 +9,6 @@ The released code has 8 for both LAYER and W written in: the TRAINER.COOP.W that
 read, so the weight here is TRAINER.TCP.W. It needs Adam's eps at 1e-3 (OPTIM.ADAM_EPS), as its README says.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from clip.prompt_ops import PromptSpan
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import check_depth
+from .cocoop import meta_net
 from .kgcoop import FROZEN_TEMPLATES, KgCoOp
 from .prompted_clip import encode_plain_texts
 from .prompts import ClassPrompts, PromptLearner, TextPrompts, placeholders, random_prompts
@@ -97,15 +97,8 @@ class ClassAwareWords(PromptLearner):
         if ctx_init:
             start = ClassPrompts(clip, [ctx_init], N_TOKENS).initial_context
         self.ctx = nn.Parameter(start)
-        hidden = c.embed_dim // BOTTLENECK
-        layers = OrderedDict(
-            linear1=nn.Linear(c.embed_dim, hidden),
-            gelu=QuickGELU(),
-            linear2=nn.Linear(hidden, N_TOKENS * c.text_width),
-        )
-        self.meta_net = nn.Sequential(layers)
-        changes = [0] * (layer - 1) + [N_TOKENS]
-        self.schedule = PromptSchedule(c.text_layers, N_TOKENS, changes, changes, "text tower")
+        self.meta_net = meta_net(c.embed_dim, BOTTLENECK, QuickGELU(), N_TOKENS * c.text_width)
+        self.schedule = PromptSchedule.replace_at(c.text_layers, N_TOKENS, (0, layer), "text tower")
         self.layer = layer
         self.packing = TextPacking(self.class_prompts.end_index, 1)  # the start of text alone is common
         self.frozen_texts = [frozen_texts]
