@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from PIL import ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 
 from clip import PromptSchedule
 from clip.model import VisionTransformer
@@ -41,11 +41,11 @@ def attention_of(model: PromptedCLIP, images: Tensor) -> list[Tensor]:
     prompts, found = model.prompt_learner.vision(), []
 
     def keep_weights(attention: Any, args: tuple) -> None:
-        weight, bias = attention.in_proj_weight.float(), attention.in_proj_bias.float()
-        with torch.autocast(args[0].device.type, enabled=False):
-            qkv = F.linear(args[0].float(), weight, bias).unflatten(-1, (3, attention.n_heads, -1))
-            query, key, _ = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, L, D/heads]
-            layer = (query @ key.mT * query.shape[-1] ** -0.5).softmax(dim=-1).mean(dim=1)
+        x = args[0].float()
+        theirs = nn.MultiheadAttention(x.shape[-1], attention.n_heads, batch_first=True, device=x.device)
+        theirs.load_state_dict(attention.state_dict())  # PyTorch's own gives its weights too
+        with torch.autocast(x.device.type, enabled=False):
+            layer = theirs(x, x, x)[1]
         if prompts is not None and prompts.inside:
             first = layer.shape[-1] - visual.n_patches  # of the patches, behind class token and prompts
             order = [0, *range(first, layer.shape[-1]), *range(1, first)]
