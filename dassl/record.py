@@ -275,11 +275,10 @@ def digest_of_file(path: str) -> str:
 
 def digest_of_rows(rows: Iterable[Any], root: str) -> str:
     """SHA-256 of the paths and labels of Datum rows, in any order, wherever the data folder `root` is."""
-    roots = [os.path.join(folder, "") for folder in (os.path.abspath(os.path.expanduser(root)), root)]
+    top = os.path.join(os.path.abspath(os.path.expanduser(root)), "")
     lines = []
     for row in rows:
-        folder = next((folder for folder in roots if row.impath.startswith(folder)), None)
-        name = row.impath[len(folder) :].replace(os.sep, "/") if folder else os.path.basename(row.impath)
+        name = row.impath.removeprefix(top) if row.impath.startswith(top) else os.path.basename(row.impath)
         lines.append(f"{name}\t{row.label}\n")
     return hashlib.sha256("".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()
 
