@@ -223,7 +223,7 @@ def main(argv: Sequence[str] | None = None, **entries: str) -> int:
         return int(stop.code or 0)
     finally:
         close_logger()
-        if torch.are_deterministic_algorithms_enabled() != was_deterministic:
+        if torch.are_deterministic_algorithms_enabled() != was_deterministic:  # it imports the compiler
             make_deterministic(was_deterministic)
         torch.set_num_threads(n_threads)
         gc.collect()  # the trainer, with its loading processes

@@ -88,12 +88,16 @@ def test_what_is_left_out_is_told(tmp_path, birds, capsys):
     assert all(name in told for name in ("3 files are left out", "loose.jpg", "wren/notes.txt", "emu/up"))
 
 
-def test_names_of_any_kind(tmp_path, birds):
+def test_names_of_any_kind_and_links(tmp_path, birds):
     folders = ("コウノトリ", unicodedata.normalize("NFD", "Grünspecht"))
     put_images(birds, ["emu/2021/May/A.JPG", "emu/b.Png"])
     put_images(birds, [f"{c}/ö {i}.jpg" for c in folders for i in range(2)])
+    put_images(tmp_path / "elsewhere", ["0.jpg", "1.jpg"])
+    (birds / "kiwi").symlink_to(tmp_path / "elsewhere")
+    (birds / "emu/same.jpg").symlink_to(birds / "wren/1.jpg")
     dataset = read_birds(tmp_path)
-    assert {"emu/2021/May/A.JPG", "emu/b.Png"} <= set(paths_of(dataset))
+    found = {"emu/2021/May/A.JPG", "emu/b.Png", "emu/same.jpg", "kiwi/0.jpg", "kiwi/1.jpg"}
+    assert found <= set(paths_of(dataset))
     assert dataset.classnames[0] == "Grünspecht" and dataset.classnames[-1] == "コウノトリ"
 
 
@@ -123,13 +127,6 @@ def test_folders_that_are_not_there_or_empty_are_told(tmp_path, birds):
     assert "kiwi holds no images" in refused_birds(tmp_path)
     put(tmp_path / "loose/1.jpg")
     assert "class folders" in refused_birds(tmp_path, FOLDER_PATH="loose")
-
-
-def test_class_folders_and_images_may_be_links(tmp_path, birds):
-    put_images(tmp_path / "elsewhere/kiwi", ["0.jpg", "1.jpg"])
-    (birds / "kiwi").symlink_to(tmp_path / "elsewhere/kiwi")
-    (birds / "emu/same.jpg").symlink_to(birds / "wren/1.jpg")
-    assert {"kiwi/0.jpg", "emu/same.jpg"} <= set(paths_of(read_birds(tmp_path)))
 
 
 # Train, val and test folders
