@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         add("--force", action="store_true", help="move aside what is there, and start afresh")
         add("--plan", action="store_true", help="print the runs, their states and what is missing, and stop")
         add("--jobs", type=int, default=1, help="runs at once on the CPU")
-        add("--gpus", default="", help="GPUs such as 0,1,2, with one run at a time each")
+        add("--gpus", type=listed, default=[], help="GPUs such as 0,1,2, with one run at a time each")
         add("--slurm", default="", metavar="A=B,...", help="job array: partition=gpu,time=4:00:00,gpus=1")
         add("--runs-per-job", type=int, default=8, help="how many runs one job of Slurm makes (default: 8)")
         add("--wait", action="store_true", help="with --slurm: return when the jobs have ended")
@@ -132,7 +132,6 @@ def run_verb(args: argparse.Namespace) -> int:
     """Plans the runs of a verb, and makes them."""
     folders = (os.environ.get(name) or REPO / name.lower() for name in ("DATA", "OUTPUT"))
     data, output = (Path(os.path.abspath(os.path.expanduser(folder))) for folder in folders)
-    gpus = args.gpus.split(",") if args.gpus else []
     runs = runs_of(args)
     if args.plan:
         print_plan(runs, data, output)
@@ -148,7 +147,7 @@ def run_verb(args: argparse.Namespace) -> int:
         print_missing(runs, data)  # jobs cannot ask, and may have no network
         status = submit(runs, place, args.slurm, args.runs_per_job, args.wait)
     else:
-        status = make_all(runs, place, len(gpus) or args.jobs, gpus)
+        status = make_all(runs, place, len(args.gpus) or args.jobs, args.gpus)
     if args.verb == "reproduce" and status in (0, 1) and (args.wait or not args.slurm):
         table = ["table", str(output), "--protocols", "base2new,xd"]
         page = [*table, "--format", "html", "--out", str(output / "results.html")]

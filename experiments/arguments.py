@@ -96,9 +96,8 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
         option = "--grid " if key in axes else ""
         if key in refused:
             raise ValueError(f"{option}{key} cannot be set here: {refused[key]}")
-        reading = [name for name in names if methods()[name].reads(key)]
-        if len(reading) < (len(names) if key in axes else 1):
-            idle = [name for name in names if name not in reading]
+        idle = [name for name in names if not methods()[name].reads(key)]
+        if idle and (key in axes or len(idle) == len(names)):
             raise ValueError(f"{option}{key} changes nothing of {', '.join(idle)}: leave it out")
 
 
@@ -108,12 +107,10 @@ def chosen_methods(text: str, verb: str) -> tuple[str, ...]:
     for name in names:
         check_availability(name, methods(), "method")
     if verb != "few_shot":
-        only_few_shot = [name for name in names if methods()[name].only_few_shot]
-        if only_few_shot and text != "all":
-            raise ValueError(
-                f"{only_few_shot[0]} cannot be tested on new classes: use few_shot, or leave it out"
-            )
-        names = tuple(name for name in names if name not in only_few_shot)
+        left_out = [name for name in names if methods()[name].only_few_shot]
+        if left_out and text != "all":
+            raise ValueError(f"{left_out[0]} cannot be tested on new classes: use few_shot, or leave it out")
+        names = tuple(name for name in names if name not in left_out)
     trainer = os.environ.get("TRAINER") or names[0]
     if len(names) > 1 or trainer == names[0]:
         return names

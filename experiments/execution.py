@@ -189,14 +189,11 @@ def execute(runs: Sequence[Run], place: Place, report: Report) -> int:
         if status == 0 and run.protocol in ("base2new", "zero_shot") and run.part == "new":
             base = run.training or replace(run, part="base")
             if statuses.get(base) == 0:
-                show_base2new(base, run, place.output)
+                record = read_result(str(place.output / base.folder))
+                a, b = record["accuracy"], read_result(str(place.output / run.folder))["accuracy"]
+                h = harmonic_mean(a, b)
+                print(f"{record['dataset']}: base {a:.2f}  new {b:.2f}  H {h:.2f}", flush=True)
     return 0
-
-
-def show_base2new(base: Run, new: Run, output: Path) -> None:
-    record = read_result(str(output / base.folder))
-    a, b = record["accuracy"], read_result(str(output / new.folder))["accuracy"]
-    print(f"{record['dataset']}: base {a:.2f}  new {b:.2f}  H {harmonic_mean(a, b):.2f}", flush=True)
 
 
 def chains(runs: Sequence[Run]) -> list[list[Run]]:

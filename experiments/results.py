@@ -70,10 +70,6 @@ def read_row(folder: str, record: Mapping[str, Any]) -> Row:
     and `shots` its shots. `output_dir` is where the run was written to; its folder may have been moved since.
     """
     config, tested = record["config"], record.get("tested") or {}
-    for checkpoint in record["loaded_from"].values():  # what is known after another train.py than ours
-        tested = tested or {"folder": str(Path(checkpoint).parents[1])}  # of <model>/model.pth.tar-<epoch>
-    if tested and "dataset" not in tested:
-        tested = read_result(tested["folder"]) | tested
     trained_in, shots = tested.get("folder"), tested.get("shots")
     if trained_in and not tested.get("dataset") and IMAGENET.lower() in Path(trained_in).parts:
         tested, shots = {"dataset": IMAGENET}, 0  # a published checkpoint

@@ -9,6 +9,21 @@ from .facts import REPO, methods, read_yaml
 
 Pairs = tuple[tuple[str, str], ...]
 
+CONTEXT = "nctx{N_CTX}_csc{CSC}_ctp{CLASS_TOKEN_POSITION}"
+FOLDERS = {  # protocol, part: below the output folder, as in the released code of CoOp, MaPLe and MPL
+    ("base2new", "base"): "base2new/train_base/{dataset}/shots_{shots}/{method}/{config}/seed{seed}",
+    ("base2new", "new"): "base2new/test_new/{dataset}/shots_{shots}/{method}/{config}/seed{seed}",
+    ("few_shot", "all"): "fewshot/{dataset}/shots_{shots}/{method}/{config}/seed{seed}",
+    ("xd", "source"): "crossdataset/{dataset}/{method}/{config}_{shots}shots/seed{seed}",
+    ("xd", "target"): "crossdataset/evaluation/{dataset}/{method}/{config}_{shots}shots/seed{seed}",
+    ("dg", "target"): "crossdataset/evaluation/{dataset}/{method}/{config}_{shots}shots/seed{seed}",
+    ("zero_shot", "all"): "{method}/{config}/{dataset}",
+    ("zero_shot", "base"): "{method}/{config}/{dataset}/base",
+    ("zero_shot", "new"): "{method}/{config}/{dataset}/new",
+    ("coop_main", "all"): "{dataset}/{method}/{config}_{shots}shots/" + CONTEXT + "/seed{seed}",
+    ("coop_eval", "target"): "evaluation/{method}/{config}_{shots}shots/" + CONTEXT + "/{dataset}/seed{seed}",
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -27,27 +42,9 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """Its place below the output folder, as in the released code of CoOp, MaPLe and MPL."""
-        below_shots = f"{self.method}/{self.config}/seed{self.seed}"
-        config_shots = f"{self.config}_{self.shots}shots"
-        if self.protocol == "zero_shot":
-            half = "" if self.part == "all" else f"/{self.part}"
-            below = f"{self.method}/{self.config}/{self.dataset}{half}"
-        elif self.protocol == "base2new":
-            half = "train_base" if self.part == "base" else "test_new"
-            below = f"base2new/{half}/{self.dataset}/shots_{self.shots}/{below_shots}"
-        elif self.protocol == "few_shot":
-            below = f"fewshot/{self.dataset}/shots_{self.shots}/{below_shots}"
-        elif self.protocol in ("xd", "dg"):
-            role = self.dataset if self.part == "source" else f"evaluation/{self.dataset}"
-            below = f"crossdataset/{role}/{self.method}/{config_shots}/seed{self.seed}"
-        else:
-            words = {key.rpartition(".")[2]: value for key, value in self.settings}
-            context = f"nctx{words['N_CTX']}_csc{words['CSC']}_ctp{words['CLASS_TOKEN_POSITION']}"
-            if self.protocol == "coop_main":
-                below = f"{self.dataset}/{self.method}/{config_shots}/{context}/seed{self.seed}"
-            else:
-                below = f"evaluation/{self.method}/{config_shots}/{context}/{self.dataset}/seed{self.seed}"
+        """Its place below the output folder."""
+        of_setting = {key.rpartition(".")[2]: value for key, value in self.settings}
+        below = FOLDERS[self.protocol, self.part].format(**{**of_setting, **vars(self)})
         return f"grid/{self.point}/{below}" if self.point else below
 
     @property

@@ -25,7 +25,7 @@ def write_run(folder: Path, method: str, dataset: str, accuracy: float | None, *
     record = {
         "finished": True, "trainer": method, "backbone": "ViT-B/16", "dataset": dataset, "subsample": "all",
         "shots": 16, "seed": 1, "part": "", "split": "test", "accuracy": accuracy, "macro_f1": accuracy,
-        "majority": None, "data": None, "train_seconds": None, "tested": None, "loaded_from": {},
+        "majority": None, "data": None, "train_seconds": None, "tested": None,
         "device": "Tesla T4", "commit": "0123abcd", "modified": False, "computed_in": "fp16",
         "versions": {"torch": "2.6.0"}, "config": config,
         "n_train_x": 160, "n_classes": 10, "ended": "2026-01-01T01:00:00+00:00",
