@@ -75,10 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     table.set_defaults(run=call("tables", "write_tables"))
 
     schedule = subparsers.add_parser("schedule", help="show the prompts of each layer of a config or a run")
-    text = "a config of configs/trainers/<Method>/, or the folder of a run; then KEY VALUE pairs"
+    text = "a config in a folder named by its method, or the folder of a run; then KEY VALUE pairs"
     schedule.add_argument("words", nargs="+", metavar="CONFIG", help=text)
-    schedule.add_argument("--trainer", help="the method (default: the folder of the config)")
-    schedule.add_argument("--backbone", help="another CLIP than the config's")
     schedule.add_argument("--out", type=Path, help="file of the picture: .png, .svg or .pdf")
     schedule.set_defaults(run=call("schedule", "show"))
 

@@ -73,10 +73,9 @@ def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[d
         raise ValueError(f"settings are pairs of KEY VALUE; received {' '.join(pairs)}")
     settings = []
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        is_file = key == "MODEL.BACKBONE.NAME" and os.path.isfile(value)
-        if value and (key in ("MODEL.INIT_WEIGHTS", "RESUME") or is_file):
-            value = os.path.abspath(os.path.expanduser(value))
-        settings.append((key, value))
+        path = os.path.abspath(os.path.expanduser(value))
+        is_file = key in ("MODEL.INIT_WEIGHTS", "MODEL.BACKBONE.NAME") and os.path.isfile(path)
+        settings.append((key, path if is_file else value))
     return dict(zip(names, words, strict=False)), tuple(settings)
 
 
@@ -93,12 +92,11 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
     if verb == "base2new":
         refused["TEST.NO_TEST"] = "base2new prints base, new and H; base2new_train takes it"
     for key in (*keys, *axes):
-        option = "--grid " if key in axes else ""
         if key in refused:
-            raise ValueError(f"{option}{key} cannot be set here: {refused[key]}")
+            raise ValueError(f"{key} cannot be set here: {refused[key]}")
         idle = [name for name in names if not methods()[name].reads(key)]
         if idle and (key in axes or len(idle) == len(names)):
-            raise ValueError(f"{option}{key} changes nothing of {', '.join(idle)}: leave it out")
+            raise ValueError(f"{key} changes nothing of {', '.join(idle)}: leave it out")
 
 
 def chosen_methods(text: str, verb: str) -> tuple[str, ...]:
@@ -132,15 +130,15 @@ def context_of(words: dict[str, str]) -> Pairs:
     return tuple((key, given[name]) for key, name in CONTEXT.items())
 
 
-def choice_of(args: argparse.Namespace) -> Choice:
-    """What the arguments and the environment ask for."""
+def choice_of(args: argparse.Namespace, axes: Sequence[str]) -> Choice:
+    """What the arguments and the environment ask for, of every point of a grid with these axes."""
     names = chosen_methods(args.method, args.verb)
     may_lack_seed = not any(methods()[name].trains for name in names)
     words, settings = split_words(args.verb, args.words, may_lack_seed)
-    check_keys(args.verb, [key for key, _ in settings], [read_axis(axis)[0] for axis in args.grid], names)
+    check_keys(args.verb, [key for key, _ in settings], axes, names)
     datasets = () if words.get("DATASET", "all") == "all" else tuple(words["DATASET"].split(","))
-    source = os.environ.get("SOURCE", "")
-    for name in (*datasets, *([source] if source else [])):
+    source = os.environ.get("SOURCE") or Choice.source
+    for name in (*datasets, source):
         check_availability(name, known_datasets(), "dataset")
     seeds, part = words.get("SEED", "all"), words.get("all|base|new", "all")
     check_availability(part, ("all", "base", "new"), "choice of classes")
@@ -170,28 +168,27 @@ def read_axis(text: str) -> tuple[str, list[str]]:
     return key, values
 
 
-def points(texts: Sequence[str]) -> dict[str, Pairs]:
-    """Name -> settings of all combinations; without `texts`, one that has neither.
+def points(axes: dict[str, list[str]]) -> dict[str, Pairs]:
+    """Name -> settings of all combinations; without `axes`, one that has neither.
 
     A name such as `N_ADD_OP=1,N_RM_OP=0` is that of a folder; whole keys stand where their last words agree.
     """
-    axes = [read_axis(text) for text in texts]
-    keys = [key for key, _ in axes]
-    short = [key.rpartition(".")[2] for key in keys]
-    names = short if len(set(short)) == len(short) else keys
+    short = [key.rpartition(".")[2] for key in axes]
+    names = short if len(set(short)) == len(short) else axes
     found: dict[str, Pairs] = {}
-    for values in itertools.product(*(values for _, values in axes)):
+    for values in itertools.product(*axes.values()):
         cleaned = [re.sub(r"[^A-Za-z0-9_.-]+", "_", value).strip("_") for value in values]
         name = ",".join(f"{key}={value}" for key, value in zip(names, cleaned, strict=True))
-        found[name] = tuple(zip(keys, values, strict=True))
+        found[name] = tuple(zip(axes, values, strict=True))
     return found
 
 
 def runs_of(args: argparse.Namespace) -> list[Run]:
     """The runs that the arguments ask for; a grid point that a method refuses is left out with a line."""
-    choice = choice_of(args)
+    axes = dict(map(read_axis, args.grid))
+    choice = choice_of(args, list(axes))
     found: list[Run] = []
-    for name, pairs in points(args.grid).items():
+    for name, pairs in points(axes).items():
         runs = plan(args.verb, replace(choice, settings=(*choice.settings, *pairs), point=name))
         if name:  # a schedule that removes too many prompts is refused before anything is loaded
             from .schedule import build_schedules

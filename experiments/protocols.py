@@ -20,7 +20,7 @@ class Choice:
     seeds: tuple[int, ...] = (1, 2, 3)
     shots: tuple[int, ...] = ()  # training images a class
     config: str = ""  # a name that each of the methods has
-    source: str = ""  # the dataset that cross-dataset transfer trains on
+    source: str = "imagenet"  # the dataset that cross-dataset transfer trains on
     settings: Pairs = ()  # for every run that knows them
     point: str = ""  # name of the grid point
     part: str = "all"  # of zero-shot CLIP's own launcher: all, base or new
@@ -74,7 +74,7 @@ def transfer(choice: Choice, verb: str) -> Iterator[Run]:
     # A setting of the data concerns the target, which is another dataset than the source.
     of_data = tuple(pair for pair in choice.settings if pair[0].startswith("DATASET."))
     of_training = tuple(pair for pair in choice.settings if pair not in of_data)
-    on_source = replace(choice, datasets=(choice.source,) if choice.source else (), settings=of_training)
+    on_source = replace(choice, datasets=(choice.source,), settings=of_training)
     is_coop = verb == "eval"
     protocol, part = ("coop_main", "all") if is_coop else ("xd", "source")
     targets = {"xd": TRANSFER_TARGETS, "dg": IMAGENET_VARIANTS, "eval": ELEVEN}[verb.removesuffix("_test")]

@@ -60,9 +60,8 @@ def show(args: argparse.Namespace) -> None:
         cfg = CfgNode(json.loads(Path(source, "result.json").read_text(encoding="utf-8"))["config"])
         cfg.merge_from_list(pairs)
     else:
-        words = ["--config-file", source, "--trainer", args.trainer or Path(source).resolve().parent.name]
-        words += ["--backbone", args.backbone] if args.backbone else []
-        cfg = train.setup_cfg(train.build_parser().parse_args([*words, *pairs]))
+        words = ["--config-file", source, "--trainer", Path(source).resolve().parent.name, *pairs]
+        cfg = train.setup_cfg(train.build_parser().parse_args(words))
     schedules = build_schedules(cfg)
     title = f"{cfg.TRAINER.NAME} on {cfg.MODEL.BACKBONE.NAME}"
     print(title, *schedules, sep="\n")

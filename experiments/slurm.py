@@ -23,7 +23,7 @@ from dassl.record import hold_folder, is_held, read_result
 
 from .execution import Place, chains, make_all
 from .facts import REPO
-from .run import Run, config_of, state
+from .run import Run, state
 
 JOBS = "slurm/jobs.jsonl"  # below the output folder: a line a job, with the folders of its runs
 SHORT_NAMES = {"gpus": "gpus_per_node", "cpus": "cpus_per_task"}
@@ -85,11 +85,6 @@ def submit(runs: Sequence[Run], place: Place, parameters: str, runs_per_job: int
             shares.append([])
         shares[-1] += chain
     if place.force:  # once, and not when a job is requeued
-        from dassl.data.datasets import DATASET_REGISTRY
-
-        for run in {run.dataset: run for run in todo}.values():
-            cfg = config_of(run, place.data, place.output)
-            DATASET_REGISTRY.get(cfg.DATASET.NAME)(cfg)  # a mistyped folder is named before
         for run in todo:
             with hold_folder(str(place.output / run.folder), force=True):
                 pass

@@ -1,4 +1,4 @@
-"""Runs the launchers of scripts/ in a folder of their own, for tests."""
+"""Runs the command lines of the project, for tests; the launchers of scripts/ in a folder of their own."""
 
 import os
 import subprocess
@@ -8,6 +8,12 @@ from pathlib import Path
 REPO = Path(__file__).parents[1]
 
 Ran = subprocess.CompletedProcess
+
+
+def python(*words: str, **more: str) -> Ran:
+    """`python WORDS` in the clone, with variables beside those of the caller."""
+    call, variables = [sys.executable, *words], os.environ | more
+    return subprocess.run(call, cwd=REPO, env=variables, capture_output=True, text=True)
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:

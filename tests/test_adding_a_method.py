@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.launchers import environment, succeeded
+from tests.launchers import REPO, environment, succeeded
 
-REPO = Path(__file__).parents[1]
 PAGE = (REPO / "docs/ADDING_A_METHOD.md").read_text(encoding="utf-8")
 
 

@@ -16,8 +16,8 @@ import pytest
 import train
 from experiments.arguments import runs_of
 from experiments.run import config_of
+from tests.launchers import REPO
 
-REPO = Path(__file__).parents[1]
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 ROOMS = {
     room: import_module(f"{room}.__main__") for room in ("benchmarks", "classify", "experiments", "prepare")

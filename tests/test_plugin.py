@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).parents[1]
+from tests.launchers import REPO
+
 ROOMS = {path.parent.name for path in REPO.glob("*/__init__.py")} | {"train"}
 MAY_IMPORT = {"clip": set(), "dassl": set(), "trainers": {"clip", "dassl"}, "datasets": {"clip", "dassl"}}
 

@@ -1,10 +1,7 @@
 """Which runs a command line asks for, where they stand, and what it refuses."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,15 +10,15 @@ import pytest
 import train
 from dassl.record import plain
 from experiments.__main__ import build_parser, main
-from experiments.arguments import points, runs_of
+from experiments.arguments import points, read_axis, runs_of
 from experiments.execution import chains, cost, offer_datasets
-from experiments.facts import ELEVEN, IMAGENET_VARIANTS, REPO, TRANSFER_TARGETS
-from experiments.protocols import launcher
+from experiments.facts import ELEVEN, IMAGENET_VARIANTS, TRANSFER_TARGETS
 from experiments.run import Run, config_of
 from experiments.slurm import parameters_of
 from prepare import __main__ as prepare
+from tests.launchers import python, succeeded
 
-LISTS = {"eleven": ELEVEN, "twelve": (*ELEVEN, "shapes"), "ten": TRANSFER_TARGETS}
+LISTS = {"eleven": ELEVEN, "ten": TRANSFER_TARGETS}
 
 
 def planned(words: str) -> list[Run]:
@@ -126,23 +123,12 @@ def test_images_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "NUM_SHOTS -1" in " ".join(run.arguments(Path("data"), Path("output"))), verb
 
 
-def test_the_launcher_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    for words, expected in (
-        ("base2new_test --method MPL dtd 1 7 OPTIM.LR 0.1", "mpl/base2new_train.sh dtd 1 7"),
-        ("xd_test --method MPL dtd 1 DATASET.MAKE_SPLIT True", "mpl/xd_train.sh imagenet 1"),
-        ("eval --method CoOp dtd rn50", "coop/main.sh imagenet rn50 end 16 16 False"),
-        ("eval --method CoOp dtd rn50_ctxv1", "coop/main.sh imagenet rn50_ctxv1 end 4 16 False"),
-    ):
-        test = planned(words)[0]
-        assert test.training and launcher(test.training) == f"bash scripts/{expected}"
-
-
 def test_grids() -> None:
-    found = points(["TRAINER.MPL.N_ADD_OP=1,2", "TRAINER.MPL.N_RM_OP=0,1"])
+    found = points({"TRAINER.MPL.N_ADD_OP": ["1", "2"], "TRAINER.MPL.N_RM_OP": ["0", "1"]})
     assert list(found)[:2] == ["N_ADD_OP=1,N_RM_OP=0", "N_ADD_OP=1,N_RM_OP=1"] and len(found) == 4
-    assert points([]) == {"": ()}
-    assert dict(points(["A.N_ADD_OP=[1,2],[2,1]"])["N_ADD_OP=1_2"]) == {"A.N_ADD_OP": "[1,2]"}
-    (name,) = points(["MODEL.BACKBONE.NAME=ViT-B/16", "OPTIM.NAME=sgd"])
+    assert points({}) == {"": ()}
+    assert read_axis("A.N_ADD_OP=[1,2],[2,1]") == ("A.N_ADD_OP", ["[1,2]", "[2,1]"])
+    (name,) = points({"MODEL.BACKBONE.NAME": ["ViT-B/16"], "OPTIM.NAME": ["sgd"]})
     assert name == "MODEL.BACKBONE.NAME=ViT-B_16,OPTIM.NAME=sgd"
     run = planned("base2new --method MPL eurosat 1 --grid TRAINER.MPL.N_ADD_OP=1,2")[-1]
     assert run.folder.startswith("grid/N_ADD_OP=2/base2new/test_new/eurosat/")
@@ -178,6 +164,8 @@ REFUSED = [  # command, variables, a part of the message
     ("zeroshot --method ZeroshotCLIP shapes tiny_shapes old", "", "base"),
     ("base2new --method MPL shapes 1", "TRAINER=CoOp", "TRAINER"),
     ("base2new_test --method MPL shapes 1 3", "", "bash scripts/mpl/base2new_train.sh shapes 1 3"),
+    ("xd_test --method MPL dtd 1 DATASET.MAKE_SPLIT True", "", "bash scripts/mpl/xd_train.sh imagenet 1"),
+    ("eval --method CoOp dtd rn50_ctxv1", "", "bash scripts/coop/main.sh imagenet rn50_ctxv1 end 4 16 False"),
 ]  # fmt: skip
 
 
@@ -195,12 +183,11 @@ def test_what_cannot_work_is_refused(command, variable, part, monkeypatch, tmp_p
 def test_paths_among_the_pairs_are_made_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights.pt").touch()
-    words = "MODEL.INIT_WEIGHTS a/b.pt MODEL.BACKBONE.NAME weights.pt"
-    settings = dict(planned(f"base2new --method MPL dtd 1 {words}")[0].settings)
-    assert settings["MODEL.INIT_WEIGHTS"] == str(tmp_path / "a/b.pt")
-    assert settings["MODEL.BACKBONE.NAME"] == str(tmp_path / "weights.pt")
-    settings = dict(planned("base2new --method MPL dtd 1 MODEL.BACKBONE.NAME ViT-B/32")[0].settings)
-    assert settings["MODEL.BACKBONE.NAME"] == "ViT-B/32"
+    for key in ("MODEL.INIT_WEIGHTS", "MODEL.BACKBONE.NAME"):
+        run, _ = planned(f"base2new --method MPL dtd 1 {key} weights.pt")
+        assert dict(run.settings) == {key: str(tmp_path / "weights.pt")}
+    run, _ = planned("base2new --method MPL dtd 1 MODEL.BACKBONE.NAME ViT-B/32")
+    assert dict(run.settings) == {"MODEL.BACKBONE.NAME": "ViT-B/32"}
 
 
 def write_finished(words: str, output: Path) -> None:
@@ -222,14 +209,10 @@ assert "torch" not in sys.modules, "it takes seconds to import"
 """
     write_finished("base2new --method MPL shapes 1 TRAINER.MPL.N_CTX 4", tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    variables = os.environ | {"OUTPUT": str(tmp_path), "DATA": str(tmp_path / "data")}
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=REPO, env=variables, capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stderr
+    out = succeeded(python("-c", code, str(tmp_path), OUTPUT=str(tmp_path), DATA=str(tmp_path / "data")))
     parts = ["3 missing, 1 finished", "base2new/test_new/eurosat/shots_16/MPL/vit_b4_c1_add2_rm1/seed1"]
     parts += ["python -m prepare fetch eurosat", "python -m prepare weights ViT-B/16"]
-    assert [part for part in parts if part not in ran.stdout] == []
+    assert [part for part in parts if part not in out] == []
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -42,5 +42,5 @@ def test_command(tmp_path, capsys):
     assert "1-5        0        1        1        1" in capsys.readouterr().out
     for words in (["--out", "a.txt"], ["TRAINER.MPL.N_RM_OP", "9"], ["TRAINER.MPL.N_AD", "1"]):
         assert main("schedule", config_file, *words) == 2
-    assert main("schedule", tmp_path / "nowhere.yaml", "--trainer", "MPL") == 2
-    assert main("schedule", config_file, "--trainer", "MaPLe") == 2
+    assert main("schedule", tmp_path / "nowhere.yaml", "TRAINER.NAME", "MPL") == 2
+    assert main("schedule", config_file, "TRAINER.NAME", "MaPLe") == 2
