@@ -44,7 +44,7 @@ def fetch(dataset: Dataset, root: Path, archives: Path | None = None, force: boo
                 if (is_placed and not force) or (file.unless and (root / file.unless).is_file()):
                     continue
                 reasons = _fetch_file(file, folder, downloads, archives, force)
-                if reasons and file.optional:
+                if reasons and file.is_optional:
                     print(f"  {file.name}, which is not needed, could not be fetched:", *reasons, sep="\n")
                 elif reasons:
                     failures += [f"  {file.name} could not be fetched:", *reasons]

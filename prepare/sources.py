@@ -44,7 +44,7 @@ class File:
         makes: name in the archive -> path in the dataset's folder; of a plain file, its own name.
         also: the same, for what the archive may lack.
         kind: imagenet_train or imagenet_val for ImageNet's own archives, archive or file for the others.
-        optional: whether the readers do without it.
+        is_optional: whether it makes nothing that the readers need.
         unless: path in the data folder of a file that serves in its place.
     """
 
@@ -53,7 +53,7 @@ class File:
     makes: dict[str, str]
     also: dict[str, str]
     kind: str
-    optional: bool = False
+    is_optional: bool = False
     unless: str = ""
 
 
@@ -81,7 +81,7 @@ class Dataset:
     @property
     def is_by_hand(self) -> bool:
         """Whether a file that the readers need can only be downloaded by hand."""
-        needed = [file for file in self.files if not file.optional]
+        needed = [file for file in self.files if not file.is_optional]
         return any(all(source.by_hand for source in file.sources) for file in needed)
 
 
@@ -122,11 +122,11 @@ def load_table(path: Path = TABLE_PATH) -> dict[str, Dataset]:
 
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in entries.values():
-        entry["files"] = tuple(_file(file) for file in entry["files"])
+        entry["files"] = tuple(_file(file, entry["needs"]) for file in entry["files"])
     return {name: Dataset(name, **entry) for name, entry in entries.items()}
 
 
-def _file(entry: dict[str, Any]) -> File:
+def _file(entry: dict[str, Any], needs: list[str]) -> File:
     makes, also = (
         names if isinstance(names, dict) else {name: name for name in names}
         for names in (entry.get("makes", []), entry.get("also", []))
@@ -135,6 +135,6 @@ def _file(entry: dict[str, Any]) -> File:
     facts = {key: entry[key] for key in ("name", "bytes", "sha256", "md5") if key in entry}
     # What is known of the file holds for every source that has it under the file's own name.
     sources = tuple(Source(**(source if "name" in source else facts | source)) for source in entry["sources"])
-    kind = entry.get("kind", "archive" if makes else "file")
-    optional, unless = entry.get("optional", False), entry.get("unless", "")
-    return File(name, sources, makes or {name: name}, also, kind, optional, unless)
+    kind, made = entry.get("kind", "archive" if makes else "file"), makes or {name: name}
+    is_optional = not set(made.values()) & set(needs)
+    return File(name, sources, made, also, kind, is_optional, entry.get("unless", ""))

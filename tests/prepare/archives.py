@@ -54,10 +54,11 @@ def archives_of(entry: dict[str, Any], folder: Path, split: dict[str, list[Any]]
         return made | {"caltech-101.zip": outer, "101_ObjectCategories.tar.gz": inner}
     for file in entry["files"]:
         names = file.get("makes", [])
-        files: dict[str, bytes] = {}
-        for name, place in names.items() if isinstance(names, dict) else zip(names, names, strict=True):
-            files |= below(folder / place, f"archive/{name}") | {f"__MACOSX/archive/x/{name}": b"junk"}
-        if names and not file.get("optional"):
+        places = names if isinstance(names, dict) else {name: name for name in names}
+        if set(places.values()) & set(entry["needs"]):
+            files: dict[str, bytes] = {}
+            for name, place in places.items():
+                files |= below(folder / place, f"archive/{name}") | {f"__MACOSX/archive/x/{name}": b"junk"}
             pack = zipped if file["name"].endswith(".zip") else tar
             made[file["name"]] = pack(files)
     if entry["folder"] == "stanford_cars":

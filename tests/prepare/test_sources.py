@@ -20,7 +20,7 @@ def test_a_dataset_fits_its_reader_and_the_docs(name: str) -> None:
     placed = [str(reader.folder / need) for need in dataset.needs]
     assert {str(path) for path in reader.list_paths()} <= set(placed)
     assert any(Path(path).is_relative_to(reader.image_folder) for path in placed)
-    made = [place for file in dataset.files if not file.optional for place in file.makes.values()]
+    made = [place for file in dataset.files if not file.is_optional for place in file.makes.values()]
     assert set(dataset.needs) <= set(made) or name == "shapes"
     row = next(line for line in PAGE.splitlines() if line.startswith(f"| {name} |"))
     assert dataset.folder in row and all(f"{n:,}" in row for n in dataset.published.values())
