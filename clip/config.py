@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 HEAD_WIDTH = 64
 WIDEST_VIT = 1024
 VOCAB_SIZE = 49408  # tokens of CLIP's vocabulary
-VISION_BLOCKS, TEXT_BLOCKS = "visual.transformer.resblocks.", "transformer.resblocks."
 
 # The settings of a plain CLIP, with what open_clip assumes where a configuration does not give them
 # (CLIPVisionCfg and CLIPTextCfg in its model.py).
@@ -96,26 +95,20 @@ class CLIPConfig:
         """
         shape = {name: tuple(array.shape) for name, array in state_dict.items()}
         try:
-            text_width = shape["ln_final.weight"][0]
             config = cls(
                 **_image_tower_sizes(shape),
                 embed_dim=shape["text_projection"][1],
                 context_length=shape["positional_embedding"][0],
                 vocab_size=shape["token_embedding.weight"][0],
-                text_width=text_width,
-                text_layers=_n_blocks(shape, TEXT_BLOCKS),
+                text_width=shape["ln_final.weight"][0],
+                text_layers=_n_blocks(shape, "transformer.resblocks."),
                 quick_gelu=quick_gelu,
-                text_mlp_width=_mlp_width(shape, TEXT_BLOCKS, text_width),
             )
         except (KeyError, IndexError, ValueError) as error:  # an array is missing or has another rank
             found = ", ".join(list(shape)[:4])
             raise ValueError(f"these are not the weights of a CLIP ({error!r}); found {found}") from error
-        if (
-            (config.has_vit and (config.vision_width > WIDEST_VIT or config.vision_width % HEAD_WIDTH))
-            or config.text_width % HEAD_WIDTH
-            or config.vision_mlp_width
-            or config.text_mlp_width
-        ):
+        width = config.vision_width
+        if config.text_width % HEAD_WIDTH or (config.has_vit and (width > WIDEST_VIT or width % HEAD_WIDTH)):
             raise ValueError(
                 "the weights have a size that OpenAI did not publish, and do not say their attention heads: "
                 "put their open_clip_config.json beside them, or name them open_clip:<model>/<weights>"
@@ -135,13 +128,10 @@ class CLIPConfig:
         """
         vision = {**OPEN_CLIP_VISION, **model_cfg["vision_cfg"]}
         text = {**OPEN_CLIP_TEXT, **model_cfg["text_cfg"]}
-        image_size = vision["image_size"]
-        if isinstance(image_size, list | tuple) and len(set(image_size)) == 1:
-            image_size = image_size[0]
         unknown = [k for k, v in model_cfg.items() if k not in OPEN_CLIP_MODEL and v]
         unknown += [f"vision_cfg.{k}" for k, v in vision.items() if k not in OPEN_CLIP_VISION and v]
         unknown += [f"text_cfg.{k}" for k, v in text.items() if k not in OPEN_CLIP_TEXT and v]
-        if not isinstance(image_size, int):
+        if not isinstance(vision["image_size"], int):
             unknown.append("vision_cfg.image_size")
         if text["vocab_size"] != VOCAB_SIZE:
             unknown.append("text_cfg.vocab_size")
@@ -153,7 +143,7 @@ class CLIPConfig:
         text_mlp_width = int(text["width"] * text["mlp_ratio"])
         return cls(
             embed_dim=model_cfg["embed_dim"],
-            image_size=image_size,
+            image_size=vision["image_size"],
             vision_layers=vision["layers"] if has_vit else tuple(vision["layers"]),
             vision_width=vision["width"],
             patch_size=vision["patch_size"] if has_vit else None,
@@ -175,10 +165,9 @@ def _image_tower_sizes(shape: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         n_positions = shape["visual.positional_embedding"][0]
         return {
             "image_size": patch_size * round((n_positions - 1) ** 0.5),
-            "vision_layers": _n_blocks(shape, VISION_BLOCKS),
+            "vision_layers": _n_blocks(shape, "visual.transformer.resblocks."),
             "vision_width": width,
             "patch_size": patch_size,
-            "vision_mlp_width": _mlp_width(shape, VISION_BLOCKS, width),
         }
     n_positions = shape["visual.attnpool.positional_embedding"][0]
     return {
@@ -191,8 +180,3 @@ def _image_tower_sizes(shape: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 def _n_blocks(shape: Mapping[str, tuple[int, ...]], prefix: str) -> int:
     return len({name.removeprefix(prefix).split(".")[0] for name in shape if name.startswith(prefix)})
-
-
-def _mlp_width(shape: Mapping[str, tuple[int, ...]], prefix: str, width: int) -> int | None:
-    inner_width = shape[f"{prefix}0.mlp.c_fc.weight"][0]
-    return None if inner_width == 4 * width else inner_width
