@@ -16,32 +16,28 @@ class Precision:
     """How a run computes; learned parameters are float32 in every case.
 
     Args:
-        tower_dtype: in which the frozen towers are held and computed.
-        autocast_dtype: in which float32 towers multiply matrices under autocast; None for no autocast.
+        name: the value of PREC.
         device_type: `cuda` or `cpu`.
     """
 
-    tower_dtype: torch.dtype = torch.float32
-    autocast_dtype: torch.dtype | None = None
+    name: str = "fp32"
     device_type: str = "cpu"
 
     @property
-    def name(self) -> str:
-        """The value of PREC that asks for it."""
-        if self.autocast_dtype is not None:
-            return "amp"
-        return {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}[self.tower_dtype]
+    def tower_dtype(self) -> torch.dtype:
+        """In which the frozen towers are held; they compute in it, but for amp."""
+        return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.name, torch.float32)
 
     @property
     def scales_loss(self) -> bool:
         """Whether gradients pass through float16 under autocast, so that the loss needs a GradScaler."""
-        return self.autocast_dtype is torch.float16
+        return self.name == "amp" and self.device_type == "cuda"
 
     def autocast(self) -> AbstractContextManager[None]:
-        """The context in which the towers run."""
-        if self.autocast_dtype is None:
+        """The context in which the towers run: for amp, one in which they multiply matrices in 16 bits."""
+        if self.name != "amp":
             return contextlib.nullcontext()
-        return torch.autocast(self.device_type, self.autocast_dtype)
+        return torch.autocast(self.device_type, torch.float16 if self.scales_loss else torch.bfloat16)
 
 
 def check_choice(key: str, value: Any, choices: Sequence[Any]) -> None:
@@ -57,21 +53,15 @@ def choose_precision(prec: str, device: torch.device) -> Precision:
     in float32 and multiplies in 16 bits.
     """
     check_choice("PREC", prec, PRECISIONS)
-    on_gpu = device.type == "cuda"
-    if prec == "fp32":
-        return Precision(device_type=device.type)
+    on_gpu, missing = device.type == "cuda", ""
     # PyTorch has no public question for it; where the private one is missing, the answer is no.
     cpu_has_bfloat16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    missing = ""
     if on_gpu and prec == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         missing = "this GPU has no bfloat16"
     elif not on_gpu and prec == "fp16":
         missing = "float16 is for GPUs"
-    elif not on_gpu and not cpu_has_bfloat16():
+    elif not on_gpu and prec != "fp32" and not cpu_has_bfloat16():
         missing = "this CPU has no bfloat16 instructions"
     if missing:
         print(f"PREC {prec} is not available on the device '{device}' ({missing}): computing in fp32")
-        return Precision(device_type=device.type)
-    if prec == "amp":
-        return Precision(autocast_dtype=torch.float16 if on_gpu else torch.bfloat16, device_type=device.type)
-    return Precision(torch.float16 if prec == "fp16" else torch.bfloat16, device_type=device.type)
+    return Precision("fp32" if missing else prec, device.type)
