@@ -52,19 +52,15 @@ def one_entry_a_layer(value: int | Sequence[int], depth: int, key: str) -> list[
     return entries
 
 
-class MPLSchedules:
-    """How many prompts each layer of the two towers removes, carries and adds.
+class GroupSchedule(PromptSchedule):
+    """The schedule of a tower, which adds prompts in groups of n.
 
     Args:
-        n_ctx, prompt_depth: n and J.
-        text_layers, vision_layers: layers of the towers.
-        n_add, n_remove: a and r, one number or one entry for each of the layers 1 to J - 1.
-        text_n_add, text_n_remove: the same for the text tower; None adds n tokens and removes all.
-
-    Attributes:
-        n_maps: linear maps, and thus groups of n added vision prompts, of each of the layers 1 to J - 1.
-        text_groups: groups of n added text prompts of each of these layers.
-        vision, text: the schedules of the towers.
+        n_layers: layers of the tower.
+        n_ctx, depth: n and J.
+        n_add, n_remove: a and r, one number or one entry for each of the layers 1 to J - 1; r None removes
+            all.
+        prefix: of the names of the settings a and r, for messages.
 
     Raises:
         ValueError: a setting is out of range, or a layer would remove more prompts than it holds.
@@ -72,29 +68,22 @@ class MPLSchedules:
 
     def __init__(
         self,
+        n_layers: int,
         n_ctx: int,
-        prompt_depth: int,
-        text_layers: int,
-        vision_layers: int,
-        n_add: int | Sequence[int] = 2,
-        n_remove: int | Sequence[int] = 1,
-        text_n_add: int | Sequence[int] | None = None,
-        text_n_remove: int | Sequence[int] | None = None,
+        depth: int,
+        n_add: int | Sequence[int],
+        n_remove: int | Sequence[int] | None,
+        tower: str,
+        prefix: str = "",
     ) -> None:
-        check_depth("TRAINER.MPL.PROMPT_DEPTH", prompt_depth, 1, text_layers, vision_layers)
         self.n_ctx = n_ctx
-        self.n_maps = one_entry_a_layer(n_add, prompt_depth, "TRAINER.MPL.N_ADD_OP")
-        added = [a * n_ctx for a in self.n_maps]
-        removed = one_entry_a_layer(n_remove, prompt_depth, "TRAINER.MPL.N_RM_OP")
-        self.vision = PromptSchedule(vision_layers, n_ctx, added, removed, "image tower")
-        text_n_add = 1 if text_n_add is None else text_n_add
-        self.text_groups = one_entry_a_layer(text_n_add, prompt_depth, "TRAINER.MPL.TEXT_N_ADD_OP")
-        text_added = [a * n_ctx for a in self.text_groups]
-        if text_n_remove is None:
-            text_removed = [n_ctx, *text_added][: prompt_depth - 1]  # all that the layer before saw
+        self.groups = one_entry_a_layer(n_add, depth, f"TRAINER.MPL.{prefix}N_ADD_OP")
+        added = [a * n_ctx for a in self.groups]
+        if n_remove is None:
+            removed = [n_ctx, *added][: depth - 1]  # all that the layer before saw
         else:
-            text_removed = one_entry_a_layer(text_n_remove, prompt_depth, "TRAINER.MPL.TEXT_N_RM_OP")
-        self.text = PromptSchedule(text_layers, n_ctx, text_added, text_removed, "text tower")
+            removed = one_entry_a_layer(n_remove, depth, f"TRAINER.MPL.{prefix}N_RM_OP")
+        super().__init__(n_layers, n_ctx, added, removed, tower)
 
 
 class MPLPrompts(PromptLearner):
@@ -105,10 +94,18 @@ class MPLPrompts(PromptLearner):
     `P_l`, of which the first n are mapped.
     """
 
-    def __init__(self, clip: CLIP, classnames: Sequence[str], ctx_init: str, schedules: MPLSchedules) -> None:
+    def __init__(
+        self,
+        clip: CLIP,
+        classnames: Sequence[str],
+        ctx_init: str,
+        text_schedule: GroupSchedule,
+        vision_schedule: GroupSchedule,
+    ) -> None:
         super().__init__()
         text_width, vision_width = clip.config.text_width, clip.config.vision_width
-        self.schedules, self.n_ctx = schedules, schedules.n_ctx
+        self.text_schedule, self.vision_schedule = text_schedule, vision_schedule
+        self.n_ctx = text_schedule.n_ctx
         words = f"{placeholders(self.n_ctx)} {ctx_init}"
         texts = [class_prompt(words, name) for name in classnames]
         self.class_prompts = ClassPrompts(clip, texts, self.n_ctx)
@@ -116,10 +113,10 @@ class MPLPrompts(PromptLearner):
         self.proj = nn.Linear(text_width, vision_width)
         self.compound_prompts_text = nn.ParameterDict()
         shared_start = nn.Linear(text_width, vision_width)
-        self.txt2img_proj = nn.ModuleList(nn.ModuleDict() for _ in range(max(schedules.n_maps, default=0)))
-        for index, (n_maps, text_groups) in enumerate(
-            zip(schedules.n_maps, schedules.text_groups, strict=True)
-        ):
+        n_maps = max(vision_schedule.groups, default=0)
+        self.txt2img_proj = nn.ModuleList(nn.ModuleDict() for _ in range(n_maps))
+        groups = zip(vision_schedule.groups, text_schedule.groups, strict=True)
+        for index, (n_maps, text_groups) in enumerate(groups):
             if n_maps or text_groups:
                 prompts = random_prompts(max(text_groups, 1) * self.n_ctx, text_width)
                 self.compound_prompts_text[str(index)] = nn.Parameter(prompts)
@@ -128,17 +125,17 @@ class MPLPrompts(PromptLearner):
 
     def text(self) -> TextPrompts:
         deep: list[Tensor | None] = [self.ctx]
-        for index, text_groups in enumerate(self.schedules.text_groups):
+        for index, text_groups in enumerate(self.text_schedule.groups):
             deep.append(self.compound_prompts_text[str(index)] if text_groups else None)
-        return self.class_prompts.text(self.ctx, LayerPrompts(self.schedules.text, deep))
+        return self.class_prompts.text(self.ctx, LayerPrompts(self.text_schedule, deep))
 
     def vision(self) -> LayerPrompts:
         tokens: list[Tensor | None] = [self.proj(self.ctx)]
-        for index, n_maps in enumerate(self.schedules.n_maps):
+        for index, n_maps in enumerate(self.vision_schedule.groups):
             maps = [maps.get_submodule(str(index)) for maps in list(self.txt2img_proj)[:n_maps]]
             mapped = [project(self.compound_prompts_text[str(index)][: self.n_ctx]) for project in maps]
             tokens.append(torch.cat(mapped) if mapped else None)
-        return LayerPrompts(self.schedules.vision, tokens)
+        return LayerPrompts(self.vision_schedule, tokens)
 
 
 @TRAINER_REGISTRY.register()
@@ -149,14 +146,8 @@ class MPL(PromptTrainer):
     @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MPLPrompts:
         s, c = cfg.TRAINER[cls.settings_node], clip_model.config
-        schedules = MPLSchedules(
-            s.N_CTX,
-            s.PROMPT_DEPTH,
-            c.text_layers,
-            c.vit_layers,
-            n_add=s.N_ADD_OP,
-            n_remove=s.N_RM_OP,
-            text_n_add=s.TEXT_N_ADD_OP,
-            text_n_remove=s.TEXT_N_RM_OP,
-        )
-        return MPLPrompts(clip_model, classnames, s.CTX_INIT, schedules)
+        n, depth, text_n_add = s.N_CTX, s.PROMPT_DEPTH, 1 if s.TEXT_N_ADD_OP is None else s.TEXT_N_ADD_OP
+        check_depth("TRAINER.MPL.PROMPT_DEPTH", depth, 1, c.text_layers, c.vit_layers)
+        vision = GroupSchedule(c.vit_layers, n, depth, s.N_ADD_OP, s.N_RM_OP, "image tower")
+        text = GroupSchedule(c.text_layers, n, depth, text_n_add, s.TEXT_N_RM_OP, "text tower", "TEXT_")
+        return MPLPrompts(clip_model, classnames, s.CTX_INIT, text, vision)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clip import PromptSchedule
 from experiments.schedule import token_origins
-from trainers.mpl import MPLSchedules
+from trainers.mpl import GroupSchedule
 
 GREY, ADDED, CARRIED, REMOVED, INK = "#7d8590", "#e08a2e", "#5b9bd5", "#d4574e", "#14181d"
 CHIP, STEP, COLUMN, LEFT = 17, 19, 106, 92  # sides and distances in pixels
@@ -58,7 +58,8 @@ def stack(
 
 def picture() -> str:
     """The whole SVG."""
-    schedules = MPLSchedules(1, 9, 12, 12)  # n = 1, J = 9, a = 2, r = 1
+    # 12 layers, n = 1, J = 9; a = 2 and r = 1 of the image tower
+    of_text, of_image = GroupSchedule(12, 1, 9, 1, None, "text"), GroupSchedule(12, 1, 9, 2, 1, "image")
     parts = [
         words(12, TEXT + 16, "text tower", anchor="start"),
         words(12, MAPS + 4, "linear maps", ADDED, "start"),
@@ -71,10 +72,10 @@ def picture() -> str:
             continue
         last = place == len(COLUMNS) - 1
         parts.append(words(x, 22, f"layers {layer} to 11" if last else f"layer {layer}"))
-        text, bottom = stack(x, TEXT, schedules.text, layer, "a photo of …", down=True)
-        image, top = stack(x, IMAGE, schedules.vision, layer, "patches", down=False)
+        text, bottom = stack(x, TEXT, of_text, layer, "a photo of …", down=True)
+        image, top = stack(x, IMAGE, of_image, layer, "patches", down=False)
         parts += [text, image]
-        n_maps = schedules.vision.plans[layer].added
+        n_maps = of_image.plans[layer].added
         for i in range(n_maps):
             at = x + 26 * (i - (n_maps - 1) / 2)
             name = f'F<tspan font-size="9" dy="-4">{i + 1}</tspan>' if n_maps > 1 else "F"

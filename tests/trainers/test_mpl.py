@@ -8,7 +8,7 @@ from clip.weights import published_models
 from tests.trainers.small_runs import IMAGES, LABELS
 from trainers.ivlp import IndependentPrompts
 from trainers.maple import MaPLePrompts
-from trainers.mpl import MPLPrompts, MPLSchedules
+from trainers.mpl import GroupSchedule, MPLPrompts
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,14 @@ def test_prompts_of_all_twelve_layers_have_the_published_name_of_their_layer(b16
 
 def test_trainable_parameters_at_vit_b16(b16: CLIP) -> None:
     names, words = ["a cat", "a dog"], "a photo of a"
+
+    def mpl(depth: int) -> MPLPrompts:
+        text, vision = (GroupSchedule(12, 1, depth, a, 1, "tower") for a in (1, 2))
+        return MPLPrompts(b16, names, words, text, vision)
+
     learners = {
-        6_702_336: MPLPrompts(b16, names, words, MPLSchedules(1, 9, 12, 12, 2, 1)),
-        1_971_456: MPLPrompts(b16, names, words, MPLSchedules(1, 3, 12, 12, 2, 1)),
+        6_702_336: mpl(9),
+        1_971_456: mpl(3),
         3_555_072: MaPLePrompts(b16, names, 2, words, 9),
         1_185_024: MaPLePrompts(b16, names, 2, words, 3),
     }
@@ -53,8 +58,8 @@ def test_trainable_parameters_at_vit_b16(b16: CLIP) -> None:
 )
 def test_any_schedule_of_the_three_operations_trains(settings: list, vision: list, text: list, make) -> None:
     trainer = make("MPL", *settings)
-    schedules = trainer.model.prompt_learner.schedules
-    assert (schedules.vision.n_present, schedules.text.n_present) == (vision, text)
+    learner = trainer.model.prompt_learner
+    assert (learner.vision_schedule.n_present, learner.text_schedule.n_present) == (vision, text)
     trainer.loss(IMAGES, LABELS).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trainer.learned.parameters())
 
@@ -63,7 +68,8 @@ def test_removing_and_adding_all_is_maples_schedule(make) -> None:
     """With MaPLe's parameters and prompt words, it gives MaPLe's logits."""
     maple = make("MaPLe", "TRAINER.MAPLE.CTX_INIT", "X X")
     mpl = make("MPL", "N_ADD_OP", 1, "N_RM_OP", 2, "CTX_INIT", "")
-    assert mpl.model.prompt_learner.schedules.vision.plans == maple.model.prompt_learner.vision_schedule.plans
+    schedules = [trainer.model.prompt_learner.vision_schedule for trainer in (mpl, maple)]
+    assert schedules[0].plans == schedules[1].plans
     state = maple.learned.state_dict()
     mpl.learned.load_state_dict(
         {k.replace("compound_prompt_projections.", "txt2img_proj.0."): v for k, v in state.items()}
