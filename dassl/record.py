@@ -7,7 +7,6 @@ import contextlib
 import datetime
 import hashlib
 import json
-import math
 import os
 import shutil
 import time
@@ -112,10 +111,9 @@ def read_result(folder: str) -> dict[str, Any]:
     """The `result.json` of a folder; empty if there is none."""
     try:
         with open(os.path.join(folder, RESULT_NAME), encoding="utf-8") as file:
-            result = json.load(file)
+            return json.load(file)
     except (OSError, ValueError):
         return {}
-    return result if isinstance(result, dict) else {}
 
 
 @contextlib.contextmanager
@@ -251,17 +249,7 @@ def identity(cfg: Any, nodes: Collection[str] = ()) -> dict[str, Any]:
 
 def plain(tree: Any) -> Any:
     """`tree` as JSON can hold it: nodes as dicts, tuples as lists, numbers that are not finite as None."""
-    if isinstance(tree, dict):
-        return {str(key): plain(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple | set):
-        return [plain(value) for value in tree]
-    if isinstance(tree, bool | int | str) or tree is None:
-        return tree
-    try:
-        number = float(tree)
-    except (TypeError, ValueError):
-        return str(tree)
-    return number if math.isfinite(number) else None
+    return json.loads(json.dumps(tree, default=str), parse_constant=lambda name: None)
 
 
 def digest_of_file(path: str) -> str:
