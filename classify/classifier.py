@@ -20,7 +20,7 @@ from clip.tokenizer import same_tokens
 from dassl.data.transforms import build_transform
 from dassl.utils import ImageError, read_image
 from dassl.utils.images import to_rgb
-from datasets.images import is_image
+from datasets.folder_layout import images_below
 from trainers.backbone import BackboneIdentity
 from trainers.cocoop import ConditionallyPromptedCLIP
 from trainers.precision import Precision, choose_precision
@@ -241,11 +241,10 @@ def find_images(path: str | Path) -> list[Path]:
     path = Path(path).expanduser()
     if path.is_file():
         return [path]
-    found = [file for file in path.rglob("*") if is_image(file.name) and file.is_file()]
-    visible = [file for file in found if not any(p.startswith(".") for p in file.relative_to(path).parts)]
-    if not visible:
+    found, _ = images_below(path, path)
+    if not found:
         raise FileNotFoundError(f"no image, nor a folder with images, at {path.absolute()}")
-    return sorted(visible, key=lambda file: (file.parent, file.name))
+    return [path / name for name in found]
 
 
 def _listed(images: Any) -> tuple[list[Any], bool]:

@@ -35,7 +35,7 @@ def read_class_folders(folder: Path) -> tuple[list[OwnImage], list[str]]:
     for top, part in _part_folders(folder).items():
         left_out += [str(Path(top, name)) for name in list_images(folder / top)]
         for name in _class_folders(folder / top):
-            found, others = _images_below(folder, folder / top / name)
+            found, others = images_below(folder, folder / top / name)
             if not found:
                 raise ValueError(
                     f"{folder / top / name} holds no images, which end in {', '.join(SUFFIXES)}."
@@ -68,11 +68,11 @@ def _part_folders(folder: Path) -> dict[str, str]:
     return {"": ""}
 
 
-def _images_below(folder: Path, class_folder: Path) -> tuple[list[str], list[str]]:
-    """The images in and below a class folder, relative to `folder` and sorted; and what else is there."""
+def images_below(folder: Path, start: Path) -> tuple[list[str], list[str]]:
+    """The images in and below `start`, relative to `folder` and sorted; and what else is there."""
     images: list[str] = []
     others: list[str] = []
-    for parent, folders, files in os.walk(class_folder):
+    for parent, folders, files in os.walk(start):
         at = Path(parent).relative_to(folder).as_posix()
         folders[:] = [name for name in folders if not name.startswith(".")]
         others += [f"{at}/{name}" for name in folders if os.path.islink(f"{parent}/{name}")]  # not followed
