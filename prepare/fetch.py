@@ -5,7 +5,6 @@ import hashlib
 import json
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -100,24 +99,23 @@ def _download(source: Source, path: Path) -> Path:
         return Path(found).replace(path)
     import gdown
 
-    get = partial(
-        gdown.download,
-        url=source.url or None,
-        id=source.drive or None,
-        output=str(path),
-        resume=True,
-        retries=RETRIES,
-        timeout=TIMEOUT_SECONDS,
-        quiet=not sys.stderr.isatty(),
-    )
     try:
-        get()
+        gdown.download(
+            url=source.url or None,
+            id=source.drive or None,
+            output=str(path),
+            resume=True,
+            retries=RETRIES,
+            timeout=TIMEOUT_SECONDS,
+            quiet=not sys.stderr.isatty(),
+        )
     except gdown.DownloadError as error:
-        if "byte range" not in str(error):
+        parts = list(path.parent.glob(f"{glob.escape(path.name)}????????.part"))
+        if not parts or "byte range" not in str(error):
             raise
-        for part in path.parent.glob(f"{glob.escape(path.name)}????????.part"):
+        for part in parts:
             part.unlink()  # which the server cannot resume: start again
-        get()
+        return _download(source, path)
     return path
 
 
