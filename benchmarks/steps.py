@@ -18,14 +18,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-import train
 from benchmarks.published_way import published_way
 from clip import CLIP, load
 from clip.tokenizer import default_tokenizer
 from clip.weights import find_published
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import collect_env_info
-from experiments.facts import REPO, methods
+from experiments.facts import REPO
+from experiments.protocols import Choice, plan
+from experiments.run import config_of
 from experiments.tables import as_markdown
 from trainers.graphs import graphed_loss
 from trainers.precision import choose_precision
@@ -66,13 +67,10 @@ def build_trainer(method: str, clip: CLIP, n_classes: int, prec: str, *settings:
     Args:
         settings: KEY VALUE pairs that replace published settings.
     """
-    name, pairs = methods()[method].choose("base2new", "caltech101", shots=16)
-    config = REPO / "configs/trainers" / method / f"{name}.yaml"
-    words = ["--trainer", method, "--config-file", str(config), "DATASET.SUBSAMPLE_CLASSES", "base"]
-    words += ["OPTIM.LR", "1e-6", "USE_CUDA", str(clip.logit_scale.is_cuda)]
-    words += [word for pair in pairs.items() for word in pair] + list(map(str, settings))
-    cfg = train.setup_cfg(train.build_parser().parse_args(words))
+    training, _ = plan("base2new", Choice((method,), ("caltech101",), seeds=(1,), shots=(16,)))
+    cfg = config_of(training, REPO / "data", REPO / "output")
     cfg.defrost()
+    cfg.merge_from_list(["OPTIM.LR", 1e-6, "USE_CUDA", clip.logit_scale.is_cuda, *settings])
     cfg.TRAINER.CoPrompt.SENTENCES = "templates"  # there are no sentences about these classes
     names = class_names(n_classes)
     trainer: Any = object.__new__(TRAINER_REGISTRY.get(method).chosen(cfg))
