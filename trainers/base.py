@@ -156,6 +156,28 @@ class PromptTrainer(ClipTrainer):
             check_choice(key, attrgetter(key)(cfg), values)
 
     @classmethod
+    def is_of_another(cls, key: str) -> bool:
+        """Whether the setting `key` is one that other methods read and this one does not."""
+
+        def is_below(*groups: str) -> bool:
+            return f"{key}.".startswith(tuple(f"{group}." for group in groups))
+
+        if is_below("TRAINER.NAME", *cls.further_settings):
+            return False
+        is_of_node = is_below("TRAINER") and not is_below(f"TRAINER.{cls.settings_node}")
+        return is_of_node or is_below(*PromptTrainer._further_settings_of_all)
+
+    @classmethod
+    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
+        """The method's settings by their dotted keys, and the template, as the prompt file holds them."""
+        found: dict[str, Any] = {}
+        for key in (f"TRAINER.{cls.settings_node}", *cls.further_settings, "DATASET.TEMPLATE"):
+            value = attrgetter(key)(cfg)
+            is_group = isinstance(value, Mapping)
+            found |= {f"{key}.{name}": v for name, v in value.items()} if is_group else {key: value}
+        return {key: value for key, value in found.items() if not cls.is_of_another(key)}
+
+    @classmethod
     def build_prompt_learner(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptLearner:
         """Read the method's settings from `cfg` and build its learned part for `classnames`."""
         raise NotImplementedError
@@ -169,34 +191,6 @@ class PromptTrainer(ClipTrainer):
     def chosen(cls, cfg: Any) -> type["PromptTrainer"]:
         """The class that trains with `cfg`: this one, unless a setting chooses another."""
         return cls
-
-    def values_of(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-        trained, own = (checkpoint.get("run") or {}).get("classnames"), self.dm.dataset.classnames
-        values = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
-        return self.model.values_for(values, trained, own)
-
-    @classmethod
-    def prompt_settings(cls, cfg: Any) -> dict[str, Any]:
-        """The method's settings by their dotted keys, and the template, as the prompt file holds them."""
-        found: dict[str, Any] = {}
-        for key in (f"TRAINER.{cls.settings_node}", *cls.further_settings, "DATASET.TEMPLATE"):
-            value = attrgetter(key)(cfg)
-            is_group = isinstance(value, Mapping)
-            found |= {f"{key}.{name}": v for name, v in value.items()} if is_group else {key: value}
-        return {key: value for key, value in found.items() if not cls.is_of_another(key)}
-
-    @classmethod
-    def is_of_another(cls, key: str) -> bool:
-        """Whether the setting `key` is one that other methods read and this one does not."""
-
-        def is_below(*groups: str) -> bool:
-            return any(key == group or key.startswith(f"{group}.") for group in groups)
-
-        if is_below("TRAINER.NAME", *cls.further_settings):
-            return False
-        if is_below(*PromptTrainer._further_settings_of_all):
-            return True
-        return is_below("TRAINER") and not is_below(f"TRAINER.{cls.settings_node}")
 
     def build_model(self) -> None:
         """Load CLIP, build the prompts, and register the learned parameters with the engine."""
@@ -243,6 +237,11 @@ class PromptTrainer(ClipTrainer):
             self.learned.load_state_dict(values)
         except ValueError as error:
             raise ValueError(f"MODEL.INIT_WEIGHTS {path}: {error}") from error
+
+    def values_of(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+        trained, own = (checkpoint.get("run") or {}).get("classnames"), self.dm.dataset.classnames
+        values = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
+        return self.model.values_for(values, trained, own)
 
     def before_train(self) -> None:
         """Resume as the engine does, then capture the loss as a CUDA graph, before any image is loaded."""

@@ -35,22 +35,18 @@ class LearnedParameters(nn.Module):
     def __init__(self, model: PromptedCLIP, method: str) -> None:
         super().__init__()
         self.model, self.method = model, method
-        declared = {id(p) for p in self._learned.values()}
+        declared = {id(p) for p in self.parameters()}
         others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in declared]
         if others:
             raise RuntimeError(f"{method} does not declare these parameters as learned: {', '.join(others)}")
 
-    @property
-    def _learned(self) -> dict[str, nn.Parameter]:
-        return self.model.published_names()
-
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """The learned parameters by their published names."""
-        yield from self._learned.items()
+        yield from self.model.published_names().items()
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
         """The learned values, float32, detached."""
-        return {name: parameter.detach() for name, parameter in self._learned.items()}
+        return {name: parameter.detach() for name, parameter in self.named_parameters()}
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -63,7 +59,7 @@ class LearnedParameters(nn.Module):
                 other classes. Nothing is changed then.
         """
         given = {name.removeprefix("module."): value for name, value in state_dict.items()}
-        learned, frozen = self._learned, self._frozen()
+        learned, frozen = self.model.published_names(), self._frozen()
         missing = [name for name in learned if name not in given]
         unused, known = self.model.prompt_learner.unused_in_files, {**learned, **frozen}
         unknown = [n for n in given if n not in known and not any(fnmatch(n, pattern) for pattern in unused)]
