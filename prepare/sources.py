@@ -97,12 +97,10 @@ def is_present(name: str, root: str | Path) -> bool:
 
 
 def find_dataset(name: str, table: dict[str, Dataset]) -> Dataset:
-    """The dataset of this name (case, "-" and "_" do not matter)."""
-    plain = {known.replace("_", ""): known for known in table}
-    wanted = name.lower().replace("_", "").replace("-", "")
-    if wanted not in plain:
-        check_availability(name, table, "dataset")
-    return table[plain[wanted]]
+    """The dataset of this name, in which case does not matter, and "-" is "_"."""
+    name = name.lower().replace("-", "_")
+    check_availability(name, table, "dataset")
+    return table[name]
 
 
 def fetch_command(name: str, root: Path, *flags: str) -> str:
