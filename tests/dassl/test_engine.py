@@ -173,9 +173,7 @@ def test_training_images_count_by_content(build, root, tmp_path):
 def test_best_val_deploys_the_best_also_after_resuming(build, tmp_path, capsys):
     def with_results(trainer, *values):
         values, real_test = iter(values), trainer.test
-        trainer.test = lambda split=None: (
-            real_test(split) if split != "val" else (real_test(split), next(values))[1]
-        )
+        trainer.test = lambda split=None: next(values) if split == "val" else real_test(split)
         return trainer
 
     with_results(build(tmp_path, *BEST_VAL, "OPTIM.MAX_EPOCH", 2), 50.0, 90.0).train()
