@@ -79,20 +79,6 @@ def test_states_of_the_generators(tmp_path):
     assert draws() == first, "as the checkpoints of earlier versions have it"
 
 
-def test_files(tmp_path):
-    path = str(tmp_path / "a" / "b.json")
-    utils.write_json({"x": [1, 2]}, path)
-    assert utils.read_json(path) == {"x": [1, 2]}
-    (tmp_path / "a" / ".hidden").write_text("{")
-    assert utils.listdir_nohidden(str(tmp_path / "a"), sort=True) == ["b.json"]
-    with pytest.raises(ValueError, match="hidden is not valid JSON"):
-        utils.read_json(str(tmp_path / "a" / ".hidden"))
-    assert utils.check_isfile(path)
-    with pytest.warns(UserWarning, match="nothing"):
-        assert not utils.check_isfile(str(tmp_path / "nothing"))
-    assert torch.__version__ in utils.collect_env_info()
-
-
 def test_a_signal_is_looked_at_and_a_second_one_ends_at_once():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Stopped) as caught, stop_signals():
