@@ -1,5 +1,6 @@
 """Every reader on a miniature of its true layout: rows, few-shot samples, base and new classes, messages."""
 
+import itertools
 import json
 import random
 
@@ -56,25 +57,17 @@ def laid_out(tmp_path_factory):
 
 @pytest.mark.parametrize("name", SAMPLED)
 @pytest.mark.parametrize("shots", (-1, 1, 2, 4, 8, 16))
-def test_samples_are_the_published_draws(name, shots, laid_out):
+def test_samples_and_halves_are_the_published_ones(name, shots, laid_out):
     root, split = laid_out(name)
-    for seed in (1, 2, 3):
+    names = list(IMAGENET.values() if name == "ImageNet" else conftest.CLASSES)
+    halves = {"all": names, "base": names[:3], "new": names[3:]}
+    for seed, (classes, names) in itertools.product((1, 2, 3), halves.items()):
         before = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
-        rows = rows_of(read(name, root, shots=shots, seed=seed))
+        dataset = read(name, root, shots=shots, seed=seed, classes=classes)
         assert before == (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist())
-        assert rows == plain_draws(split, shots, seed, samples_val=name != "ImageNet")
-
-
-@pytest.mark.parametrize("name", SAMPLED)
-@pytest.mark.parametrize("classes", ("base", "new"))
-def test_halves_have_labels_from_0(name, classes, laid_out):
-    root, split = laid_out(name)
-    dataset = read(name, root, shots=4, classes=classes)
-    assert rows_of(dataset) == plain_draws(split, 4, 1, classes, samples_val=name != "ImageNet")
-    names = IMAGENET.values() if name == "ImageNet" else conftest.CLASSES
-    names = list(names)[:3] if classes == "base" else list(names)[3:]
-    assert (dataset.classnames, dataset.lab2cname) == (names, dict(enumerate(names)))
-    assert (dataset.num_classes, dataset.title, dataset.test_only) == (len(names), name, False)
+        assert rows_of(dataset) == plain_draws(split, shots, seed, classes, samples_val=name != "ImageNet")
+        assert (dataset.classnames, dataset.lab2cname) == (names, dict(enumerate(names)))
+        assert (dataset.num_classes, dataset.title, dataset.test_only) == (len(names), name, False)
 
 
 @pytest.mark.parametrize("name", VARIANT_FOLDERS)
