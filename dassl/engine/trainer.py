@@ -180,6 +180,10 @@ class TrainerX:
             elif finished_epochs(source, names) == 0:
                 raise FileNotFoundError(f"RESUME {self.cfg.RESUME} holds no checkpoint of {', '.join(names)}")
         self.start_epoch = self.resume_model_if_exist(source)
+        if self.start_epoch == 0 and record.read_result(self.output_dir).get("finished"):
+            raise ValueError(  # as under another train.py than ours
+                f"{self.output_dir} holds the results of a finished run: give another output folder"
+            )
         if self.start_epoch > self.max_epoch:
             raise ValueError(
                 f"{source} has {self.start_epoch} finished epochs and OPTIM.MAX_EPOCH is {self.max_epoch}; "

@@ -197,6 +197,13 @@ def test_val_is_never_replaced_by_test(build, tmp_path):
     assert not (tmp_path / "prompt_learner").exists()
 
 
+def test_a_finished_result_without_checkpoints_is_not_overwritten(build, tmp_path):
+    build(tmp_path, *SHORT).train()
+    (tmp_path / "prompt_learner" / "checkpoint").unlink()
+    with pytest.raises(ValueError, match="results of a finished run"):
+        build(tmp_path, *SHORT).train()
+
+
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_a_loss_that_is_not_finite_stops_the_run(device, build, tmp_path):
     """On a GPU at the next printed step, which is the second."""
