@@ -31,15 +31,10 @@ VERBS = {  # verb: its words, what it does
 }
 PAPER_METHODS = "ZeroshotCLIP,CoOp,CoCoOp,MaPLe,MPL"  # of the tables of arXiv 2502.14125
 KEY = re.compile(r"[A-Z]\w*(\.\w+)+|[A-Z]+(_[A-Z]+)*")
-NOT_AS_PAIRS = {  # what the name of a run's folder says -> how it is given
-    "DATASET.NUM_SHOTS": "SHOTS=VALUE in the environment",
-    "DATASET.SUBSAMPLE_CLASSES": "base2new takes base and new, zeroshot an argument, the other verbs all",
-    "DATASET.NAME": "give it as the argument DATASET",
-    "DATASET.ROOT": "DATA=VALUE in the environment",
-    "OUTPUT_DIR": "OUTPUT=VALUE in the environment",
-    "SEED": "give it as the argument SEED",
-    "TRAINER.NAME": "run the launcher of that method, or TRAINER=ZeroshotCLIP2 in the environment",
-}
+NOT_AS_PAIRS = (  # what a run's folder is named by, and where it is
+    "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATASET.NAME", "DATASET.ROOT", "OUTPUT_DIR", "SEED",
+    "TRAINER.NAME",
+)  # fmt: skip
 CONTEXT = {  # of main and eval: key -> variable
     "TRAINER.COOP.N_CTX": "NCTX",
     "TRAINER.COOP.CSC": "CSC",
@@ -86,14 +81,10 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
         keys, axes: the keys of the pairs and of the grid.
         names: the methods. A pair is for one of them, a grid for all.
     """
-    refused = dict(NOT_AS_PAIRS)
-    if verb in ("main", "eval"):
-        refused |= {key: f"it is {variable} here" for key, variable in CONTEXT.items()}
-    if verb == "base2new":
-        refused["TEST.NO_TEST"] = "base2new prints base, new and H; base2new_train takes it"
+    of_verb = {"base2new": ["TEST.NO_TEST"], "main": CONTEXT, "eval": CONTEXT}.get(verb, ())
     for key in (*keys, *axes):
-        if key in refused:
-            raise ValueError(f"{key} cannot be set here: {refused[key]}")
+        if key in (*NOT_AS_PAIRS, *of_verb):
+            raise ValueError(f"{verb} sets {key} itself, by a word or a variable: see docs/SETTINGS.md")
         idle = [name for name in names if not methods()[name].reads(key)]
         if idle and (key in axes or len(idle) == len(names)):
             raise ValueError(f"{key} changes nothing of {', '.join(idle)}: leave it out")
@@ -109,15 +100,12 @@ def chosen_methods(text: str, verb: str) -> tuple[str, ...]:
         if left_out and text != "all":
             raise ValueError(f"{left_out[0]} cannot be tested on new classes: use few_shot, or leave it out")
         names = tuple(name for name in names if name not in left_out)
-    trainer = os.environ.get("TRAINER") or names[0]
-    if len(names) > 1 or trainer == names[0]:
-        return names
-    if trainer in methods() and methods()[trainer].variant_of == names[0]:
-        return (trainer,)
-    raise ValueError(
-        f"TRAINER={trainer} is in the environment, but this runs {names[0]}: run the launcher of that method "
-        "or leave TRAINER out (unset TRAINER)"
-    )
+    trainer = os.environ.get("TRAINER")
+    if trainer and len(names) == 1:
+        variants = [name for name in methods() if names[0] in (name, methods()[name].variant_of)]
+        check_availability(trainer, variants, f"variant of {names[0]} (TRAINER in the environment)")
+        names = (trainer,)
+    return names
 
 
 def context_of(words: dict[str, str]) -> Pairs:

@@ -49,7 +49,7 @@ def succeeded(ran: Ran) -> str:
 
 
 def refused(ran: Ran, *parts: str) -> None:
-    """It ended with status 2 and one message that has these parts."""
-    assert ran.returncode == 2, ran.stdout[-3000:] + ran.stderr[-3000:]
+    """It ended before any training, with status 2 and one message that has these parts."""
+    assert ran.returncode == 2 and "epoch [" not in ran.stdout, ran.stdout[-3000:] + ran.stderr[-3000:]
     for part in ("Error: ", *parts):
         assert part in ran.stderr, ran.stderr
