@@ -135,7 +135,7 @@ def measure_step(ours: Any, images: Tensor, labels: Tensor, args: argparse.Names
     for name, step in steps.items():
         step()  # after it, the optimiser has its momentum
         found[f"memory: {name}"] = peak_memory(step, images.device)
-    if images.is_cuda and vars(type(ours)).get("has_static_step"):  # as the trainer steps there
+    if images.is_cuda and ours.has_static_step:  # as the trainer steps there
         graphed = copy.copy(ours)
         graphed._graphed_loss = graphed_loss(ours.loss, ours.model, images.repeat(n_views, 1, 1, 1), labels)
         steps |= {"plain": steps["ours"], "ours": partial(graphed.forward_backward, batch)}

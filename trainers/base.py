@@ -137,6 +137,7 @@ class PromptTrainer(ClipTrainer):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.has_static_step = vars(cls).get("has_static_step", False)
         PromptTrainer._further_settings_of_all.update(cls.further_settings)
         of_all = [vars(kind).get("choices", {}) for kind in reversed(cls.__mro__)]
         cls.choices = {key: values for choices in of_all for key, values in choices.items()}
@@ -246,8 +247,7 @@ class PromptTrainer(ClipTrainer):
     def before_train(self) -> None:
         """Resume as the engine does, then capture the loss as a CUDA graph, before any image is loaded."""
         super().before_train()
-        is_static = vars(type(self)).get("has_static_step", False)
-        if self.device.type == "cuda" and is_static and self.cfg.TRAIN.CUDA_GRAPHS:
+        if self.device.type == "cuda" and self.has_static_step and self.cfg.TRAIN.CUDA_GRAPHS:
             self.set_model_mode("train")
             loader = self.cfg.DATALOADER
             n_images = loader.TRAIN_X.BATCH_SIZE * loader.K_TRANSFORMS

@@ -31,7 +31,7 @@ METHODS = (  # every method that has a file in trainers/ and learns something
         if issubclass(cls, PromptTrainer) and cls.__module__.startswith("trainers.") and name not in PUBLISHED
     ),
 )
-STATIC = tuple(name for name in METHODS if vars(REGISTERED[name]).get("has_static_step"))
+STATIC = tuple(name for name in METHODS if REGISTERED[name].has_static_step)
 NODES = {name: REGISTERED[name].settings_node for name in METHODS}
 
 FITTING = {  # settings of methods whose defaults do not fit the small towers and datasets

@@ -69,8 +69,8 @@ def test_a_failed_capture_is_a_plain_step_and_one_line(stand_in: Callable, capsy
 
 
 def test_a_variant_does_not_inherit_the_static_step() -> None:
-    assert all(vars(REGISTERED[name])["has_static_step"] for name in PUBLISHED)
-    assert "has_static_step" not in vars(type("Next", (MPL,), {}))
+    assert all(REGISTERED[name].has_static_step for name in PUBLISHED)
+    assert not type("Next", (MPL,), {}).has_static_step
 
 
 @pytest.mark.gpu
