@@ -100,7 +100,7 @@ class ClassAwareWords(PromptLearner):
         self.meta_net = meta_net(c.embed_dim, BOTTLENECK, QuickGELU(), N_TOKENS * c.text_width)
         self.schedule = PromptSchedule.replace_at(c.text_layers, N_TOKENS, (0, layer), "text tower")
         self.layer = layer
-        self.packing = TextPacking(self.class_prompts.end_index, 1)  # the start of text alone is common
+        self.class_prompts.packing = TextPacking(self.class_prompts.end_index, 1)  # their start is common
         self.frozen_texts = [frozen_texts]
         features = F.normalize(encode_plain_texts(clip, frozen_texts), dim=-1)
         self.register_buffer("frozen_text", features, persistent=False)  # [C, E]
@@ -108,9 +108,8 @@ class ClassAwareWords(PromptLearner):
     def text(self) -> TextPrompts:
         of_classes = self.meta_net(self.frozen_text).unflatten(-1, self.ctx.shape)  # [C, 4, D]
         tokens: list[Tensor | None] = [self.ctx, *[None] * (self.layer - 1), of_classes]
-        deep = ClassTokens(self.schedule, tokens, packing=self.packing)
-        end_index = self.class_prompts.end_index
-        return TextPrompts(self.class_prompts.with_context(self.ctx), end_index, self.packing, deep)
+        deep = ClassTokens(self.schedule, tokens, packing=self.class_prompts.packing)
+        return self.class_prompts.text(self.ctx, deep)
 
 
 @TRAINER_REGISTRY.register()
