@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from dassl.command import check_availability
 from dassl.record import read_result
 from experiments.execution import STOPPED, Place, make_all
-from experiments.facts import method_names, methods, read_yaml
+from experiments.facts import method_names, methods, read_settings
 from experiments.figures import STYLE, save
 from experiments.protocols import Choice, harmonic_mean, plan
 from experiments.run import Run
@@ -33,7 +33,8 @@ Trial = tuple[str, float, int]  # method, power, seed
 
 def rate(method: str, power: float) -> str:
     """The paper's learning rate times that power of ten."""
-    return f"{read_yaml(methods()[method].configs / 'tiny_shapes.yaml')['OPTIM']['LR'] * 10**power:.2g}"
+    config = read_settings(methods()[method].configs / "tiny_shapes.yaml")
+    return f"{config['OPTIM.LR'] * 10**power:.2g}"
 
 
 def runs_of(method: str, power: float, seed: int) -> list[Run]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dassl.command import check_availability
 
-from .facts import known_datasets, method_names, methods, read_yaml, registered_name
+from .facts import known_datasets, method_names, methods, read_settings, registered_name
 from .protocols import Choice, plan
 from .run import Pairs, Run, config_of
 
@@ -111,8 +111,8 @@ def chosen_methods(text: str, verb: str) -> tuple[str, ...]:
 def context_of(words: dict[str, str]) -> Pairs:
     """The settings that NCTX, CSC and CTP stand for, from the arguments, the environment or the config."""
     check_availability(words["CFG"], methods()["CoOp"].config_names, "config of CoOp")
-    config = read_yaml(methods()["CoOp"].configs / f"{words['CFG']}.yaml")
-    defaults = {"NCTX": str(config["TRAINER"]["COOP"]["N_CTX"]), "CSC": "False", "CTP": "end"}
+    config = read_settings(methods()["CoOp"].configs / f"{words['CFG']}.yaml")
+    defaults = {"NCTX": str(config["TRAINER.COOP.N_CTX"]), "CSC": "False", "CTP": "end"}
     given = {name: words.get(name) or os.environ.get(name) or default for name, default in defaults.items()}
     given["NCTX"] = str(numbers("NCTX", given["NCTX"], 1)[0])
     return tuple((key, given[name]) for key, name in CONTEXT.items())

@@ -25,25 +25,25 @@ METHODS_NODES = ("TRAINER.", "LOSS.", "TASK")  # where methods declare settings
 
 
 @lru_cache
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's contents, not to be changed."""
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of a config file by their dotted keys, not to be changed."""
     import yaml  # here, so that a command says what is missing where it is not installed
 
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    from dassl.record import flat
+
+    return dict(flat(yaml.safe_load(path.read_text(encoding="utf-8"))))
 
 
-@lru_cache
 def known_datasets() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (REPO / "configs/datasets").glob("*.yaml")))
 
 
-@lru_cache
 def dataset_name(config: str) -> str:
     """What results call the dataset of a config: `EuroSAT`, or `Folder <its name>` for own images."""
     path = REPO / f"configs/datasets/{config}.yaml"
-    dataset = read_yaml(path)["DATASET"] if path.is_file() else {"NAME": config}
-    folder = Path(dataset.get("FOLDER_PATH", "")).name
-    return f"{dataset['NAME']} {folder}".strip()
+    settings = read_settings(path) if path.is_file() else {"DATASET.NAME": config}
+    folder = Path(settings.get("DATASET.FOLDER_PATH", "")).name
+    return f"{settings['DATASET.NAME']} {folder}".strip()
 
 
 Rules = str | Sequence[dict[str, Any]]
@@ -74,9 +74,7 @@ class Method:
             return False
         if not key.startswith(METHODS_NODES):
             return True
-        from dassl.record import flat
-
-        if any(key in dict(flat(read_yaml(path))) for path in self.configs.glob("*.yaml")):
+        if any(key in read_settings(path) for path in self.configs.glob("*.yaml")):
             return True  # at once, without what follows
         import trainers  # noqa: F401, it registers the methods; here, since it takes seconds
         from dassl.engine import TRAINER_REGISTRY
@@ -112,9 +110,11 @@ class Method:
 @lru_cache
 def methods() -> dict[str, Method]:
     """The methods by their registered names."""
+    import yaml
+
     found = {}
     for path in sorted((REPO / "configs/protocols").glob("*.yaml")):
-        found[path.stem] = Method(**{"name": path.stem, **read_yaml(path)})
+        found[path.stem] = Method(**{"name": path.stem, **yaml.safe_load(path.read_text(encoding="utf-8"))})
     return found
 
 

@@ -28,24 +28,22 @@ def print_mean(directory: Path, args: argparse.Namespace) -> float | None:
     end = "=> result" if args.test_log else "Finish training"
     line = rf"^\s*\*\s*{re.escape(args.keyword)}:\s*([-+\d.,eE]+|nan)\s*%?\s*$"
     print(f"===\nDirectory: {directory}")
-    values: dict[Path, float] = {}  # of each run
-    told: dict[Path, str] = {}
+    runs: dict[Path, tuple[float | None, str]] = {}  # folder -> its figure, and a line about it
     for path in sorted([*directory.glob("log.txt*"), *directory.glob("*/log.txt*")]):
         if not re.fullmatch(r"log\.txt(-\d+)*", path.name) or ".old-" in path.parent.name:
             continue  # --force moved the run aside
-        run = path.parent
-        told.setdefault(run, f"no result: {run}")
+        runs.setdefault(path.parent, (None, f"no result: {path.parent}"))
         text = path.read_text(encoding="utf-8", errors="replace").partition(end)[2]
         if found := re.findall(line, text, re.MULTILINE):
-            values[run] = float(found[-1].replace(",", ""))  # log.txt-<time> is newer
-            told[run] = f"file: {path}. {args.keyword}: {values[run]:.2f}%"
-    print("".join(f"{text}\n" for text in told.values()), end="")
-    if not values:
+            figure = float(found[-1].replace(",", ""))  # log.txt-<time> is newer
+            runs[path.parent] = figure, f"file: {path}. {args.keyword}: {figure:.2f}%"
+    print("".join(f"{text}\n" for _, text in runs.values()), end="")
+    figures = [figure for figure, _ in runs.values() if figure is not None]
+    if not figures:
         return None
-    figures = list(values.values())
     spread, what = np.std(figures), "population standard deviation"
     if args.ci95:
         spread, what = 1.96 * spread / math.sqrt(len(figures)), "95% confidence interval"
-    print(f"Summary of {len(figures)} of {len(told)} runs (mean +- {what}):")
+    print(f"Summary of {len(figures)} of {len(runs)} runs (mean +- {what}):")
     print(f"* {args.keyword}: {np.mean(figures):.2f}% +- {spread:.2f}%\n===")
     return float(np.mean(figures))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .facts import REPO, methods, read_yaml
+from .facts import REPO, methods, read_settings
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -64,10 +64,7 @@ class Run:
 
     def setting(self, key: str) -> Any:
         """The value of a dotted key in `settings`, else in the method's YAML file, else None."""
-        found: Any = read_yaml(self.config_path)
-        for part in key.split("."):
-            found = (found or {}).get(part)
-        return dict(self.settings).get(key, found)
+        return (read_settings(self.config_path) | dict(self.settings)).get(key)
 
     def arguments(self, data: Path, output: Path, load_epoch: int | None = None) -> list[str]:
         """The arguments of train.py; `load_epoch` is tested, or the best on val if it is None."""
@@ -101,10 +98,9 @@ def compared_config(run: Run, record: dict[str, Any], data: Path, output: Path) 
     """
     import train
     from dassl.config import CfgNode
-    from dassl.record import flat
 
     args = train.build_parser().parse_args(run.arguments(data, output))
-    given = dict(flat(read_yaml(Path(args.dataset_config_file)))) | dict(flat(read_yaml(run.config_path)))
+    given = read_settings(Path(args.dataset_config_file)) | read_settings(run.config_path)
     given |= {key: value for key, value in vars(args).items() if key.isupper() and value is not None}
     given |= dict(zip(args.opts[::2], args.opts[1::2], strict=True))
     config = CfgNode(record["config"])
