@@ -290,7 +290,7 @@ def make_pivots(table: Table, keys: Sequence[str] = (), metric: str = "") -> lis
         if points.empty:
             continue
         wanted = [key if key in points else key.rpartition(".")[2] for key in keys]
-        if unknown := set(wanted) - set(points):
+        if unknown := [key for key in wanted if key not in points]:
             differ = ", ".join(points)
             raise ValueError(f"--pivot {', '.join(unknown)}: runs of {method} differ in {differ} alone")
         row, *others = dict.fromkeys([*wanted, *points])

@@ -107,42 +107,34 @@ def make_all(runs: Sequence[Run], place: Place, n_workers: int = 1, gpus: Sequen
     """
     todo = [run for run in runs if place.force or not is_finished(run, place)]
     offer_datasets(todo, place.data)
-    progress = Progress(runs, todo)
+    costs = dict.fromkeys(runs, 0.0) | {run: cost(run) for run in todo}
+    statuses: dict[Run, int | None] = {}  # None while it runs
+    start = time.monotonic()
+
+    def report(run: Run, status: int | None) -> None:
+        statuses[run] = status
+        if len(runs) <= 2:
+            return
+        ended = [run for run, status in statuses.items() if status is not None]
+        line = f"{len(ended)} of {len(runs)} runs done, {len(statuses) - len(ended)} running"
+        if done := sum(costs[run] for run in ended):
+            seconds = (time.monotonic() - start) * (sum(costs.values()) / done - 1)
+            line += f", about {timedelta(seconds=round(seconds))} left"
+        word = "started" if status is None else "finished" if status == 0 else "not finished"
+        print(f"[{line}] {word}: {run.title}", flush=True)
+
     if n_workers > 1 or gpus:
-        stopped = execute_in_parallel(runs, place, progress, n_workers, gpus)
+        stopped = execute_in_parallel(runs, place, report, n_workers, gpus)
     else:
-        stopped = execute(runs, place, progress)
-    unfinished = [run for run in runs if progress.statuses.get(run) != 0]
+        stopped = execute(runs, place, report)
+    unfinished = [run for run in runs if statuses.get(run) != 0]
     if len(runs) > 2:
         print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished")
         for run in () if stopped else unfinished:
             print(f"  not finished: {run.title}: {place.output / run.folder}")
     if stopped or not unfinished:
         return stopped
-    return 2 if set(progress.statuses.values()) == {2} else 1
-
-
-class Progress:
-    """Prints how many of several runs are done, and about how long the others take."""
-
-    def __init__(self, runs: Sequence[Run], todo: Sequence[Run]) -> None:
-        self.costs = dict.fromkeys(runs, 0.0) | {run: cost(run) for run in todo}
-        self.statuses: dict[Run, int] = {}
-        self.n_running = 0
-        self.start = time.monotonic()
-
-    def __call__(self, run: Run, status: int | None) -> None:
-        self.n_running += 1 if status is None else -1
-        if status is not None:
-            self.statuses[run] = status
-        if len(self.costs) <= 2:
-            return
-        line = f"{len(self.statuses)} of {len(self.costs)} runs done, {self.n_running} running"
-        if done := sum(self.costs[run] for run in self.statuses):
-            seconds = (time.monotonic() - self.start) * (sum(self.costs.values()) / done - 1)
-            line += f", about {timedelta(seconds=round(seconds))} left"
-        word = "started" if status is None else "finished" if status == 0 else "not finished"
-        print(f"[{line}] {word}: {run.title}", flush=True)
+    return 2 if set(statuses.values()) == {2} else 1
 
 
 def cost(run: Run) -> float:
