@@ -59,11 +59,9 @@ def split_words(verb: str, given: Sequence[str], may_lack_seed: bool) -> tuple[d
     names = [name.strip("[]") for name in usage.split()]
     n_required = sum(not name.startswith("[") for name in usage.split()) - (may_lack_seed and "SEED" in names)
     if not n_required <= len(words) <= len(names):
-        hint = ". SHOTS=4 in the environment gives the images a class, OPTIM.MAX_EPOCH 5 the epochs"
+        hint = "SHOTS=4 in the environment gives the images a class, OPTIM.MAX_EPOCH 5 the epochs"
         received = " ".join(given) or "nothing"
-        raise ValueError(
-            f"{verb} takes {usage} [KEY VALUE ...]; received {received}{hint if 'SEED' in usage else ''}"
-        )
+        raise ValueError(f"{verb} takes {usage} [KEY VALUE ...]; received {received}. {hint}")
     if len(pairs) % 2:
         raise ValueError(f"settings are pairs of KEY VALUE; received {' '.join(pairs)}")
     settings = []
