@@ -15,7 +15,7 @@ import pytest
 import experiments.__main__ as experiments
 import train
 from tests.classify.test_command_line import run
-from tests.pages import shows
+from tests.launchers import shows
 
 REPO = Path(__file__).parents[2]
 PAGE = "".join((REPO / "docs" / name).read_text(encoding="utf-8") for name in ("USING.md", "EXPORT.md"))

@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 
 from experiments.__main__ import main
-from tests.launchers import REPO, environment
-from tests.pages import shows
+from tests.launchers import REPO, environment, shows
 
 PAGE = (REPO / "docs/OWN_IMAGES.md").read_text(encoding="utf-8")
 END_OF_BLOCK = "-- end of block --"
