@@ -112,7 +112,6 @@ def context_of(words: dict[str, str]) -> Pairs:
     config = read_settings(methods()["CoOp"].configs / f"{words['CFG']}.yaml")
     defaults = {"NCTX": str(config["TRAINER.COOP.N_CTX"]), "CSC": "False", "CTP": "end"}
     given = {name: words.get(name) or os.environ.get(name) or default for name, default in defaults.items()}
-    given["NCTX"] = str(numbers("NCTX", given["NCTX"], 1)[0])
     return tuple((key, given[name]) for key, name in CONTEXT.items())
 
 
