@@ -50,7 +50,7 @@ class Table:
     protocol: str
     metrics: Sequence[str]  # base, new and H; zero-shot, 1-shot, … and all; or accuracy
     runs: pd.DataFrame  # as `results.read_runs` gives them
-    cells: pd.DataFrame  # the columns of `make_cell`, by dataset, label and metric
+    cells: pd.DataFrame  # the columns of `make_cells`, by dataset, label and metric
     frame: pd.DataFrame  # the table as text
     notes: Sequence[str]  # what the runs ran on, and what a reader has to know before he compares figures
     pivot: pd.DataFrame | None = None  # the means of a pivot, with the settings as index and columns
