@@ -75,12 +75,9 @@ def test_a_published_file_with_a_pickled_scheduler_is_read_without_it(tmp_path):
     """As the published Dassl writes it: the scheduler's state holds a scheduler with the optimiser."""
     model, _, _ = parts()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
-    model(torch.ones(1, 2)).sum().backward()
-    optimizer.step()
     successor = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4.0)
     vars(optimizer).pop("step", None)  # PyTorch's counter, a local function, which cannot be pickled
-    weights = {"weight": model.weight.detach().half(), "bias": model.bias.detach()}
-    state = {"state_dict": weights, "epoch": 3, "optimizer": optimizer.state_dict()}
+    state = {"state_dict": model.state_dict(), "epoch": 3, "optimizer": optimizer.state_dict()}
     state |= {"scheduler": {"successor": successor}, "val_result": np.float64(71.5)}
     path = str(tmp_path / "model.pth.tar-3")
     torch.save(state, path)
@@ -90,54 +87,41 @@ def test_a_published_file_with_a_pickled_scheduler_is_read_without_it(tmp_path):
     checkpoint = load_checkpoint(path)
     assert set(torch.serialization.get_safe_globals()) == allowed, "no further class stays allowed"
     assert checkpoint["scheduler"] is checkpoint["val_result"] is None and checkpoint["epoch"] == 3
-    assert torch.equal(checkpoint["state_dict"]["weight"], model.weight.half())
     other, optimizer, schedule = parts()
     restore(checkpoint, path, other, optimizer, schedule)
+    assert torch.equal(other.weight, model.weight)
     assert schedule.last_epoch == 3, "the learning rate follows from the epoch"
     assert optimizer.param_groups[0]["lr"] == pytest.approx((1 - 0.5**0.5) / 2)
 
 
 class Hostile:
-    """Does what its file says when it is unpickled."""
+    """When it is unpickled, runs Python, and then takes a state."""
 
-    def __init__(self, *reduced):
-        self.reduced = reduced
+    def __init__(self, marker):
+        self.code = f"open({str(marker)!r}, 'w')"
 
     def __reduce__(self):
-        return self.reduced
+        return eval, (self.code,), {"x": 1}
 
 
-HOSTILE = {
-    "runs a command": lambda marker: Hostile(os.system, (f"touch {marker}",)),
-    "runs Python, and then takes a state and entries": lambda marker: Hostile(
-        eval, (f"open({str(marker)!r}, 'w')",), {"x": 1}, iter([1]), iter([("a", 2)])
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_file_runs_nothing(tmp_path, kind):
+def test_a_hostile_file_runs_nothing(tmp_path):
     marker, path = tmp_path / "ran", tmp_path / "model.pth.tar-1"
-    good = {"state_dict": {"w": torch.ones(1)}, "epoch": 1}
-
-    def hostile():
-        return HOSTILE[kind](marker)
-
+    good, hostile = {"state_dict": {"w": torch.ones(1)}, "epoch": 1}, Hostile(marker)
     for state in (
-        {**good, "scheduler": [hostile()]},
-        {"state_dict": {"w": hostile()}, "epoch": 1},
-        {"state_dict": {hostile(): torch.ones(1)}},
-        {"w": hostile()},
-        hostile(),
+        {**good, "scheduler": [hostile]},
+        {"state_dict": {"w": hostile}, "epoch": 1},
+        {"state_dict": {hostile: torch.ones(1)}},
+        {"w": hostile},
+        hostile,
     ):
         torch.save(state, path)
         with contextlib.suppress(ValueError):
             assert load_checkpoint(str(path)) == {**good, "scheduler": None}
-    path.write_bytes(pickle.dumps({"state_dict": hostile()}))
+    path.write_bytes(pickle.dumps({"state_dict": hostile}))
     with pytest.raises(ValueError, match="cannot read the checkpoint"):
         load_checkpoint(str(path))
     assert not marker.exists()
-    torch.save({"scheduler": hostile()}, path)
+    torch.save({"scheduler": hostile}, path)
     with contextlib.suppress(AttributeError):
         torch.load(path, weights_only=False)
     assert marker.exists(), "read without care, such a file does run"

@@ -14,8 +14,12 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.data.transforms import TRANSFORM_NAMES, build_transform
 from dassl.utils import ImageError, set_random_seed
-from tests.dassl import engine_world
-from tests.dassl.engine_world import same
+from tests.dassl.conftest import COLOURS, config, same
+
+
+def loaders(root, *options):
+    """The loaders of a run with these settings."""
+    return DataManager(config(root, root, options))
 
 
 def draws(image):
@@ -31,8 +35,7 @@ def epochs(loader, n_epochs, seed):
 
 
 def train_loader(root, workers):
-    cfg = engine_world.config(root, root, ["DATALOADER.NUM_WORKERS", workers])
-    loader = DataManager(cfg).train_loader_x
+    loader = loaders(root, "DATALOADER.NUM_WORKERS", workers).train_loader_x
     loader.dataset.transform = [loader.dataset.transform, draws]
     return loader
 
@@ -51,8 +54,7 @@ def test_batches_depend_on_the_seed_and_not_on_the_workers(root):
 
 
 def test_an_evaluation_draws_nothing(root):
-    cfg = engine_world.config(root, root, ["DATALOADER.NUM_WORKERS", 1])
-    loader = DataManager(cfg).test_loader
+    loader = loaders(root, "DATALOADER.NUM_WORKERS", 1).test_loader
     loader.dataset.transform = T.Compose([T.RandomCrop(8), T.ToTensor()])
     first, after_first = epochs(loader, 1, seed=0)
     set_random_seed(0)
@@ -62,8 +64,8 @@ def test_an_evaluation_draws_nothing(root):
 
 def test_the_last_partial_batch_is_dropped_only_after_a_full_one(root, capsys):
     def sizes(batch_size):
-        cfg = engine_world.config(root, root, ["DATALOADER.TRAIN_X.BATCH_SIZE", batch_size])
-        return [len(batch["label"]) for batch in DataManager(cfg).train_loader_x]
+        loader = loaders(root, "DATALOADER.TRAIN_X.BATCH_SIZE", batch_size).train_loader_x
+        return [len(batch["label"]) for batch in loader]
 
     assert sizes(14) == [14] and sizes(15) == [15] and sizes(100) == [15]
     assert "leaves out" not in capsys.readouterr().out
@@ -73,8 +75,7 @@ def test_the_last_partial_batch_is_dropped_only_after_a_full_one(root, capsys):
 
 def test_views_are_drawn_apart_and_the_first_is_that_of_a_single_view(root):
     def batches(n_views):
-        cfg = engine_world.config(root, root, ["DATALOADER.K_TRANSFORMS", n_views])
-        dm = DataManager(cfg)
+        dm = loaders(root, "DATALOADER.K_TRANSFORMS", n_views)
         dm.train_loader_x.dataset.transform = draws
         return epochs(dm.train_loader_x, 1, seed=0)[0], next(iter(dm.test_loader))["img"]
 
@@ -89,7 +90,7 @@ def test_views_are_drawn_apart_and_the_first_is_that_of_a_single_view(root):
 def test_a_damaged_image_is_named_by_a_worker_too(root, tmp_path):
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"no image")
-    cfg = engine_world.config(root, root, ["DATALOADER.NUM_WORKERS", 1])
+    cfg = config(root, root, ["DATALOADER.NUM_WORKERS", 1])
     batches = iter(build_data_loader(cfg, [Datum(str(path))], is_train=False))
     with pytest.raises(ImageError) as caught:
         next(batches)
@@ -99,10 +100,9 @@ def test_a_damaged_image_is_named_by_a_worker_too(root, tmp_path):
 
 
 def test_the_manager_and_the_wrapper_give_what_trainers_read(root):
-    cfg = engine_world.config(root, root)
-    dm = DataManager(cfg)
-    assert dm.num_classes == 3 and dm.lab2cname == dict(enumerate(engine_world.COLOURS))
-    assert dm.dataset.classnames == list(engine_world.COLOURS)
+    cfg, dm = config(root, root), loaders(root)
+    assert dm.num_classes == 3 and dm.lab2cname == dict(enumerate(COLOURS))
+    assert dm.dataset.classnames == list(COLOURS)
     batch = next(iter(dm.train_loader_x))
     assert batch["img"].shape == (4, 3, 8, 8)
     assert {"label", "domain", "impath", "index"} <= batch.keys()
@@ -144,12 +144,9 @@ def test_a_pickled_few_shot_cache_of_the_published_engine_is_read():
     assert vars(pickle.loads(pickle.dumps(item))) == vars(item)
 
 
-def transform_cfg(*names, **settings):
-    cfg = engine_world.get_cfg_default()
-    cfg.VERBOSE, cfg.INPUT.TRANSFORMS, cfg.INPUT.SIZE = False, names, (32, 32)
-    for key, value in settings.items():
-        cfg.INPUT[key] = value
-    return cfg
+def transform_cfg(*names, size=(32, 32), interpolation="bilinear"):
+    settings = ("INPUT.TRANSFORMS", names, "INPUT.SIZE", size, "INPUT.INTERPOLATION", interpolation)
+    return config("", "", settings)
 
 
 def noise(height, width):
@@ -172,18 +169,17 @@ def test_each_transform_gives_the_asked_size_and_follows_the_seed(name):
 @pytest.mark.parametrize("shape", [(50, 70), (70, 51), (32, 32), (400, 20), (20, 400), (9, 8)])
 def test_what_is_written_out_has_torchvisions_pixels_and_draws(shape):
     image = noise(*shape)
-    names = ("random_resized_crop", "random_flip", "normalize")
-    cfg = transform_cfg(*names, INTERPOLATION="bicubic", SIZE=(32, 24))
+    wanted = {"interpolation": "bicubic", "size": (32, 24)}
+    cfg = transform_cfg("random_resized_crop", "random_flip", "normalize", **wanted)
     bicubic = {"interpolation": T.InterpolationMode.BICUBIC}
     end = [T.ToTensor(), T.Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)]
     train = T.Compose([T.RandomResizedCrop((32, 24), **bicubic), T.RandomHorizontalFlip(), *end])
     test = T.Compose([T.Resize(32, **bicubic), T.CenterCrop((32, 24)), *end])
-    cfg_whole = transform_cfg("normalize", INTERPOLATION="bicubic", SIZE=(32, 24))
     whole = T.Compose([T.Resize((32, 24), **bicubic), *end])
     for ours, torchvisions in (
         (build_transform(cfg), train),
         (build_transform(cfg, is_train=False), test),
-        (build_transform(cfg_whole), whole),
+        (build_transform(transform_cfg("normalize", **wanted)), whole),
     ):
         for seed in range(20):
             given = []

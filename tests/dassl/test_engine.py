@@ -13,7 +13,7 @@ from dassl.data.datasets import Datum
 from dassl.engine import TrainerX
 from dassl.record import digest_of_rows
 from dassl.utils import load_checkpoint
-from tests.dassl.engine_world import same
+from tests.dassl.conftest import same
 
 LINE = re.compile(
     r"^epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\] time \d+\.\d{3} \(\d+\.\d{3}\) "
