@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from tests.datasets.conftest import LAYOUTS, put, put_images, read, refused, rows_of
+from tests.datasets.conftest import lay_out, put, put_images, read, refused, rows_of
 
 # name -> image folder, class folder -> class name (None: no class), in order of label
 FOLDERS = {
@@ -127,7 +127,7 @@ def test_a_made_split_has_the_published_names_is_kept_and_the_same_again(name, t
 
 
 def test_a_present_split_file_is_used(tmp_path, capsys):
-    split = LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
+    split = lay_out(tmp_path, "EuroSAT")
     assert rows_of(read("EuroSAT", tmp_path, make_split=True)) == tuple(split.values())
     assert "MAKE_SPLIT" not in capsys.readouterr().out
 

@@ -11,10 +11,9 @@ import torch
 from datasets.imagenet import PUBLISHED_NAMES
 from datasets.sampling import sample_split, select_classes
 from datasets.splits import Row, Split
-from tests.datasets import conftest
-from tests.datasets.conftest import IMAGENET, LAYOUTS, VARIANT_FOLDERS, put, read, refused, rows_of
+from tests.datasets.conftest import CLASSES, IMAGENET, SAMPLED, VARIANTS, lay_out, put, read, refused, rows_of
 
-SAMPLED = [name for name in LAYOUTS if name not in VARIANT_FOLDERS]
+IMAGENETV2 = "imagenetv2/imagenetv2-matched-frequency-format-val"
 
 
 def plain_draws(split, k, seed, classes="all", samples_val=True):
@@ -49,7 +48,7 @@ def laid_out(tmp_path_factory):
     def get(name):
         if name not in made:
             root = tmp_path_factory.mktemp(name)
-            made[name] = root, LAYOUTS[name](root, name)
+            made[name] = root, lay_out(root, name)
         return made[name]
 
     return get
@@ -59,7 +58,7 @@ def laid_out(tmp_path_factory):
 @pytest.mark.parametrize("shots", (-1, 1, 2, 4, 8, 16))
 def test_samples_and_halves_are_the_published_ones(name, shots, laid_out):
     root, split = laid_out(name)
-    names = list(IMAGENET.values() if name == "ImageNet" else conftest.CLASSES)
+    names = list(IMAGENET.values() if name == "ImageNet" else CLASSES)
     halves = {"all": names, "base": names[:3], "new": names[3:]}
     for seed, (classes, names) in itertools.product((1, 2, 3), halves.items()):
         before = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
@@ -70,7 +69,7 @@ def test_samples_and_halves_are_the_published_ones(name, shots, laid_out):
         assert (dataset.num_classes, dataset.title, dataset.test_only) == (len(names), name, False)
 
 
-@pytest.mark.parametrize("name", VARIANT_FOLDERS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_variants_are_test_only_and_ignore_k_and_halves(name, laid_out):
     root, split = laid_out(name)
     for settings_of_run in ({}, {"classes": "new", "shots": 16}):
@@ -79,14 +78,14 @@ def test_variants_are_test_only_and_ignore_k_and_halves(name, laid_out):
 
 
 def test_a_variant_finds_imagenets_class_names(tmp_path):
-    LAYOUTS["ImageNetA"](tmp_path, "ImageNetA")
-    LAYOUTS["ImageNet"](tmp_path, "ImageNet")
+    lay_out(tmp_path, "ImageNetA")
+    lay_out(tmp_path, "ImageNet")
     (tmp_path / "imagenet-adversarial/classnames.txt").unlink()
     assert read("ImageNetA", tmp_path).classnames == ["goldfish", "great white shark", "hammerhead shark"]
 
 
 def test_imagenetv2_has_wnids_in_sorted_order_and_items_in_order_of_label(tmp_path):
-    folder = tmp_path / VARIANT_FOLDERS["ImageNetV2"]
+    folder = tmp_path / IMAGENETV2
     names = sorted(line.split(" ", 1) for line in PUBLISHED_NAMES.read_text().splitlines())[:12]
     for i in range(12):
         put(folder / f"{i}/a.jpeg")
@@ -129,7 +128,7 @@ def test_halves_that_cannot_be_tested_or_have_one_class_are_refused():
 )
 def test_what_is_missing_is_named_with_the_next_step(missing, tmp_path):
     if missing.endswith("json"):
-        LAYOUTS["EuroSAT"](tmp_path / "data", "EuroSAT")
+        lay_out(tmp_path / "data", "EuroSAT")
         (tmp_path / missing).unlink()
     (tmp_path / missing).parent.mkdir(parents=True, exist_ok=True)
     message = refused("EuroSAT", tmp_path / "data", shots=4)
@@ -147,7 +146,7 @@ def test_what_is_missing_is_named_with_the_next_step(missing, tmp_path):
     ("ImageNetV2", "imagenetv2/classnames.txt"),
 ])  # fmt: skip
 def test_a_missing_or_wrong_list_is_named(name, path, tmp_path):
-    LAYOUTS[name](tmp_path, name)
+    lay_out(tmp_path, name)
     (tmp_path / path).unlink()
     assert f"{path} is missing" in refused(name, tmp_path, make_split=True)
     for content in ("../../secret ash\n", "n01440764\n", b"\xff\n"):
@@ -156,7 +155,7 @@ def test_a_missing_or_wrong_list_is_named(name, path, tmp_path):
 
 
 def test_missing_images_are_counted_and_named(tmp_path):
-    LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
+    lay_out(tmp_path, "EuroSAT")
     (tmp_path / "eurosat/2750/elm").rename(tmp_path / "elsewhere")
     assert f"is the folder above that, {tmp_path}\n" in refused("EuroSAT", tmp_path / "eurosat")
     message = refused("EuroSAT", tmp_path, shots=1)
@@ -165,13 +164,13 @@ def test_missing_images_are_counted_and_named(tmp_path):
 
 
 def test_imagenet_folders_that_do_not_fit_are_named(tmp_path):
-    LAYOUTS["ImageNet"](tmp_path, "ImageNet")
+    lay_out(tmp_path, "ImageNet")
     (tmp_path / "imagenet/images/train/n01484850").rename(tmp_path / "elsewhere")
     assert "n01484850" in refused("ImageNet", tmp_path)
     (tmp_path / "imagenet/images/val").rename(tmp_path / "val")
     assert "images/val" in refused("ImageNet", tmp_path)
-    LAYOUTS["ImageNetV2"](tmp_path, "ImageNetV2")
-    missing = tmp_path / VARIANT_FOLDERS["ImageNetV2"] / "3"
+    lay_out(tmp_path, "ImageNetV2")
+    missing = tmp_path / IMAGENETV2 / "3"
     missing.rename(tmp_path / "3")
     assert str(missing) in refused("ImageNetV2", tmp_path)
 
@@ -203,7 +202,7 @@ SPLIT_FILES = {
 
 @pytest.mark.parametrize("what", SPLIT_FILES)
 def test_a_wrong_split_file_is_refused(what, tmp_path):
-    LAYOUTS["EuroSAT"](tmp_path, "EuroSAT")
+    lay_out(tmp_path, "EuroSAT")
     content = SPLIT_FILES[what]
     path = tmp_path / "eurosat/split_zhou_EuroSAT.json"
     put(path, content if isinstance(content, (str, bytes)) else json.dumps(content))

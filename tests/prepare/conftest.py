@@ -15,7 +15,7 @@ from experiments.facts import dataset_name
 from prepare import fetch as fetching
 from prepare.__main__ import main
 from prepare.sources import TABLE_PATH, load_table
-from tests.datasets.conftest import LAYOUTS, read, rows_of
+from tests.datasets.conftest import lay_out, read, rows_of
 from tests.prepare.archives import archives_of
 from tests.web_server import Server, serving
 
@@ -33,7 +33,7 @@ class World:
     def serve(self, name: str, root: Path | None = None) -> dict[str, list[Any]]:
         """Make a miniature in `root`, serve its archives, enter it in the table; gives its rows by part."""
         made = root or self.folder / "made"
-        self.split = split = LAYOUTS[dataset_name(name)](made, dataset_name(name))
+        self.split = split = lay_out(made, dataset_name(name))
         entry = yaml.safe_load(TABLE_PATH.read_text(encoding="utf-8"))[name]
         self.archives = archives_of(entry, made / entry["folder"], split)
         entry["published"] = {"classes": len({row[1] for row in split["train"]})}
