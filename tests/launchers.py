@@ -1,7 +1,6 @@
 """Runs the command lines of the project, for tests; the launchers of scripts/ in a folder of their own."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 REPO = Path(__file__).parents[1]
 
 Ran = subprocess.CompletedProcess
-NUMBER = re.compile(r"\d+\.\d+")
 
 
 def python(*words: str, **more: str) -> Ran:
@@ -55,14 +53,3 @@ def refused(ran: Ran, *parts: str) -> None:
     assert ran.returncode == 2 and "epoch [" not in ran.stdout, ran.stdout[-3000:] + ran.stderr[-3000:]
     for part in ("Error: ", *parts):
         assert part in ran.stderr, ran.stderr
-
-
-def shows(line: str, out: str, tolerance: float) -> bool:
-    """Whether `out` has `line`: "…" is anything, and numbers may differ by the tolerance."""
-    pattern = NUMBER.sub(lambda _: r"(\d+\.\d+)", re.escape(line).replace(r"\.", ".").replace("…", ".*"))
-    pattern = re.sub(r"(\\ )+", r" +", pattern)
-    expected = [float(number) for number in NUMBER.findall(line)]
-    return any(
-        all(abs(float(a) - b) <= tolerance for a, b in zip(match.groups(), expected, strict=True))
-        for match in re.finditer(f"^{pattern}$", out, re.MULTILINE)
-    )

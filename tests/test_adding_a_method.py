@@ -1,7 +1,6 @@
 """docs/ADDING_A_METHOD.md, followed in a copy: its methods can be run and pass the tests."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.launchers import REPO, environment, succeeded
+from tests.pages import copy_project
 
 PAGE = (REPO / "docs/ADDING_A_METHOD.md").read_text(encoding="utf-8")
 
@@ -16,13 +16,7 @@ PAGE = (REPO / "docs/ADDING_A_METHOD.md").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources, in which the methods, configs and launchers of the page have been made."""
-    folder = tmp_path_factory.mktemp("clone") / "clone"
-    folder.mkdir()
-    for path in REPO.glob("[!.]*"):
-        if path.is_dir() and path.name not in ("data", "docs", "output"):
-            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif path.is_file():
-            shutil.copy(path, folder)
+    folder = copy_project(tmp_path_factory.mktemp("clone") / "clone")
     for name, text in re.findall(r"`(trainers/\w+\.py)`[^`]*```python\n(.*?)```", PAGE, re.DOTALL):
         (folder / name).write_text(text)
     for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)[:-1]:  # the last one runs the method

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -15,11 +14,10 @@ import pytest
 import experiments.__main__ as experiments
 import train
 from tests.classify.test_command_line import run
-from tests.launchers import shows
+from tests.launchers import REPO
+from tests.pages import blocks, check_output
 
-REPO = Path(__file__).parents[2]
 PAGE = "".join((REPO / "docs" / name).read_text(encoding="utf-8") for name in ("USING.md", "EXPORT.md"))
-BLOCKS = re.findall(r"```(bash|python)\n(.*?)```(?:\n\n```output\n(.*?)```)?", PAGE, re.DOTALL)
 TOLERANCE = 10.0  # points of accuracy and probability: five epochs of training amplify another rounding
 
 
@@ -60,7 +58,7 @@ def test_the_page_is_right(drawn: Path, tmp_path: Path, monkeypatch: pytest.Monk
     for name, value in {"DATA": tmp_path / "data", "OUTPUT": tmp_path / "output", "SHOTS": 4}.items():
         monkeypatch.setenv(name, str(value))
     names: dict[str, Any] = {}
-    for kind, text, shown in BLOCKS:
+    for kind, text, shown in blocks(PAGE):
         if "torch.export.load" in text:
             printed = run_elsewhere(text, tmp_path)
         elif kind == "python":
@@ -70,5 +68,4 @@ def test_the_page_is_right(drawn: Path, tmp_path: Path, monkeypatch: pytest.Monk
             printed = out.getvalue()
         else:
             printed = "".join(map(run_command, text.replace("\\\n", " ").splitlines()))
-        for line in shown.splitlines():
-            assert shows(line, printed, TOLERANCE), f"{line!r} is not of:\n{text}\n{printed[-2000:]}"
+        check_output(printed, shown, TOLERANCE)
