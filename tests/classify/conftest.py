@@ -67,11 +67,11 @@ def prompts(eurosat: Path, weights: dict[str, Path], tmp_path_factory: pytest.Te
 
 @pytest.fixture
 def load(prompts: Callable, weights: dict) -> Callable[..., PromptClassifier]:
-    """From the same to its classifier on the CPU."""
+    """From the same, or from the path of a prompt file, to its classifier on the CPU."""
 
-    def get(case: str = "MPL", size: str = "narrow", **more: Any) -> PromptClassifier:
-        options = {"backbone": weights[size], "device": "cpu", **more}
-        return PromptClassifier.load(prompts(case, size)[1], **options)
+    def get(case: str | Path = "MPL", size: str = "narrow", **more: Any) -> PromptClassifier:
+        path = case if isinstance(case, Path) else prompts(case, size)[1]
+        return PromptClassifier.load(path, **{"backbone": weights[size], "device": "cpu", **more})
 
     return get
 

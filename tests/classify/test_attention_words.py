@@ -10,10 +10,8 @@ from classify.attention import attention_of, look, rollout
 from classify.words import moves, nearest_words, text_vectors
 from clip import PromptSchedule
 from clip.tokenizer import default_tokenizer
-from tests.trainers.small_runs import build
+from tests.trainers.small_runs import IMAGES, build
 from trainers.prompt_file import PromptFile
-
-IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
 
 
 @pytest.mark.parametrize("case", ["MPL", "MaPLe", "IVLP", "VPT", "MMRL", "CoOp middle", "ZeroshotCLIP"])
@@ -23,8 +21,8 @@ def test_shares_of_attention_sum_to_one(case: str, load: Callable) -> None:
         attention, prompts = attention_of(model, IMAGES), model.prompt_learner.vision()
         schedule = prompts.schedule if prompts else PromptSchedule(len(attention), 0)
         shares, n_joined = rollout(attention, schedule), sum(plan.added for plan in schedule.plans)
-        assert shares.shape == (2, 5 + n_joined)  # class token and 2 x 2 patches
-        torch.testing.assert_close(shares.sum(-1), torch.ones(2))
+        assert shares.shape == (4, 5 + n_joined)  # class token and 2 x 2 patches
+        torch.testing.assert_close(shares.sum(-1), torch.ones(4))
         torch.testing.assert_close(look(model, IMAGES).flatten(1), shares[:, 1:5])
     assert not any(m._forward_pre_hooks for m in model.modules())
 

@@ -12,9 +12,7 @@ from safetensors.torch import save_file
 from classify import PromptClassifier, PromptFile
 from dassl.utils import ImageError
 from tests.classify.conftest import CASES
-from tests.trainers.small_runs import NAMES, SIZES, write_weights
-
-IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+from tests.trainers.small_runs import IMAGES, NAMES, SIZES, write_weights
 
 
 @pytest.mark.parametrize(("case", "size"), [*((case, "narrow") for case in CASES), ("CoOp middle", "resnet")])
@@ -154,13 +152,13 @@ def test_the_same_clip_in_another_file_is_the_same(load: Callable, weights: dict
 
 
 @pytest.mark.parametrize("case", ["MPL", "CoOp CSC"])
-def test_a_trainings_own_classes_may_be_alike(case: str, prompts, weights, tmp_path) -> None:
+def test_a_trainings_own_classes_may_be_alike(case: str, prompts, load, tmp_path) -> None:
     """As ImageNet's "missile" and "sunglasses" do, which it has twice; each keeps its own words."""
     file = PromptFile.read(prompts(case)[1])
     names = (*NAMES[:4], "forest")
     path = dataclasses.replace(file, classnames=names).write(tmp_path / "twice.safetensors")
     with pytest.warns(UserWarning, match="'Forest' and 'forest'"):
-        classifier = PromptClassifier.load(path, backbone=weights["narrow"], device="cpu")
+        classifier = load(path)
     logits = classifier.logits(IMAGES)
     assert torch.allclose(logits[:, 1], logits[:, 4], atol=1e-5) == (case == "MPL")
     classifier.classnames = names[:3]

@@ -12,7 +12,7 @@ import torch
 from dassl.data.datasets import Datum
 from dassl.engine import TrainerX
 from dassl.record import digest_of_rows
-from dassl.utils import load_checkpoint
+from dassl.utils import load_checkpoint, read_json
 from tests.dassl.conftest import same
 
 LINE = re.compile(
@@ -27,10 +27,6 @@ BEST_VAL = ("TEST.FINAL_MODEL", "best_val")
 
 def files(folder):
     return sorted(os.listdir(folder))
-
-
-def read(path):
-    return json.loads(Path(path).read_text())
 
 
 def metrics(folder):
@@ -54,7 +50,7 @@ def test_a_run_prints_and_writes_what_people_and_programs_read(build, tmp_path, 
     assert trainer.lrs == [1e-5] * 3 + [0.1] * 3 + [pytest.approx(0.075)] * 3
     assert files(tmp_path / "prompt_learner") == ["checkpoint", "model.pth.tar-3"]
     assert files(tmp_path) == ["metrics.jsonl", "prompt_learner", "result.json", "tensorboard"]
-    result = read(tmp_path / "result.json")
+    result = read_json(tmp_path / "result.json")
     about = {"finished": True, "trainer": "TinyCoOp", "dataset": "Colours", "seed": 1, "n_classes": 3}
     about |= {"n_train_x": 15, "n_val": 3, "n_test": 6, "split": "test", "total": 6, "epochs_done": 3}
     assert {key: result[key] for key in about} == about
@@ -72,7 +68,7 @@ def test_few_batches_are_all_printed_and_checkpoints_kept_as_often_as_asked(buil
     build(tmp_path, "TRAIN.PRINT_FREQ", 10, *options).train()
     assert [line.group(3) for line in LINE.finditer(capsys.readouterr().out)] == ["1", "2", "3"] * 5
     assert files(tmp_path / "prompt_learner") == ["checkpoint", *(f"model.pth.tar-{n}" for n in (2, 4, 5))]
-    result = read(tmp_path / "result.json")
+    result = read_json(tmp_path / "result.json")
     assert result["finished"] is True and result["accuracy"] is None
 
 
@@ -96,7 +92,7 @@ def test_a_stopped_and_resumed_run_is_bit_identical(build, tmp_path, workers):
     trainer.forward_backward = stop_in_the_third_epoch
     with pytest.raises(Stop):
         trainer.train()
-    result = read(broken / "result.json")
+    result = read_json(broken / "result.json")
     assert (result["finished"], result["epochs_done"], metrics(broken)[-1]["epoch"]) == (False, 2, 3)
     assert files(broken / "prompt_learner") == ["checkpoint", "model-best.pth.tar", "model.pth.tar-2"]
     torch.rand(5)
@@ -105,7 +101,7 @@ def test_a_stopped_and_resumed_run_is_bit_identical(build, tmp_path, workers):
     assert resumed.start_epoch == 2 and len(resumed.lrs) == 3
     assert same(final_state(broken), final_state(whole))
     assert metrics(broken) == metrics(whole)
-    left, right = read(broken / "result.json"), read(whole / "result.json")
+    left, right = read_json(broken / "result.json"), read_json(whole / "result.json")
     assert left["finished"] and left["started"] == result["started"] and left["accuracy"] == right["accuracy"]
 
 
@@ -277,7 +273,7 @@ def test_own_epochs_and_an_own_test_are_recorded(build, tmp_path):
 
     trainer.run_epoch, trainer.test = run_epoch, test
     trainer.train()
-    result = read(tmp_path / "result.json")
+    result = read_json(tmp_path / "result.json")
     assert result["finished"] and (result["split"], result["total"], result["epochs_done"]) == ("test", 6, 3)
     assert result["accuracy"] == 100 * result["correct"] / 6
 
@@ -299,7 +295,7 @@ def test_prograds_step_keeps_what_does_not_go_against_the_second_loss(build, tmp
 
 
 def test_what_published_trainers_use_is_there(build, tmp_path):
-    used = read(Path(__file__).parents[1] / "reference/dassl_names.json")  # of 19 published repositories
+    used = read_json(Path(__file__).parents[1] / "reference/dassl_names.json")  # of 19 published repositories
     for module, names in used["names"].items():
         for name in names:
             assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
