@@ -118,6 +118,18 @@ def get_cfg_default() -> "CfgNode":
     return CfgNode(DEFAULTS)
 
 
+def read_config_file(path: str) -> dict[str, Any]:
+    """The groups of settings in a YAML file; ValueError if it is none."""
+    with open(path, encoding="utf-8-sig") as file:
+        try:
+            tree = yaml.safe_load(file) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"config file {path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ValueError(f"config file {path}: expected groups of settings, got {type(tree).__name__}")
+    return tree
+
+
 def clean_cfg(cfg: "CfgNode", trainer: str) -> None:
     """Remove the settings of every other trainer from `cfg.TRAINER`, so that a printed config is short."""
     for key in list(cfg.TRAINER):
@@ -140,15 +152,7 @@ class CfgNode(YacsNode):
         self.__dict__.setdefault(_INT_OR_LIST, set()).add(key)
 
     def merge_from_file(self, cfg_filename: str) -> None:
-        with open(cfg_filename, encoding="utf-8-sig") as file:
-            try:
-                tree = yaml.safe_load(file) or {}
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise ValueError(f"config file {cfg_filename} is not valid YAML: {error}") from error
-        if not isinstance(tree, dict):
-            kind = type(tree).__name__
-            raise ValueError(f"config file {cfg_filename}: expected groups of settings, got {kind}")
-        self._merge(_leaves(tree, self), f"config file {cfg_filename}")
+        self._merge(_leaves(read_config_file(cfg_filename), self), f"config file {cfg_filename}")
 
     def merge_recorded(self, config: dict) -> None:
         """Merge the config in a run's record, but for settings that only an earlier version declared."""

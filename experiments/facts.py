@@ -27,11 +27,10 @@ METHODS_NODES = ("TRAINER.", "LOSS.", "TASK")  # where methods declare settings
 @lru_cache
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings of a config file by their dotted keys, not to be changed."""
-    import yaml  # here, so that a command says what is missing where it is not installed
-
+    from dassl.config import read_config_file  # here, so that a command says what is not installed
     from dassl.record import flat
 
-    return dict(flat(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    return dict(flat(read_config_file(str(path))))
 
 
 def known_datasets() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dassl.record import plain
 from experiments.__main__ import build_parser, main
 from experiments.arguments import points, read_axis, runs_of
 from experiments.execution import chains, cost, offer_datasets
-from experiments.facts import ELEVEN, IMAGENET_VARIANTS, TRANSFER_TARGETS
+from experiments.facts import ELEVEN, IMAGENET_VARIANTS, TRANSFER_TARGETS, read_settings
 from experiments.run import Run, config_of
 from experiments.slurm import parameters_of
 from prepare import __main__ as prepare
@@ -211,6 +211,16 @@ def test_a_plan_names_the_settings_that_differ(monkeypatch, tmp_path, capsys) ->
         out = capsys.readouterr().out
         assert re.findall(r"(\S+): was", out) == differing
         assert ("1 other settings, 1 missing" if differing else "1 finished, 1 missing") in out
+
+
+def test_a_plan_reads_config_files_as_a_run_does(tmp_path) -> None:
+    files = {"empty": "# all settings are the defaults\n", "list": "- OPTIM\n", "broken": "OPTIM: [\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert read_settings(tmp_path / "empty") == {}
+    for name in ("list", "broken"):
+        with pytest.raises(ValueError, match=f"config file .*{name}"):
+            read_settings(tmp_path / name)
 
 
 def test_missing_datasets_are_fetched_once_when_asked(monkeypatch, tmp_path) -> None:
