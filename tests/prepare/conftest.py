@@ -36,9 +36,8 @@ class World:
         self.split = split = lay_out(made, dataset_name(name))
         entry = yaml.safe_load(TABLE_PATH.read_text(encoding="utf-8"))[name]
         self.archives = archives_of(entry, made / entry["folder"], split)
-        entry["published"] = {"classes": len({row[1] for row in split["train"]})}
-        listed_parts = ("test",) if "classnames.txt" in entry["needs"] and name != "imagenet" else PARTS
-        entry["published"] |= {part: len(split[part]) for part in listed_parts}
+        sizes = {"classes": len({row[1] for row in split["train"]})} | {p: len(split[p]) for p in PARTS}
+        entry["published"] = {key: sizes[key] for key in entry["published"]}
         if "split_sha256" in entry:
             rows = json.dumps([split[part] for part in PARTS])
             entry["split_sha256"] = hashlib.sha256(rows.encode()).hexdigest()
