@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import shlex
 import subprocess
 import sys
@@ -11,11 +10,9 @@ from typing import Any
 
 import pytest
 
-import experiments.__main__ as experiments
-import train
 from tests.classify.test_command_line import run
 from tests.launchers import REPO
-from tests.pages import blocks, check_output
+from tests.pages import blocks, check_output, copy_project
 
 PAGE = "".join((REPO / "docs" / name).read_text(encoding="utf-8") for name in ("USING.md", "EXPORT.md"))
 TOLERANCE = 10.0  # points of accuracy and probability: five epochs of training amplify another rounding
@@ -27,12 +24,9 @@ def run_command(line: str) -> str:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         if words[:3] == ["python", "-m", "classify"]:
             status = run(*words[3:])
-        elif words[:2] == ["python", "train.py"]:
-            status = train.main(words[2:])
-        elif words[1:3] == ["bash", "scripts/mpl/base2new_train.sh"]:  # the launcher's one line
-            status = experiments.main(["base2new_train", "--method", "MPL", *words[3:]])
         else:
-            done = subprocess.run(["bash", "-ec", line], text=True, stdout=-1, stderr=subprocess.STDOUT)
+            call = ["bash", "-ec", line.replace("python ", f"{sys.executable} ")]
+            done = subprocess.run(call, text=True, stdout=-1, stderr=subprocess.STDOUT)
             status = done.returncode
             print(done.stdout)
     assert status == 0, f"{line}\n{out.getvalue()[-3000:]}"
@@ -41,26 +35,25 @@ def run_command(line: str) -> str:
 
 def run_elsewhere(code: str, folder: Path) -> str:
     """What the code prints where `clip` and `datasets` are other packages, and this project is not."""
+    others = folder / "others"
     for name in ("clip", "datasets"):
-        (folder / "others" / name).mkdir(parents=True)
-        (folder / "others" / name / "__init__.py").write_text("is_another = True\n")
-    check = "import clip, datasets; assert clip.is_another and datasets.is_another\n"
+        (others / name).mkdir(parents=True)
+        (others / name / "__init__.py").write_text("is_another = True\n")
+    before = "import clip, datasets, os; assert clip.is_another and datasets.is_another; os.chdir('..')\n"
     after = "import sys; assert not {'classify', 'dassl', 'trainers'} & set(sys.modules)\n"
-    words = [sys.executable, "-c", check + code + after]
-    environment = {**os.environ, "PYTHONPATH": str(folder / "others")}
-    return subprocess.run(words, cwd=folder, env=environment, check=True, text=True, stdout=-1).stdout
+    words = [sys.executable, "-c", before + code + after]
+    return subprocess.run(words, cwd=others, check=True, text=True, stdout=-1).stdout
 
 
 def test_the_page_is_right(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "configs").symlink_to(REPO / "configs")
-    (tmp_path / "data").symlink_to(drawn)
-    monkeypatch.chdir(tmp_path)
-    for name, value in {"DATA": tmp_path / "data", "OUTPUT": tmp_path / "output", "SHOTS": 4}.items():
-        monkeypatch.setenv(name, str(value))
+    clone = copy_project(tmp_path / "clone")
+    (clone / "data").symlink_to(drawn)
+    monkeypatch.chdir(clone)
+    monkeypatch.setenv("PYTHON", sys.executable)
     names: dict[str, Any] = {}
     for kind, text, shown in blocks(PAGE):
         if "torch.export.load" in text:
-            printed = run_elsewhere(text, tmp_path)
+            printed = run_elsewhere(text, clone)
         elif kind == "python":
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
