@@ -1,10 +1,9 @@
-"""A small world for the engine: images of three colours, a reader and a trainer in CoOp's style, and runs."""
+"""A small world for the engine: a reader and a trainer in CoOp's style, and runs of them."""
 
 import os
 
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,28 +12,23 @@ from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import set_random_seed
-
-COLOURS = {"red thing": (200, 40, 40), "green thing": (40, 200, 40), "blue thing": (40, 40, 200)}
+from dassl.utils import read_json, set_random_seed
 
 
 @DATASET_REGISTRY.register(force=True)
-class Colours(DatasetBase):
-    """A reader as CoOp's are written; the last image of a class is for val, the two before for test."""
+class Satellite(DatasetBase):
+    """A reader as CoOp's are written, of the small EuroSAT: five classes with 4, 1 and 3 images each."""
 
-    dataset_dir = "colours"
+    dataset_dir = "eurosat"
 
     def __init__(self, cfg):
-        root = os.path.join(cfg.DATASET.ROOT, self.dataset_dir)
-        items = {"train": [], "val": [], "test": []}
-        for label, name in enumerate(COLOURS):
-            for index in range(8):
-                split = "val" if index == 7 else "test" if index > 4 else "train"
-                path = os.path.join(root, name, f"{index}.png")
-                items[split].append(Datum(impath=path, label=label, classname=name))
-        train = self.generate_fewshot_dataset(items["train"], num_shots=cfg.DATASET.NUM_SHOTS)
-        val = items["val"] if cfg.DATASET.VAL_PERCENT else None
-        super().__init__(train_x=train, val=val, test=items["test"])
+        folder = os.path.join(cfg.DATASET.ROOT, self.dataset_dir)
+        train, val, test = (
+            [Datum(os.path.join(folder, "2750", path), label, classname=name) for path, label, name in rows]
+            for rows in read_json(os.path.join(folder, "split_zhou_EuroSAT.json")).values()
+        )
+        train = self.generate_fewshot_dataset(train, num_shots=cfg.DATASET.NUM_SHOTS)
+        super().__init__(train_x=train, val=val if cfg.DATASET.VAL_PERCENT else None, test=test)
 
 
 class TinyNet(nn.Module):
@@ -83,10 +77,10 @@ def config(root, output_dir, options=(), settings=None):
     cfg = get_cfg_default()
     cfg.TRAINER.METHOD = CfgNode(settings)
     given = {
-        "DATASET.NAME": "Colours", "DATASET.ROOT": str(root), "OUTPUT_DIR": str(output_dir),
+        "DATASET.NAME": "Satellite", "DATASET.ROOT": str(root), "OUTPUT_DIR": str(output_dir),
         "SEED": 1, "USE_CUDA": False, "TRAINER.NAME": "TinyCoOp", "TRAIN.PRINT_FREQ": 2,
         "INPUT.SIZE": (8, 8), "INPUT.TRANSFORMS": ("random_resized_crop", "random_flip", "normalize"),
-        "DATALOADER.NUM_WORKERS": 0, "DATALOADER.TRAIN_X.BATCH_SIZE": 4, "DATALOADER.TEST.BATCH_SIZE": 4,
+        "DATALOADER.NUM_WORKERS": 0, "DATALOADER.TRAIN_X.BATCH_SIZE": 6, "DATALOADER.TEST.BATCH_SIZE": 4,
         "OPTIM.NAME": "sgd", "OPTIM.LR": 0.1, "OPTIM.MAX_EPOCH": 3, "OPTIM.LR_SCHEDULER": "cosine",
         "OPTIM.WARMUP_EPOCH": 1, "OPTIM.WARMUP_TYPE": "constant", "OPTIM.WARMUP_CONS_LR": 1e-5,
     }  # fmt: skip
@@ -96,25 +90,12 @@ def config(root, output_dir, options=(), settings=None):
     return cfg
 
 
-@pytest.fixture(scope="session")
-def root(tmp_path_factory):
-    """DATASET.ROOT with eight noisy images of each colour, 12 x 10 pixels."""
-    folder, generator = tmp_path_factory.mktemp("data"), torch.Generator().manual_seed(5)
-    for name, colour in COLOURS.items():
-        (folder / "colours" / name).mkdir(parents=True)
-        for index in range(8):
-            noise = torch.randint(-30, 30, (10, 12, 3), generator=generator)
-            pixels = (torch.tensor(colour) + noise).clamp(0, 255).to(torch.uint8).numpy()
-            Image.fromarray(pixels).save(folder / "colours" / name / f"{index}.png")
-    return folder
-
-
 @pytest.fixture
-def build(root):
+def build(eurosat):
     """build(output_dir, *options, **settings) -> a trainer, seeded as its config says."""
 
     def make(output_dir, *options, **settings):
-        cfg = config(root, output_dir, options, settings)
+        cfg = config(eurosat, output_dir, options, settings)
         set_random_seed(cfg.SEED)
         return build_trainer(cfg)
 

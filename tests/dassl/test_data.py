@@ -14,12 +14,13 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.data.transforms import TRANSFORM_NAMES, build_transform
 from dassl.utils import ImageError, set_random_seed
-from tests.dassl.conftest import COLOURS, config, same
+from tests.dassl.conftest import config, same
+from tests.trainers.small_runs import NAMES
 
 
-def loaders(root, *options):
+def loaders(eurosat, *options):
     """The loaders of a run with these settings."""
-    return DataManager(config(root, root, options))
+    return DataManager(config(eurosat, eurosat, options))
 
 
 def draws(image):
@@ -34,27 +35,27 @@ def epochs(loader, n_epochs, seed):
     return seen, (random.random(), np.random.rand(), torch.rand(()).item())
 
 
-def train_loader(root, workers):
-    loader = loaders(root, "DATALOADER.NUM_WORKERS", workers).train_loader_x
+def train_loader(eurosat, workers):
+    loader = loaders(eurosat, "DATALOADER.NUM_WORKERS", workers).train_loader_x
     loader.dataset.transform = [loader.dataset.transform, draws]
     return loader
 
 
-def test_batches_depend_on_the_seed_and_not_on_the_workers(root):
-    alone, after_alone = epochs(train_loader(root, 0), 2, seed=0)
-    assert same(alone, epochs(train_loader(root, 0), 2, seed=0)[0])
+def test_batches_depend_on_the_seed_and_not_on_the_workers(eurosat):
+    alone, after_alone = epochs(train_loader(eurosat, 0), 2, seed=0)
+    assert same(alone, epochs(train_loader(eurosat, 0), 2, seed=0)[0])
     for workers in (1, 2):
-        shared, after_shared = epochs(train_loader(root, workers), 2, seed=0)
+        shared, after_shared = epochs(train_loader(eurosat, workers), 2, seed=0)
         assert same(alone, shared) and after_alone == after_shared
-    assert not same(alone, epochs(train_loader(root, 0), 2, seed=1)[0])
+    assert not same(alone, epochs(train_loader(eurosat, 0), 2, seed=1)[0])
     n = len(alone) // 2
     assert not same(alone[:n], alone[n:]), "epochs differ"
     drawn = {tuple(numbers) for batch in alone for numbers in batch["img2"].tolist()}
-    assert len(drawn) == 2 * n * 4, "each sample has its own seed"
+    assert len(drawn) == 2 * n * 6, "each sample has its own seed"
 
 
-def test_an_evaluation_draws_nothing(root):
-    loader = loaders(root, "DATALOADER.NUM_WORKERS", 1).test_loader
+def test_an_evaluation_draws_nothing(eurosat):
+    loader = loaders(eurosat, "DATALOADER.NUM_WORKERS", 1).test_loader
     loader.dataset.transform = T.Compose([T.RandomCrop(8), T.ToTensor()])
     first, after_first = epochs(loader, 1, seed=0)
     set_random_seed(0)
@@ -62,20 +63,20 @@ def test_an_evaluation_draws_nothing(root):
     assert same(first, epochs(loader, 1, seed=9)[0])
 
 
-def test_the_last_partial_batch_is_dropped_only_after_a_full_one(root, capsys):
+def test_the_last_partial_batch_is_dropped_only_after_a_full_one(eurosat, capsys):
     def sizes(batch_size):
-        loader = loaders(root, "DATALOADER.TRAIN_X.BATCH_SIZE", batch_size).train_loader_x
+        loader = loaders(eurosat, "DATALOADER.TRAIN_X.BATCH_SIZE", batch_size).train_loader_x
         return [len(batch["label"]) for batch in loader]
 
-    assert sizes(14) == [14] and sizes(15) == [15] and sizes(100) == [15]
+    assert sizes(19) == [19] and sizes(20) == [20] and sizes(100) == [20]
     assert "leaves out" not in capsys.readouterr().out
-    assert sizes(4) == [4, 4, 4]
-    assert "leaves out 3 of the 15 training images" in capsys.readouterr().out
+    assert sizes(7) == [7, 7]
+    assert "leaves out 6 of the 20 training images" in capsys.readouterr().out
 
 
-def test_views_are_drawn_apart_and_the_first_is_that_of_a_single_view(root):
+def test_views_are_drawn_apart_and_the_first_is_that_of_a_single_view(eurosat):
     def batches(n_views):
-        dm = loaders(root, "DATALOADER.K_TRANSFORMS", n_views)
+        dm = loaders(eurosat, "DATALOADER.K_TRANSFORMS", n_views)
         dm.train_loader_x.dataset.transform = draws
         return epochs(dm.train_loader_x, 1, seed=0)[0], next(iter(dm.test_loader))["img"]
 
@@ -87,10 +88,10 @@ def test_views_are_drawn_apart_and_the_first_is_that_of_a_single_view(root):
     assert torch.equal(test, test_of_two)
 
 
-def test_a_damaged_image_is_named_by_a_worker_too(root, tmp_path):
+def test_a_damaged_image_is_named_by_a_worker_too(eurosat, tmp_path):
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"no image")
-    cfg = config(root, root, ["DATALOADER.NUM_WORKERS", 1])
+    cfg = config(eurosat, eurosat, ["DATALOADER.NUM_WORKERS", 1])
     batches = iter(build_data_loader(cfg, [Datum(str(path))], is_train=False))
     with pytest.raises(ImageError) as caught:
         next(batches)
@@ -99,21 +100,21 @@ def test_a_damaged_image_is_named_by_a_worker_too(root, tmp_path):
     batches._shutdown_workers()  # the error holds the iterator, whose worker would end only later
 
 
-def test_the_manager_and_the_wrapper_give_what_trainers_read(root):
-    cfg, dm = config(root, root), loaders(root)
-    assert dm.num_classes == 3 and dm.lab2cname == dict(enumerate(COLOURS))
-    assert dm.dataset.classnames == list(COLOURS)
+def test_the_manager_and_the_wrapper_give_what_trainers_read(eurosat):
+    cfg, dm = config(eurosat, eurosat), loaders(eurosat)
+    assert dm.num_classes == 5 and dm.lab2cname == dict(enumerate(NAMES))
+    assert dm.dataset.classnames == NAMES
     batch = next(iter(dm.train_loader_x))
-    assert batch["img"].shape == (4, 3, 8, 8)
+    assert batch["img"].shape == (6, 3, 8, 8)
     assert {"label", "domain", "impath", "index"} <= batch.keys()
     item = DatasetWrapper(cfg, dm.dataset.test, transform=[T.ToTensor(), T.Grayscale()])[1]
-    assert item["img"].shape == (3, 10, 12) and item["img2"].mode == "L" and item["index"] == 1
+    assert item["img"].shape == (3, 40, 40) and item["img2"].mode == "L" and item["index"] == 1
     published = torch.utils.data.DataLoader(  # as lpclip/feat_extractor.py of CoOp
         DatasetWrapper(cfg, dm.dataset.test, transform=build_transform(cfg, is_train=False), is_train=False)
     )
     assert next(iter(published))["img"].shape == (1, 3, 8, 8)
     dm.train_loader_x.dataset.transform = lambda image: torch.zeros(2)
-    assert next(iter(dm.train_loader_x))["img"].shape == (4, 2), "trainers may set a loader's transform"
+    assert next(iter(dm.train_loader_x))["img"].shape == (6, 2), "trainers may set a loader's transform"
 
 
 def test_few_shots_are_drawn_as_published():

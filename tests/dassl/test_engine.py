@@ -51,10 +51,10 @@ def test_a_run_prints_and_writes_what_people_and_programs_read(build, tmp_path, 
     assert files(tmp_path / "prompt_learner") == ["checkpoint", "model.pth.tar-3"]
     assert files(tmp_path) == ["metrics.jsonl", "prompt_learner", "result.json", "tensorboard"]
     result = read_json(tmp_path / "result.json")
-    about = {"finished": True, "trainer": "TinyCoOp", "dataset": "Colours", "seed": 1, "n_classes": 3}
-    about |= {"n_train_x": 15, "n_val": 3, "n_test": 6, "split": "test", "total": 6, "epochs_done": 3}
+    about = {"finished": True, "trainer": "TinyCoOp", "dataset": "Satellite", "seed": 1, "n_classes": 5}
+    about |= {"n_train_x": 20, "n_val": 5, "n_test": 15, "split": "test", "total": 15, "epochs_done": 3}
     assert {key: result[key] for key in about} == about
-    assert result["accuracy"] == 100 * result["correct"] / 6 and result["config"]["OPTIM"]["LR"] == 0.1
+    assert result["accuracy"] == 100 * result["correct"] / 15 and result["config"]["OPTIM"]["LR"] == 0.1
     assert result["train_seconds"] > 0 and result["started"] and result["ended"]
     lines = metrics(tmp_path)
     steps = [(line["epoch"], line["batch"], line["step"]) for line in lines]
@@ -155,13 +155,13 @@ def test_testing_under_other_settings_of_the_method_is_refused(build, tmp_path):
     load(DEPTH=3)
 
 
-def test_training_images_count_by_content(build, root, tmp_path):
+def test_training_images_count_by_content(build, eurosat, tmp_path):
     build(tmp_path / "run", "SEED", -1, *SHORT).train()
-    (tmp_path / "moved").symlink_to(root)
+    (tmp_path / "moved").symlink_to(eurosat)
     moved = build(tmp_path / "run", "SEED", -1, "DATASET.ROOT", str(tmp_path / "moved"), *SHORT)
     assert moved.resume_model_if_exist(str(tmp_path / "run")) == 1
     rows = [Datum(impath="other.png"), *moved.dm.dataset.train_x[1:]]
-    moved.identity["train_rows"] = digest_of_rows(rows, str(root))
+    moved.identity["train_rows"] = digest_of_rows(rows, str(eurosat))
     with pytest.raises(ValueError, match="the training images"):
         moved.resume_model_if_exist(str(tmp_path / "run"))
 
@@ -186,7 +186,7 @@ def test_best_val_deploys_the_best_also_after_resuming(build, tmp_path, capsys):
 def test_val_is_never_replaced_by_test(build, tmp_path):
     for option in (BEST_VAL, ("TEST.SPLIT", "val")):
         trainer = build(tmp_path, "DATASET.VAL_PERCENT", 0, *option)
-        with pytest.raises(ValueError, match="Colours has no val images"):
+        with pytest.raises(ValueError, match="Satellite has no val images"):
             trainer.train()
         with pytest.raises(ValueError, match="no val images"):
             trainer.test(split="val")
@@ -274,8 +274,8 @@ def test_own_epochs_and_an_own_test_are_recorded(build, tmp_path):
     trainer.run_epoch, trainer.test = run_epoch, test
     trainer.train()
     result = read_json(tmp_path / "result.json")
-    assert result["finished"] and (result["split"], result["total"], result["epochs_done"]) == ("test", 6, 3)
-    assert result["accuracy"] == 100 * result["correct"] / 6
+    assert result["finished"] and (result["split"], result["total"], result["epochs_done"]) == ("test", 15, 3)
+    assert result["accuracy"] == 100 * result["correct"] / 15
 
 
 def test_prograds_step_keeps_what_does_not_go_against_the_second_loss(build, tmp_path):
