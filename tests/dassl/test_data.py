@@ -31,7 +31,7 @@ def draws(image):
 def epochs(loader, n_epochs, seed):
     """Everything that a loader gives in some epochs, and draws of the generators after them."""
     set_random_seed(seed)
-    seen = [{k: v for k, v in batch.items() if k != "impath"} for _ in range(n_epochs) for batch in loader]
+    seen = [batch for _ in range(n_epochs) for batch in loader]
     return seen, (random.random(), np.random.rand(), torch.rand(()).item())
 
 

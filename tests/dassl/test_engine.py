@@ -72,10 +72,6 @@ def test_few_batches_are_all_printed_and_checkpoints_kept_as_often_as_asked(buil
     assert result["finished"] is True and result["accuracy"] is None
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stopped_and_resumed_run_is_bit_identical(build, tmp_path, workers):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -86,11 +82,11 @@ def test_a_stopped_and_resumed_run_is_bit_identical(build, tmp_path, workers):
 
     def stop_in_the_third_epoch(batch):
         if trainer.epoch == 2 and trainer.batch_idx == 2:
-            raise Stop
+            raise KeyboardInterrupt
         return step(batch)
 
     trainer.forward_backward = stop_in_the_third_epoch
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         trainer.train()
     result = read_json(broken / "result.json")
     assert (result["finished"], result["epochs_done"], metrics(broken)[-1]["epoch"]) == (False, 2, 3)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.io import savemat
 
-Files = Mapping[Any, bytes]  # of a zip also by ZipInfo
+Files = Mapping[str, bytes]
 
 
 def tar(files: Files, compression: str = "gz") -> bytes:
