@@ -11,8 +11,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 def optim_cfg(**settings):
     cfg = get_cfg_default().OPTIM
-    for key, value in settings.items():
-        cfg[key] = value
+    cfg.update(settings)
     return cfg
 
 
@@ -25,50 +24,51 @@ def rates_of(optimizer, schedule, n_epochs):
     return seen
 
 
-def rates(cfg, n_epochs):
+def rates(n_epochs, settings):
+    cfg = optim_cfg(NAME="sgd", **settings)
     optimizer = build_optimizer(nn.Linear(2, 2), cfg)
     return rates_of(optimizer, build_lr_scheduler(optimizer, cfg), n_epochs)
 
 
-COSINE = {"NAME": "sgd", "LR": 0.0035, "MAX_EPOCH": 5, "LR_SCHEDULER": "cosine"}
-MULTI_STEP = {"LR_SCHEDULER": "multi_step"}
+def sgd():
+    """PyTorch's own, at rate 1."""
+    return torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1.0)
+
+
+COSINE = {"LR": 1.0, "MAX_EPOCH": 5, "LR_SCHEDULER": "cosine"}
 WARM = {**COSINE, "WARMUP_EPOCH": 1, "WARMUP_TYPE": "constant", "WARMUP_CONS_LR": 1e-5}
 
 
 def test_the_rates_of_the_published_setting():
     expected = [1e-5, 3.5e-3, 3.166e-3, 2.2908e-3, 1.2092e-3]
-    assert rates(optim_cfg(**WARM), 5) == pytest.approx(expected, rel=1e-4)
+    assert rates(5, WARM | {"LR": 0.0035}) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("settings", "make"),
-    [
-        (COSINE, lambda o: lr_scheduler.CosineAnnealingLR(o, 5)),
-        ({"STEPSIZE": (2,)}, lambda o: lr_scheduler.StepLR(o, 2, 0.1)),
-        ({"STEPSIZE": (-1,), "MAX_EPOCH": 3}, lambda o: lr_scheduler.StepLR(o, 3, 0.1)),
-        ({**MULTI_STEP, "STEPSIZE": (1, 4)}, lambda o: lr_scheduler.MultiStepLR(o, [1, 4], 0.1)),
-        ({**MULTI_STEP, "STEPSIZE": (-1,)}, lambda o: lr_scheduler.MultiStepLR(o, [-1], 0.1)),
-    ],
-)
+@pytest.mark.parametrize(("settings", "make"), [
+    (COSINE, lambda o: lr_scheduler.CosineAnnealingLR(o, 5)),
+    ({"STEPSIZE": (2,)}, lambda o: lr_scheduler.StepLR(o, 2, 0.1)),
+    ({"STEPSIZE": (-1,), "MAX_EPOCH": 3}, lambda o: lr_scheduler.StepLR(o, 3, 0.1)),
+    ({"LR_SCHEDULER": "multi_step", "STEPSIZE": (1, 4)}, lambda o: lr_scheduler.MultiStepLR(o, [1, 4], 0.1)),
+    ({"LR_SCHEDULER": "multi_step", "STEPSIZE": (-1,)}, lambda o: lr_scheduler.MultiStepLR(o, [-1], 0.1)),
+])  # fmt: skip
 def test_schedules_equal_pytorchs(settings, make):
-    cfg = optim_cfg(**{"NAME": "sgd", **settings})
-    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=cfg.LR)
+    optimizer = sgd()
     expected = rates_of(optimizer, make(optimizer), 5)
-    assert rates(cfg, 5) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert rates(5, {"LR": 1.0, **settings}) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 def test_linear_warm_up():
-    cfg = optim_cfg(**COSINE | {"LR": 1.0, "WARMUP_EPOCH": 4, "WARMUP_TYPE": "linear", "WARMUP_MIN_LR": 0.01})
-    assert rates(cfg, 6) == pytest.approx([0.01, 0.25, 0.5, 0.75, 1.0, 0.9045085], rel=1e-6)
+    warm_up = {"WARMUP_EPOCH": 4, "WARMUP_TYPE": "linear", "WARMUP_MIN_LR": 0.01}
+    assert rates(6, COSINE | warm_up) == pytest.approx([0.01, 0.25, 0.5, 0.75, 1.0, 0.9045085], rel=1e-6)
 
 
 def test_without_recount_the_schedule_goes_on_from_the_warm_ups_end():
-    cfg = optim_cfg(**{**WARM, "LR": 1.0, "WARMUP_RECOUNT": False})
     # As PyTorch's recursive cosine, told that one epoch is over while its rate is still the full one.
-    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1.0)
+    optimizer = sgd()
     cosine = lr_scheduler.CosineAnnealingLR(optimizer, 5)
     cosine.last_epoch = 1
-    assert rates(cfg, 5) == pytest.approx([1e-5, *rates_of(optimizer, cosine, 4)], rel=1e-9)
+    expected = [1e-5, *rates_of(optimizer, cosine, 4)]
+    assert rates(5, WARM | {"WARMUP_RECOUNT": False}) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"])
@@ -101,5 +101,5 @@ def test_adam_takes_its_eps():
 
 @pytest.mark.parametrize(("n_epochs", "is_told"), [(1, True), (2, False)])
 def test_epochs_of_warm_up_alone_are_warned_of(n_epochs, is_told, capsys):
-    rates(optim_cfg(**{**WARM, "MAX_EPOCH": n_epochs}), n_epochs)
+    rates(n_epochs, WARM | {"MAX_EPOCH": n_epochs})
     assert ("WARMUP_EPOCH" in capsys.readouterr().out) == is_told
