@@ -79,10 +79,12 @@ def check_keys(verb: str, keys: Sequence[str], axes: Sequence[str], names: Seque
         keys, axes: the keys of the pairs and of the grid.
         names: the methods. A pair is for one of them, a grid for all.
     """
-    of_verb = {"base2new": ["TEST.NO_TEST"], "main": CONTEXT, "eval": CONTEXT}.get(verb, ())
+    of_verb = CONTEXT if verb in ("main", "eval") else ()
     for key in (*keys, *axes):
         if key in (*NOT_AS_PAIRS, *of_verb):
             raise ValueError(f"{verb} sets {key} itself, by a word or a variable: see docs/SETTINGS.md")
+        if verb == "base2new" and key == "TEST.NO_TEST":
+            raise ValueError("base2new prints base, new and H; base2new_train takes TEST.NO_TEST")
         idle = [name for name in names if not methods()[name].reads(key)]
         if idle and (key in axes or len(idle) == len(names)):
             raise ValueError(f"{key} changes nothing of {', '.join(idle)}: leave it out")

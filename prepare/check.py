@@ -55,7 +55,11 @@ def check_dataset(dataset: Dataset, root: Path, full: bool = False) -> Report:
     reader = DATASET_REGISTRY.get(yaml.safe_load(config)["DATASET"]["NAME"]).at(root)
     report = Report(dataset.name, is_there(reader.folder))
     if not report.is_found:
-        report.findings = [Finding(f"{reader.folder} does not exist", _fetch_again(dataset, root))]
+        what, cure = f"{reader.folder} does not exist", _fetch_again(dataset, root)
+        if root.name == dataset.folder and not dataset.missing(root.parent):
+            what += f"; the data folder is {root.parent}"
+            cure = join(["python", "-m", "prepare", "check", dataset.name, "--root", str(root.parent)])
+        report.findings = [Finding(what, cure)]
         return report
     if missing := _missing_needs(dataset, root):
         report.findings = missing

@@ -152,3 +152,8 @@ def test_an_archive_that_is_not_unpacked(eurosat: World, check: Any) -> None:
     what, cure = only(check("eurosat")[1])
     assert "EuroSAT.zip" in what and cure.endswith(f"--from {eurosat.root}")
     assert eurosat.run("fetch", "eurosat", "--from", str(eurosat.root)) == 0 and not eurosat.server.requests
+
+
+def test_the_folder_of_the_dataset_as_the_data_folder(eurosat: World, capsys: pytest.CaptureFixture) -> None:
+    assert eurosat.run("check", "eurosat", root=eurosat.root / "eurosat") == 1
+    assert f"cure: python -m prepare check eurosat --root {eurosat.root}\n" in capsys.readouterr().out
