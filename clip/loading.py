@@ -138,9 +138,12 @@ def _read_torchscript(path: Path, modified: int) -> dict[str, Tensor]:
         root = torch.load(without_code, map_location="cpu", weights_only=True)
 
     state: dict[str, Tensor] = {}
-    waiting = [("", root)]
+    waiting, seen = [("", root)], set()
     while waiting:
         prefix, module = waiting.pop()
+        if module in seen:  # a module that holds itself would never end
+            continue
+        seen.add(module)
         for name, value in vars(module).items():
             if isinstance(value, _Module):
                 waiting.append((f"{prefix}{name}.", value))

@@ -6,6 +6,8 @@ import copy
 import json
 import pickle
 import re
+import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -101,14 +103,30 @@ class Hostile:
         return (Path.touch, (self.marker,))
 
 
+def write_archive_of(content: Any, path: Path) -> None:
+    """An archive as OpenAI's, with another object in the place of the model."""
+    archive = write_openai_archive(STATE, path.with_name("archive.pt"))
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            is_pickle = name.endswith("/data.pkl")
+            target.writestr(name, pickle.dumps(content, 2) if is_pickle else source.read(name))
+
+
+def test_a_module_that_holds_itself_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "__torch__", types.ModuleType("__torch__"))
+    kind = type("Module", (), {"__module__": "__torch__"})
+    sys.modules["__torch__"].Module = kind  # type: ignore[attr-defined]
+    module: Any = kind()
+    module.visual = module
+    write_archive_of(module, tmp_path / "hostile.pt")
+    with pytest.raises(ValueError, match="not the weights of a CLIP"):
+        clip.load(tmp_path / "hostile.pt")
+
+
 def test_code_in_a_file_does_not_run(tmp_path: Path) -> None:
     marker = tmp_path / "was_run"
     torch.save(STATE | {"x": Hostile(marker)}, tmp_path / "hostile.pt")
-    archive = write_openai_archive(STATE, tmp_path / "archive.pt")
-    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(tmp_path / "hostile_archive.pt", "w") as target:
-        for name in source.namelist():
-            is_pickle = name.endswith("/data.pkl")
-            target.writestr(name, pickle.dumps(Hostile(marker), 2) if is_pickle else source.read(name))
+    write_archive_of(Hostile(marker), tmp_path / "hostile_archive.pt")
     for name in ("hostile.pt", "hostile_archive.pt"):
         with pytest.raises(ValueError, match="not a pickle of arrays alone"):
             clip.load(tmp_path / name)
