@@ -92,9 +92,10 @@ def config_of(run: Run, data: Path, output: Path) -> Any:
 
 
 def compared_config(run: Run, record: dict[str, Any], data: Path, output: Path) -> Any:
-    """The config of `run` to compare with a record's, of which it takes the defaults if it can.
+    """The config of `run`, to be compared with that of a record.
 
-    The methods declare the defaults, and torch, which they import, takes longer than a plan may.
+    Where the run gives every setting that the record's run changed, the defaults are the record's too. They
+    are taken from it, since the methods, which declare them, import torch, for which a plan should not wait.
     """
     import train
     from dassl.config import CfgNode
@@ -103,10 +104,10 @@ def compared_config(run: Run, record: dict[str, Any], data: Path, output: Path) 
     given = read_settings(Path(args.dataset_config_file)) | read_settings(run.config_path)
     given |= {key: value for key, value in vars(args).items() if key.isupper() and value is not None}
     given |= dict(zip(args.opts[::2], args.opts[1::2], strict=True))
-    config = CfgNode(record["config"])
-    with contextlib.suppress(ValueError):  # a key, or a type of value, that the record has not
-        config.merge_from_list([word for pair in given.items() for word in pair])
-        if given.keys() >= {*record.get("changed", [""])}:  # "": of an earlier version, which is not known
+    if "changed" in record and given.keys() >= {*record["changed"]}:  # earlier versions did not record it
+        with contextlib.suppress(ValueError):  # a key, or a type of value, that the record has not
+            config = CfgNode(record["config"])
+            config.merge_from_list([word for pair in given.items() for word in pair])
             return config
     return config_of(run, data, output)
 
